@@ -1,0 +1,78 @@
+"""# Taxi zones
+
+Brings the TLC's zone lookup and zone geometry into the table `zones`: 265 rows, shapes as WKT in WGS84.
+
+| | |
+|---|---|
+| **partition** | none: each run replaces all zones |
+| **schedule** | monthly; the zones hardly ever change |
+| **inputs** | `/misc/taxi_zone_lookup.csv` and `/misc/taxi_zones.zip` of the TLC's site |
+| **outputs** | `raw/taxi_zone_lookup.csv`, `raw/taxi_zones.zip`, the table `zones` |
+
+**A failure** leaves the zones as they were. `download`: the site could not be reached, or answered with something else
+than the two files. `load`: the files disagree with each other, and the message says in which zone; do not mend the
+files by hand, but look whether the TLC has changed its ids.
+
+**To run it again**, clear the task, or trigger the DAG. Runs of `taxi_trips_<fleet>` do not depend on this one: their
+task `ensure_zones` loads the zones itself if the warehouse has none yet.
+"""
+
+from datetime import datetime
+
+from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.standard.operators.python import PythonOperator
+
+from calendar_timetables import CalendarMonthTimetable
+from include.orchestration import assets
+from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
+from include.orchestration.permanent import no_retry_when_permanent
+
+
+@no_retry_when_permanent
+def download(outlet_events):
+    """Fetch the lookup and the shapefile, unless the same editions are here."""
+    from include.nyc_taxi import zones
+    from tlc_hook import TlcHook
+
+    with assets.event(outlet_events, assets.TAXI_ZONES_FILE) as facts:
+        lookup, shapes = zones.download_zones(TlcHook())
+        facts.update(paths=[str(lookup.path), str(shapes.path)], bytes=lookup.edition.bytes + shapes.edition.bytes)
+
+
+@no_retry_when_permanent
+def load(outlet_events):
+    """Replace the table `zones` in one transaction."""
+    from include.nyc_taxi import zones
+    from warehouse_hook import WarehouseHook
+
+    with assets.event(outlet_events, assets.TAXI_ZONES) as facts:
+        rows = zones.read_zones(zones.lookup_path(), zones.shapes_path())
+        with WarehouseHook().transaction() as con:
+            facts.update(rows=zones.load_zones(con, rows))
+
+
+with DAG(
+    dag_id="taxi_zones",
+    description="The TLC's 265 taxi zones, into the warehouse",
+    doc_md=__doc__,
+    schedule=CalendarMonthTimetable(),
+    start_date=datetime(2023, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=["nyc_taxi", "zones"],
+):
+    download_task = PythonOperator(
+        task_id="download",
+        python_callable=download,
+        outlets=[assets.TAXI_ZONES_FILE],
+    )
+    load_task = PythonOperator(
+        task_id="load",
+        python_callable=load,
+        pool=WAREHOUSE_POOL,
+        inlets=[assets.TAXI_ZONES_FILE],
+        outlets=[assets.TAXI_ZONES],
+    )
+
+    download_task >> load_task

@@ -1,0 +1,105 @@
+"""Trips by zone: the table `trips_by_zone`, and GeoJSON files of Manhattan made from it."""
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from include.nyc_taxi import tlc, warehouse
+from include.nyc_taxi.errors import LoadError
+from include.nyc_taxi.files import replacing
+from include.nyc_taxi.months import first_day, month_of
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What an aggregation did.
+
+    Attributes:
+        zones: pickup zones that had a trip in the month.
+        trips: trips of the month with a pickup zone.
+        manhattan_trips: those of them that began in Manhattan.
+        month_file, overall_file: the GeoJSON files written, of the month and of all months loaded so far.
+    """
+
+    zones: int
+    trips: int
+    manhattan_trips: int
+    month_file: Path
+    overall_file: Path
+
+
+def month_stats_path(outputs: Path, month: str) -> Path:
+    """Where a month's GeoJSON is, in the fleet's outputs folder."""
+    return outputs / f"manhattan_stats_{month}.geojson"
+
+
+def overall_stats_path(outputs: Path) -> Path:
+    """Where the GeoJSON over all months is, in the fleet's outputs folder."""
+    return outputs / "manhattan_stats.geojson"
+
+
+def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, outputs: Path) -> Aggregate:
+    """Fill `trips_by_zone` for a month of a fleet, and write the GeoJSON of the month and of all months so far.
+
+    Reads the month's rows and `trips_by_zone`, so its cost does not grow with what else is loaded. Call it inside a
+    transaction: the files are written before it ends, while no other process can be at the warehouse, because
+    otherwise an earlier run could put its older overall file over a later run's.
+
+    Raises:
+        LoadError: the month is not loaded.
+    """
+    fleet, start = tlc.fleet(fleet_name), first_day(month)
+    con.execute("DELETE FROM trips_by_zone WHERE fleet = ? AND partition_month = ?", [fleet_name, start])
+    con.execute(warehouse.sql("replace_trips_by_zone").format(table=fleet.table), {"fleet": fleet_name, "month": start})
+    zones, trips = con.execute(
+        "SELECT count(*), coalesce(sum(num_trips), 0)::BIGINT FROM trips_by_zone "
+        "WHERE fleet = ? AND partition_month = ?",
+        [fleet_name, start],
+    ).fetchone() or (0, 0)
+    if not zones:
+        raise LoadError(f"{fleet_name} {month} has no trips in the warehouse: clear the task `load` of this run first")
+    months = [
+        found
+        for (found,) in con.execute(
+            "SELECT DISTINCT partition_month FROM trips_by_zone WHERE fleet = ? ORDER BY ALL", [fleet_name]
+        ).fetchall()
+    ]
+    month_file, overall_file = month_stats_path(outputs, month), overall_stats_path(outputs)
+    manhattan_trips = _write_geojson(con, fleet_name, [start], month_file)
+    _write_geojson(con, fleet_name, months, overall_file)
+    return Aggregate(zones, trips, manhattan_trips, month_file, overall_file)
+
+
+def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list[date], path: Path) -> int:
+    """Write one feature a Manhattan zone, with the trips of `months` (in order) together; returns their sum.
+
+    The collection says in `fleet`, `first_month`, `last_month` and `months` what it covers.
+    """
+    import shapely  # not for those who only import the paths above
+
+    rows = con.execute(
+        warehouse.sql("manhattan_stats"), {"fleet": fleet_name, "first": months[0], "last": months[-1]}
+    ).fetchall()
+    shapes = shapely.to_geojson(shapely.from_wkt([row[-1] for row in rows]))
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"zone_id": zone_id, "zone": zone, "borough": borough, "num_trips": num_trips},
+            "geometry": json.loads(shape),
+        }
+        for (zone_id, zone, borough, num_trips, _), shape in zip(rows, shapes, strict=True)
+    ]
+    collection = {
+        "type": "FeatureCollection",
+        "fleet": fleet_name,
+        "first_month": month_of(months[0]),
+        "last_month": month_of(months[-1]),
+        "months": len(months),
+        "features": features,
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(collection), encoding="utf-8")
+    return sum(feature["properties"]["num_trips"] for feature in features)

@@ -1,0 +1,240 @@
+"""Fetch a file over HTTP: streamed, verified, retried, and complete or absent under its final name."""
+
+import errno
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Protocol
+
+import requests
+import tenacity
+
+from include.nyc_taxi import settings, tlc
+from include.nyc_taxi.errors import DownloadError, NotPublishedError
+from include.nyc_taxi.files import replacing
+from include.nyc_taxi.parquet import verify_parquet
+
+log = logging.getLogger(__name__)
+
+Verify = Callable[[Path], None]
+"""Raise DownloadError when a complete transfer is not the file that was asked for."""
+
+
+class Site(Protocol):
+    """Where files come from: the hook for the TLC's site, or anything that answers alike."""
+
+    def fetch(self, path: str, headers: Mapping[str, str]) -> requests.Response:
+        """Send a GET; return the response with its body not yet read, whatever its status."""
+        ...
+
+    def url(self, path: str) -> str:
+        """The full address of `path`, for messages and for the record."""
+        ...
+
+
+CHUNK_BYTES = 1 << 20
+ATTEMPTS = 6
+MAX_WAIT_SECONDS = 300.0
+RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Which edition of a file is here. Kept beside the file as `<name>.edition.json`.
+
+    Attributes:
+        url: where it came from.
+        etag, last_modified: as the server said, or None where it said nothing.
+        bytes: the file's size.
+    """
+
+    url: str
+    etag: str | None
+    last_modified: str | None
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Download:
+    """What a download did.
+
+    Attributes:
+        path: the file.
+        edition: which edition it is.
+        fetched: False where the edition on the server was here already.
+    """
+
+    path: Path
+    edition: Edition
+    fetched: bool
+
+
+class TransientDownloadError(DownloadError):
+    """Worth another attempt; `retry_after` is in seconds, from the server's Retry-After."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+def read_edition(path: Path) -> Edition | None:
+    """The edition of the file at `path`, or None where it is not known or the file is not as it was fetched."""
+    try:
+        edition = Edition(**json.loads(_edition_path(path).read_text()))
+        return edition if path.stat().st_size == edition.bytes else None
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def month_path(fleet: str, month: str) -> Path:
+    """Where a month's file is kept, as the TLC published it."""
+    return settings.raw_dir() / tlc.file_name(fleet, month)
+
+
+def download_month(site: Site, fleet: str, month: str) -> Download:
+    """Bring a month's file to its place in raw/; see `download` for what that does and raises."""
+    return download(site, tlc.file_path(fleet, month), month_path(fleet, month), verify_parquet)
+
+
+def download(
+    site: Site,
+    source: str,
+    path: Path,
+    verify: Verify,
+    *,
+    attempts: int = ATTEMPTS,
+    max_wait: float = MAX_WAIT_SECONDS,
+) -> Download:
+    """Bring the file at `source`, a path on the site, to `path`, unless that edition is there (conditional GET).
+
+    A broken, refused or timed-out transfer and the statuses 408, 425, 429 and 5xx are tried again: after as many
+    seconds as Retry-After says, else with exponential backoff up to `max_wait` seconds. A server that asks for more
+    than `max_wait` is not kept a worker for: that is an error, and the task's own retry comes later.
+    Memory does not grow with the file.
+
+    Raises:
+        NotPublishedError: 403 or 404.
+        DownloadError: anything else, when attempts are used up or at once when another attempt would not help.
+            Whatever was at `path` before is still there.
+    """
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=_wait(max_wait),
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, TransientDownloadError) and (error.retry_after or 0) <= max_wait
+        ),
+        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+        reraise=True,
+    )
+    return retrying(_download_once, site, source, path, verify)
+
+
+def _wait(max_wait: float) -> Callable[[tenacity.RetryCallState], float]:
+    backoff = tenacity.wait_exponential_jitter(initial=1, max=max_wait)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, TransientDownloadError) else None
+        return asked if asked is not None else backoff(state)
+
+    return wait
+
+
+def _download_once(site: Site, source: str, path: Path, verify: Verify) -> Download:
+    here, url = read_edition(path), site.url(source)
+    try:
+        with site.fetch(source, _conditions(here)) as response:
+            if response.status_code == requests.codes.not_modified and here:
+                log.info("%s: the edition on the server is here already (%s), not fetched again", path.name, here.etag)
+                return Download(path, here, fetched=False)
+            _check_status(response, url)
+            edition = _receive(response, url, path, verify)
+    except _TRANSIENT as error:
+        raise TransientDownloadError(f"{url}: the connection failed or broke off: {error}") from error
+    log.info("%s: fetched %s bytes, ETag %s", path.name, f"{edition.bytes:,}", edition.etag)
+    return Download(path, edition, fetched=True)
+
+
+def _conditions(here: Edition | None) -> dict[str, str]:
+    # Compressed transfer would make Content-Length the length of something else than the file.
+    headers = {"Accept-Encoding": "identity"}
+    if here and here.etag:
+        headers["If-None-Match"] = here.etag
+    elif here and here.last_modified:
+        headers["If-Modified-Since"] = here.last_modified
+    return headers
+
+
+def _check_status(response: requests.Response, url: str) -> None:
+    status = response.status_code
+    if status == requests.codes.ok:
+        return
+    found = f"{url}: expected status 200, found {status} {response.reason}"
+    if status in (requests.codes.forbidden, requests.codes.not_found):
+        raise NotPublishedError(f"{found}: the file is not published (or withdrawn); wait_for_file waits for it")
+    if status in RETRIED_STATUSES:
+        raise TransientDownloadError(found, _retry_after(response.headers.get("Retry-After")))
+    raise DownloadError(f"{found}; check NYC_TAXI_TLC_URL and the connection `tlc`")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds from a Retry-After header, which is a number of seconds or an HTTP date."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _receive(response: requests.Response, url: str, path: Path, verify: Verify) -> Edition:
+    """Write the body under a temporary name, verify it, move it into place, then note its edition."""
+    try:
+        with replacing(path) as temporary:
+            size = 0
+            with temporary.open("wb") as out:
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    size += out.write(chunk)
+            _check_length(response, url, size)
+            verify(temporary)
+            # While the new file has no note of its own it must not have the old one's: a kill between the two
+            # steps then costs one more fetch, and never passes one edition off as the other.
+            _edition_path(path).unlink(missing_ok=True)
+        edition = Edition(
+            url=url,
+            etag=response.headers.get("ETag"),
+            last_modified=response.headers.get("Last-Modified"),
+            bytes=size,
+        )
+        with replacing(_edition_path(path)) as temporary:
+            temporary.write_text(json.dumps(asdict(edition), indent=1) + "\n")
+        return edition
+    except OSError as error:
+        # requests' own errors are OSErrors too: those are the transfer's and are retried by the caller.
+        if isinstance(error, requests.RequestException):
+            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DownloadError(
+                f"{path}: no space left while writing {url}; the temporary file is removed. "
+                "Free some space or set NYC_TAXI_DATA_DIR to a larger disk, then clear this task"
+            ) from error
+        raise DownloadError(f"{path}: cannot be written: {error}") from error
+
+
+def _check_length(response: requests.Response, url: str, size: int) -> None:
+    announced = response.headers.get("Content-Length")
+    if announced is not None and int(announced) != size:
+        raise TransientDownloadError(f"{url}: expected {announced} bytes (Content-Length), received {size}")
+
+
+def _edition_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.edition.json")

@@ -1,0 +1,37 @@
+"""The errors that this package raises on purpose; each message says what was found and what to do."""
+
+
+class NycTaxiError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class MonthError(NycTaxiError, ValueError):
+    """A month is not written YYYY-MM, or lies where no data can be."""
+
+
+class FleetError(NycTaxiError, ValueError):
+    """A fleet is not in the catalogue."""
+
+
+class LayoutError(NycTaxiError):
+    """A file's columns are not those of any layout that the TLC has published."""
+
+
+class UnsupportedLayoutError(LayoutError):
+    """A file has a layout that is known, but that this version cannot load."""
+
+
+class NotPublishedError(NycTaxiError):
+    """The TLC answers 403 or 404: it has not published the file, or has withdrawn it."""
+
+
+class DownloadError(NycTaxiError):
+    """A transfer failed for good, or what came is not the file that was asked for."""
+
+
+class LoadError(NycTaxiError):
+    """A month cannot be loaded, or failed a check; the warehouse is as it was before."""
+
+
+class ZonesError(NycTaxiError):
+    """The zone lookup or the zone geometry is not what it should be."""

@@ -1,0 +1,153 @@
+"""Load a month's file into its fleet's table: the month is replaced as a whole, or not at all."""
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+
+from include.nyc_taxi import quality, tlc, warehouse
+from include.nyc_taxi.download import Edition, read_edition
+from include.nyc_taxi.errors import LoadError
+from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.parquet import Footer, read_footer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a load did.
+
+    Attributes:
+        rows_in_file: rows as the file's footer says.
+        rows_loaded: rows inserted; equal to `rows_in_file`, or the load would have failed.
+        bytes: the file's size.
+        etag, last_modified: the edition loaded.
+        quality: numbers of odd rows by kind (see `quality.COUNTS`).
+        unknown_columns: columns of the file that the catalogue does not know and that were left out.
+    """
+
+    rows_in_file: int
+    rows_loaded: int
+    bytes: int
+    etag: str | None
+    last_modified: str | None
+    quality: dict[str, int]
+    unknown_columns: tuple[str, ...]
+
+
+def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path: Path, run_id: str) -> Load:
+    """Replace a month of a fleet by the rows of the file at `path`, and record it in `loads`.
+
+    Call it inside a transaction: whatever it raises must roll back, so that the warehouse stays as it was.
+    Rows are kept as published, also those whose pickup lies outside the month; `loads.quality` counts them.
+
+    Raises:
+        LoadError: the file is missing or no Parquet file, a value does not fit its column's type, the file is empty,
+            not all rows arrived, or a zone id is not one of the TLC's.
+        LayoutError: the file's columns are not this fleet's.
+    """
+    fleet = tlc.fleet(fleet_name)
+    footer = _footer(con, path)
+    match = tlc.match_columns(fleet_name, footer.columns, path.name)
+    if match.unknown:
+        log.warning(
+            "%s: columns not known yet are left out: %s; to load them, add them to include/nyc_taxi/tlc.py",
+            path.name,
+            ", ".join(match.unknown),
+        )
+    if footer.rows == 0:
+        raise LoadError(f"{path.name}: expected trips, found a file without rows; {month} stays as it was")
+
+    warehouse.ensure_tables(con)
+    start, end = first_day(month), next_first_day(month)
+    con.execute(f"DELETE FROM {fleet.table} WHERE partition_month = ?", [start])
+    rows = _insert(con, fleet, match, start, path)
+    if rows != footer.rows:
+        raise LoadError(f"{path.name}: expected {footer.rows:,} rows (footer), inserted {rows:,}; rolled back")
+    found = quality.profile(con, fleet, start, end)
+    if found.unknown_zones:
+        raise LoadError(
+            f"{path.name}: {found.unknown_zones:,} rows have a zone id outside 1 to {tlc.ZONES}; rolled back. "
+            "Is it a trip file of another source, or has the TLC added zones?"
+        )
+    edition = read_edition(path) or Edition(url=str(path), etag=None, last_modified=None, bytes=path.stat().st_size)
+    _record(con, fleet_name, start, edition, footer.rows, rows, found.counts, run_id)
+    return Load(
+        rows_in_file=footer.rows,
+        rows_loaded=rows,
+        bytes=edition.bytes,
+        etag=edition.etag,
+        last_modified=edition.last_modified,
+        quality=found.counts,
+        unknown_columns=match.unknown,
+    )
+
+
+def _footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
+    if not path.exists():
+        raise LoadError(f"{path}: the file is not there; clear the task `download` of this run to fetch it again")
+    try:
+        return read_footer(con, path)
+    except duckdb.Error as error:
+        raise LoadError(
+            f"{path}: expected a Parquet file, found something else: {error}. "
+            "Remove it and clear the task `download` of this run"
+        ) from error
+
+
+def _insert(con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, match: tlc.Match, start: date, path: Path) -> int:
+    """Insert the file's rows, each column cast to ours; returns how many."""
+    # The file's spelling of a name is quoted; that it is one of the catalogue's was checked by match_columns.
+    casts = [
+        f'CAST("{published}" AS {column.type}) AS {column.name}'
+        if published
+        else f"CAST(NULL AS {column.type}) AS {column.name}"
+        for column, published in match.columns
+    ]
+    try:
+        inserted = con.execute(
+            f"INSERT INTO {fleet.table} BY NAME "
+            f"SELECT {', '.join(casts)}, CAST($month AS DATE) AS partition_month FROM read_parquet($path)",
+            {"month": start, "path": str(path)},
+        ).fetchone()
+    except duckdb.Error as error:
+        raise LoadError(f"{path.name}: cannot be loaded into {fleet.table}, rolled back: {error}") from error
+    return int(inserted[0]) if inserted else 0
+
+
+def _record(
+    con: duckdb.DuckDBPyConnection,
+    fleet_name: str,
+    start: date,
+    edition: Edition,
+    rows_in_file: int,
+    rows_loaded: int,
+    counts: dict[str, int],
+    run_id: str,
+) -> None:
+    """Write the month's row in `loads`. Loading an edition again replaces its row; other editions' rows stay."""
+    con.execute(
+        "DELETE FROM loads WHERE fleet = ? AND partition_month = ? AND bytes = ? "
+        "AND etag IS NOT DISTINCT FROM ? AND last_modified IS NOT DISTINCT FROM ?",
+        [fleet_name, start, edition.bytes, edition.etag, edition.last_modified],
+    )
+    con.execute(
+        "INSERT INTO loads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            fleet_name,
+            start,
+            edition.url,
+            edition.etag,
+            edition.last_modified,
+            edition.bytes,
+            rows_in_file,
+            rows_loaded,
+            json.dumps(counts),
+            datetime.now(UTC).replace(tzinfo=None),
+            run_id,
+        ],
+    )

@@ -1,0 +1,32 @@
+"""Where things are. Read from the environment at each call, so that a change needs no restart."""
+
+import os
+from pathlib import Path
+
+DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def tlc_url() -> str | None:
+    """`NYC_TAXI_TLC_URL` without a trailing slash, or None where it is not set."""
+    return os.environ.get("NYC_TAXI_TLC_URL", "").rstrip("/") or None
+
+
+def data_dir() -> Path:
+    """Root of raw/, outputs/ and requests/: `NYC_TAXI_DATA_DIR`, else `data` beside the project."""
+    return Path(os.environ.get("NYC_TAXI_DATA_DIR") or PROJECT_ROOT / "data").absolute()
+
+
+def warehouse_path() -> Path:
+    """The DuckDB file that serves where no Airflow connection `warehouse` is defined."""
+    return data_dir() / "warehouse.duckdb"
+
+
+def raw_dir() -> Path:
+    """Folder of the files as the TLC published them."""
+    return data_dir() / "raw"
+
+
+def outputs_dir(fleet: str) -> Path:
+    """Folder of what is made for a fleet: GeoJSON and maps."""
+    return data_dir() / "outputs" / fleet

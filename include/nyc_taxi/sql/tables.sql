@@ -1,0 +1,28 @@
+-- Tables that do not depend on a fleet; docs/warehouse.md says what a row of each is.
+-- No keys: DuckDB refuses to insert a key again that the same transaction has deleted, and a month is replaced so.
+CREATE TABLE IF NOT EXISTS zones (
+    zone_id SMALLINT NOT NULL,
+    zone VARCHAR NOT NULL,
+    borough VARCHAR NOT NULL,
+    service_zone VARCHAR NOT NULL,
+    geometry VARCHAR  -- WKT, WGS84; null for "Unknown" and "Outside of NYC"
+);
+CREATE TABLE IF NOT EXISTS trips_by_zone (
+    fleet VARCHAR NOT NULL,
+    partition_month DATE NOT NULL,
+    zone_id SMALLINT NOT NULL,
+    num_trips BIGINT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS loads (
+    fleet VARCHAR NOT NULL,
+    partition_month DATE NOT NULL,
+    source_url VARCHAR NOT NULL,
+    etag VARCHAR,
+    last_modified VARCHAR,
+    bytes BIGINT NOT NULL,
+    rows_in_file BIGINT NOT NULL,
+    rows_loaded BIGINT NOT NULL,
+    quality JSON NOT NULL,
+    loaded_at TIMESTAMP NOT NULL,  -- UTC
+    run_id VARCHAR NOT NULL
+);

@@ -1,0 +1,21 @@
+"""The few things that Airflow 2.11 and 3.x do not have in common; DAG files need not know which one they run on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow import __version__
+from airflow.providers.common.compat.sdk import Asset
+
+IS_AIRFLOW_3 = int(__version__.split(".")[0]) >= 3
+
+
+def make_asset(name: str, uri: str, group: str) -> Asset:
+    """An asset; on 2.11 a dataset, which is known by its URI only.
+
+    Args:
+        name, group: shown in the asset graph of 3.x.
+        uri: the asset's identity on 2.11.
+    """
+    named: dict[str, Any] = {"name": name, "group": group} if IS_AIRFLOW_3 else {}
+    return Asset(uri=uri, **named)

@@ -1,0 +1,69 @@
+"""The alert on a task that has failed for good: always a log line; mail and webhook where a connection for it exists.
+
+`alert_smtp` (type SMTP; extra `to_email`, and `from_email` as for Airflow's own mails) sends a mail.
+`alert_webhook` (type HTTP; host with scheme and path) gets a POST of `{"text": …}`, as chat services take it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+log = logging.getLogger(__name__)
+
+SMTP_CONNECTION, WEBHOOK_CONNECTION = "alert_smtp", "alert_webhook"
+
+
+def alert_on_failure(context: Mapping[str, Any]) -> None:
+    """Say that a task has failed for good, with what an operator needs to find it. Never raises: the failure stands."""
+    subject, text = describe_failure(context)
+    log.error("%s\n%s", subject, text)
+    for connection, send in ((SMTP_CONNECTION, _mail), (WEBHOOK_CONNECTION, _post)):
+        try:
+            BaseHook.get_connection(connection)
+            send(subject, text)
+        except AirflowNotFoundException:
+            log.debug("no connection %s: no such alert", connection)
+        except Exception:  # an alert that cannot be sent must not hide the failure it is about
+            log.exception("the alert could not be sent through the connection %s", connection)
+
+
+def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
+    """A subject line and a text: DAG, task, month, run, try, log link and the error's last line."""
+    instance, dag_run = context["ti"], context["dag_run"]
+    month = _month(context)
+    error = str(context.get("exception") or "").strip().splitlines() or ["(no message)"]
+    subject = f"{instance.dag_id}.{instance.task_id} failed for {month}"
+    return subject, (
+        f"run: {dag_run.run_id}\n"
+        f"try: {instance.try_number}\n"
+        f"error: {error[-1]}\n"
+        f"log: {getattr(instance, 'log_url', None) or '(see the web UI)'}"
+    )
+
+
+def _month(context: Mapping[str, Any]) -> str:
+    """The month the run is about, or what else is known of it."""
+    chosen = (context.get("params") or {}).get("month")
+    start = context["dag_run"].data_interval_start
+    return str(chosen or (f"{start:%Y-%m}" if start else "a run without a date"))
+
+
+def _mail(subject: str, text: str) -> None:
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    with SmtpHook(smtp_conn_id=SMTP_CONNECTION) as hook:
+        to = hook.get_connection(SMTP_CONNECTION).extra_dejson.get("to_email") or hook.from_email
+        hook.send_email_smtp(to=to, subject=subject, html_content=f"<pre>{escape(text)}</pre>")
+
+
+def _post(subject: str, text: str) -> None:
+    from airflow.providers.http.hooks.http import HttpHook
+
+    HttpHook("POST", http_conn_id=WEBHOOK_CONNECTION).run(
+        json={"text": f"{subject}\n{text}"}, extra_options={"timeout": 30}
+    )

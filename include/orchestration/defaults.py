@@ -1,0 +1,21 @@
+"""What all our DAGs have in common."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from include.orchestration.alerts import alert_on_failure
+
+WAREHOUSE_POOL = "warehouse"
+"""One slot: DuckDB lets one process at a time have the warehouse's file open. Set-up creates the pool."""
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "nyc_taxi",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=30),
+    "execution_timeout": timedelta(hours=1),
+    "on_failure_callback": alert_on_failure,
+}

@@ -1,0 +1,43 @@
+"""Which month a run is about: its partition key, as a template for every task's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, Param
+
+from include.nyc_taxi.months import PATTERN, month_of
+
+MONTH = "{{ logical_month(params, dag_run) }}"
+"""Renders to the run's month, "2023-02". Needs MACROS in the DAG's `user_defined_macros`."""
+
+
+def month_param() -> Param:
+    """The form field of a manual trigger: empty means the month that contains the run's logical date."""
+    return Param(
+        None,
+        type=["null", "string"],
+        pattern=PATTERN,
+        title="Month",
+        description="YYYY-MM, for example 2023-02. Empty: the month that contains the logical date.",
+    )
+
+
+def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
+    """The run's month: `month` of its parameters, else the month in which its data interval begins.
+
+    Raises:
+        AirflowFailException: the run has neither (a manual run without a logical date); no retry will help.
+    """
+    if chosen := params.get("month"):
+        return str(chosen)
+    if dag_run.data_interval_start is None:
+        raise AirflowFailException(
+            f"the run {dag_run.run_id} has no logical date and no month: trigger it again "
+            """with a month in the form, or with --conf '{"month": "2023-02"}'"""
+        )
+    return month_of(dag_run.data_interval_start)
+
+
+MACROS = {"logical_month": logical_month}

@@ -1,0 +1,26 @@
+"""Errors that no retry can mend."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from include.nyc_taxi.errors import FleetError, LayoutError, MonthError, ZonesError
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+
+def no_retry_when_permanent(task: Callable[P, R]) -> Callable[P, R]:
+    """Fail a task for good, without its retries, when the input itself is wrong: it will be no better in a minute."""
+
+    @functools.wraps(task)
+    def failing_at_once(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return task(*args, **kwargs)
+        except (FleetError, LayoutError, MonthError, ZonesError) as error:
+            raise AirflowFailException(str(error)) from error
+
+    return failing_at_once
