@@ -1,8 +1,8 @@
 """Timetables whose data interval is the calendar month, or the ISO week, that contains a run's logical date.
 
 Airflow's own interval timetable agrees with that for scheduled and backfilled runs, but gives a manual run (`dags
-test`, `dags trigger`, the UI) the last interval that was complete at its date: February for 2024-03-01. Here a date means the
-month, or week, it lies in, however the run came about.
+test`, `dags trigger`, the UI) the last interval that was complete at its date: February for 2024-03-01. Here a date
+means the month, or week, it lies in, however the run came about.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The hook and the sensor for the TLC's site: the HTTP provider's, which find the site without any set-up."""
+"""The hook and the sensor for the TLC's site: the HTTP provider's, which find the site without any set-up.
+
+`include` is imported where it is used: Airflow loads plugins also in processes without the DAG bundle on their path.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, Connection
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.http.sensors.http import HttpSensor
-
-from include.nyc_taxi import settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ class TlcHook(HttpHook):
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
         """The connection `conn_id`, or an empty one, with the site's address filled in."""
+        from include.nyc_taxi import settings
+
         try:
             connection = super().get_connection(conn_id)
         except AirflowNotFoundException:

@@ -1,4 +1,7 @@
-"""The hook for the warehouse: the official DuckDB hook, plus what tasks that share one file need."""
+"""The hook for the warehouse: the official DuckDB hook, plus what tasks that share one file need.
+
+`include` is imported where it is used: Airflow loads plugins also in processes without the DAG bundle on their path.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
 from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
-
-from include.nyc_taxi import settings, warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +79,8 @@ class WarehouseHook(DuckDBHook):
         Raises:
             ValueError: the connection is defined, but says no database.
         """
+        from include.nyc_taxi import settings
+
         connection = self.airflow_connection
         if connection is None and not self.database:
             return str(settings.warehouse_path())
@@ -121,6 +124,8 @@ class WarehouseHook(DuckDBHook):
 
         The connection is closed, and the file free for others, when the block has ended.
         """
+        from include.nyc_taxi import warehouse
+
         with contextlib.closing(self.get_conn()) as con, warehouse.transaction(con):
             yield con
 

@@ -11,7 +11,7 @@ import duckdb
 from include.nyc_taxi import quality, tlc, warehouse
 from include.nyc_taxi.download import Edition, read_edition
 from include.nyc_taxi.errors import LoadError
-from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.months import first_day, month_of, next_first_day
 from include.nyc_taxi.parquet import Footer, read_footer
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,26 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
         quality=found.counts,
         unknown_columns=match.unknown,
     )
+
+
+@dataclass(frozen=True)
+class LoadedMonth:
+    """The latest load of a month, as recorded in `loads`."""
+
+    rows_in_file: int
+    rows_loaded: int
+    source_url: str
+
+
+def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[str, LoadedMonth]:
+    """What is loaded of a fleet, by month: each month's latest load."""
+    warehouse.ensure_tables(con)
+    rows = con.execute(
+        "SELECT partition_month, rows_in_file, rows_loaded, source_url FROM loads WHERE fleet = ? "
+        "QUALIFY row_number() OVER (PARTITION BY partition_month ORDER BY loaded_at DESC) = 1 ORDER BY ALL",
+        [fleet_name],
+    ).fetchall()
+    return {month_of(start): LoadedMonth(*facts) for start, *facts in rows}
 
 
 def _footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:

@@ -1,0 +1,116 @@
+# Every target sets up what it needs, once. State lives in .venv*/, .airflow/ and data/.
+#
+#   make demo                                       the whole path on a simulated TLC, in a few minutes
+#   make backfill FLEET=yellow FROM=2023-01 TO=2023-03
+#   make standalone                                 Airflow with its web UI on http://localhost:8080
+#   make test | lint | bench | requirements
+#
+# AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+AIRFLOW ?= 3
+PYTHON ?= python3
+FLEET ?= yellow
+FROM ?= 2023-01
+TO ?= $(FROM)
+REPROCESS ?= completed
+
+ifeq ($(AIRFLOW),2)
+LINE := 2.11
+VENV := $(CURDIR)/.venv-airflow2
+LOCK := requirements-airflow2.txt
+else
+LINE := 3.3
+VENV := $(CURDIR)/.venv
+LOCK := requirements.txt
+endif
+
+# What the demo makes is simulated, so it is kept apart from real trips: another data folder, another Airflow home.
+ifdef DEMO
+STATE := $(CURDIR)/.airflow/$(LINE)-demo
+export NYC_TAXI_DATA_DIR := $(CURDIR)/data/demo
+else
+STATE := $(CURDIR)/.airflow/$(LINE)
+endif
+
+# -- Airflow's configuration: all of it; no airflow.cfg is edited --
+export AIRFLOW_HOME := $(STATE)
+export AIRFLOW__CORE__LOAD_EXAMPLES := False
+export AIRFLOW__CORE__PLUGINS_FOLDER := $(CURDIR)/plugins
+# A worker takes 170 MB: a few are enough for one machine, and one of them at a time has the warehouse.
+export AIRFLOW__CORE__PARALLELISM := 4
+export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
+ifeq ($(AIRFLOW),2)
+export PYTHONPATH := $(CURDIR)
+export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)/dags
+export AIRFLOW__WEBSERVER__WEB_SERVER_HOST := 127.0.0.1
+export AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK := False
+else
+# The repository is the bundle's root, so that `include` imports; .airflowignore leaves only dags/ to be read.
+export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)
+export AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST := [{"name": "nyc_taxi", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": "$(CURDIR)"}}]
+export AIRFLOW__CORE__EXECUTOR := LocalExecutor
+export AIRFLOW__API__WORKERS := 1
+endif
+
+export PATH := $(VENV)/bin:$(PATH)
+LOCAL := $(VENV)/bin/python -m include.orchestration.local
+
+.PHONY: help setup demo backfill standalone test lint bench requirements clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(STATE)/.ready
+
+$(VENV)/.installed: $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing Airflow $(LINE) and what it needs into $(notdir $(VENV)) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r $(LOCK) \
+	  || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(LOCK)
+	@touch $@
+
+$(STATE)/.ready: $(VENV)/.installed
+	@echo "Setting up Airflow's metadata database in $(patsubst $(CURDIR)/%,%,$(STATE)) …"
+	@mkdir -p $(STATE)
+	@airflow db migrate > $(STATE)/setup.log 2>&1 || { tail -5 $(STATE)/setup.log >&2; exit 1; }
+	@airflow pools set warehouse 1 "DuckDB lets one process at a time open the file" >> $(STATE)/setup.log 2>&1 \
+	  || { tail -5 $(STATE)/setup.log >&2; exit 1; }
+	@touch $@
+
+demo:
+	@$(MAKE) DEMO=1 FLEET=yellow FROM=2023-01 TO=2023-03 run-demo
+
+.PHONY: run-demo
+run-demo: setup
+	@$(LOCAL) demo --fleet $(FLEET) --from $(FROM) --to $(TO)
+
+backfill: setup
+	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
+
+standalone: setup
+	@$(LOCAL) standalone $(if $(DEMO),--simulate)
+
+test: setup
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+bench: $(VENV)/.installed
+	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+requirements:
+	@for line in "3.3.2 requirements.txt" "2.11.2 requirements-airflow2.txt"; do set -- $$line; \
+	  echo "apache-airflow==$$1" | uv pip compile requirements.in --constraint /dev/stdin --output-file $$2 \
+	    --python-version 3.11 --custom-compile-command "make requirements" --quiet; done
+
+clean:
+	rm -rf .venv .venv-airflow2 .airflow build .pytest_cache .mypy_cache .ruff_cache

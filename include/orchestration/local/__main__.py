@@ -1,0 +1,67 @@
+"""Called by the Makefile, which sets Airflow's configuration in the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from include.nyc_taxi import settings, tlc
+from include.nyc_taxi.errors import NycTaxiError
+from include.nyc_taxi.months import month_range
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m include.orchestration.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("backfill", "run months on the TLC's files"), ("demo", "run months on a simulated TLC")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--fleet", required=True, help=f"one of {', '.join(tlc.FLEETS)}")
+        command.add_argument("--from", dest="first", required=True, metavar="YYYY-MM")
+        command.add_argument("--to", dest="last", required=True, metavar="YYYY-MM")
+        command.add_argument(
+            "--reprocess",
+            choices=("completed", "failed", "none"),
+            default="completed",
+            help="which months run again that have run before: all, those that failed, none",
+        )
+    command = commands.add_parser("standalone", help="Airflow with its web UI")
+    command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
+    command.add_argument("--port", type=int, default=8080)
+    options = parser.parse_args(arguments)
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
+    if options.command == "standalone":
+        from include.orchestration.local.standalone import standalone
+
+        return standalone(options.port, simulate=options.simulate)
+    try:
+        months = month_range(options.first, options.last)
+        tlc.file_name(options.fleet, months[0])
+    except NycTaxiError as error:
+        print(f"make {options.command}: {error}", file=sys.stderr)
+        return 2
+    _make_dag_cover(options.fleet, months[0])
+
+    from include.orchestration.local import backfill  # imports Airflow, which takes seconds and the settings above
+    from include.orchestration.local.simulated import simulated_tlc
+
+    if options.command == "demo":
+        with simulated_tlc():
+            return backfill.run(options.fleet, months, options.reprocess)
+    return backfill.run(options.fleet, months, options.reprocess)
+
+
+def _make_dag_cover(fleet: str, month: str) -> None:
+    """Let the DAG exist and begin early enough: Airflow runs no task before its DAG's start date."""
+    fleets = os.environ.setdefault("NYC_TAXI_FLEETS", "yellow,green").split(",")
+    if fleet not in fleets:
+        os.environ["NYC_TAXI_FLEETS"] = ",".join([*fleets, fleet])
+    os.environ["NYC_TAXI_FIRST_MONTH"] = min(os.environ.get("NYC_TAXI_FIRST_MONTH") or "2023-01", month)
+    settings.data_dir().mkdir(parents=True, exist_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""`make standalone`: Airflow with its web UI."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.local.simulated import simulated_tlc
+from include.orchestration.local.stack import Stack, StackError, home, only_scheduler
+
+PASSWORDS = "simple_auth_manager_passwords.json.generated"
+
+
+def standalone(port: int, *, simulate: bool) -> int:
+    """Run Airflow until Ctrl-C; returns the exit status.
+
+    On 3.x this starts what `airflow standalone` starts, but listening on localhost only. On 2.11 it is that command.
+    """
+    with contextlib.ExitStack() as ending:
+        if simulate:
+            ending.enter_context(simulated_tlc())
+        if not IS_AIRFLOW_3:
+            os.environ["AIRFLOW__WEBSERVER__WEB_SERVER_PORT"] = str(port)
+            with contextlib.suppress(KeyboardInterrupt):
+                return subprocess.run(["airflow", "standalone"], check=False).returncode
+            return 0
+        lock = ending.enter_context(only_scheduler())
+        if lock is None:
+            print("Airflow is running already (make standalone or make backfill); stop that first", file=sys.stderr)
+            return 1
+        print("Starting Airflow …", flush=True)
+        try:
+            stack = ending.enter_context(
+                Stack(port=port, lock=lock, components=("dag-processor", "scheduler", "triggerer"), extra={})
+            )
+            password = json.loads((home() / PASSWORDS).read_text())["admin"]
+            print(f"Web UI: http://localhost:{port}  user admin, password {password}")
+            print(f"Logs: {stack.logs}\nCtrl-C stops it", flush=True)
+            while True:
+                stack.check()
+                time.sleep(1)
+        except StackError as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nStopping Airflow …", file=sys.stderr)
+            return 0
