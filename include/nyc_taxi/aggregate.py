@@ -10,6 +10,7 @@ import duckdb
 from include.nyc_taxi import tlc, warehouse
 from include.nyc_taxi.errors import LoadError
 from include.nyc_taxi.files import replacing
+from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of
 
 
@@ -41,6 +42,7 @@ def overall_stats_path(outputs: Path) -> Path:
     return outputs / "manhattan_stats.geojson"
 
 
+@pandas_kept_out()
 def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, outputs: Path) -> Aggregate:
     """Fill `trips_by_zone` for a month of a fleet, and write the GeoJSON of the month and of all months so far.
 

@@ -11,6 +11,7 @@ import duckdb
 from include.nyc_taxi import quality, tlc, warehouse
 from include.nyc_taxi.download import Edition, read_edition
 from include.nyc_taxi.errors import LoadError
+from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of, next_first_day
 from include.nyc_taxi.parquet import Footer, read_footer
 
@@ -39,6 +40,7 @@ class Load:
     unknown_columns: tuple[str, ...]
 
 
+@pandas_kept_out()
 def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path: Path, run_id: str) -> Load:
     """Replace a month of a fleet by the rows of the file at `path`, and record it in `loads`.
 
@@ -96,6 +98,7 @@ class LoadedMonth:
     source_url: str
 
 
+@pandas_kept_out()
 def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[str, LoadedMonth]:
     """What is loaded of a fleet, by month: each month's latest load."""
     warehouse.ensure_tables(con)

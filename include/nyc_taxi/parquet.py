@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 
 from include.nyc_taxi.errors import DownloadError
+from include.nyc_taxi.late import pandas_kept_out
 
 MAGIC = b"PAR1"
 
@@ -30,6 +31,7 @@ def read_footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
     return Footer(rows=rows, columns=tuple(name for (name,) in described.fetchall()))
 
 
+@pandas_kept_out()
 def verify_parquet(path: Path) -> None:
     """Check that `path` is a whole Parquet file: the magic bytes at both ends, and a footer that DuckDB can read.
 

@@ -9,6 +9,7 @@ import duckdb
 from include.nyc_taxi import settings, tlc, warehouse
 from include.nyc_taxi.download import Download, Site, download
 from include.nyc_taxi.errors import DownloadError, ZonesError
+from include.nyc_taxi.late import pandas_kept_out
 
 LOOKUP_HEADER = ["LocationID", "Borough", "Zone", "service_zone"]
 WGS84 = "EPSG:4326"
@@ -100,6 +101,7 @@ def load_zones(con: duckdb.DuckDBPyConnection, zones: list[Zone]) -> int:
     return count_zones(con)
 
 
+@pandas_kept_out()
 def count_zones(con: duckdb.DuckDBPyConnection) -> int:
     """Number of zones loaded: 0 in a new warehouse, else 265."""
     warehouse.ensure_tables(con)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ HEADER = ("month", "run", "trips in file", "trips loaded", "seconds", "outputs")
 def summary(fleet: str, months: list[str], runs: Mapping[str, Run]) -> str:
     """One line a month, then the folders. Numbers come from the warehouse's `loads`, not from what tasks said."""
     hook = WarehouseHook()
-    hook.log.setLevel(logging.WARNING)  # a table is wanted, not what the hook says when it opens
     with contextlib.closing(hook.get_conn()) as con:
         loads = loaded_months(con, fleet)
     outputs = settings.outputs_dir(fleet)

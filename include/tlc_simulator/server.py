@@ -1,0 +1,500 @@
+"""The TLC's site on localhost: the same paths, headers and refusals, and faults on request."""
+
+import contextlib
+import email.utils
+import hashlib
+import itertools
+import re
+import socket
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from include.nyc_taxi import tlc
+from include.nyc_taxi.errors import MonthError
+from include.nyc_taxi.months import first_day, next_first_day
+from include.tlc_simulator.faults import CutOff, ErrorPage, Fault, FaultRule, Slow, Status, WrongContent, WrongLength
+
+CHUNK = 64 * 1024
+
+_TRIPS_PATH = re.compile(r"/trip-data/(?P<fleet>[a-z]+)_tripdata_(?P<month>20\d\d-\d\d)\.parquet")
+_CONTENT_TYPES = {".parquet": "binary/octet-stream", ".csv": "text/csv", ".zip": "application/zip"}
+_ZONES_MODIFIED = datetime(2023, 1, 1, tzinfo=UTC)
+_HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body>Something went wrong.</body></html>\n"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was answered: `time` is `time.monotonic()` when the answer began, in seconds."""
+
+    method: str
+    path: str
+    status: int
+    time: float
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Resource:
+    """A file that is published: `etag` with its quotation marks, `modified` in whole seconds UTC."""
+
+    file: Path
+    etag: str
+    modified: datetime
+    size: int
+
+
+class TlcSimulator:
+    """A TLC that listens on 127.0.0.1 only; use it in a `with` statement, or call `start` and `stop`.
+
+    Files are made when they are first asked for, and kept in `folder`. What is published is every month of `fleets`
+    from `first_month` to `last_month`, but not before a fleet's first month in the catalogue; all else is refused with
+    403, as on the real site.
+
+    Raises:
+        FleetError: no such fleet in the catalogue.
+        MonthError: `first_month` or `last_month` is not written YYYY-MM.
+
+    Args:
+        folder: where made files go; made if needed.
+        port: 0 for any free port.
+        rows: rows of each month; None for a few thousand.
+        seed: another seed gives other trips.
+        fleets: None for all of the catalogue.
+        serve_folder: serve the files of this folder, laid out like the site, in place of made ones; 403 for all others.
+        verbose: a line on stderr for each request.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        port: int = 0,
+        rows: int | None = None,
+        seed: int = 1,
+        first_month: str = "2009-01",
+        last_month: str = "2024-05",
+        fleets: Sequence[str] | None = None,
+        serve_folder: Path | str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        for month in (first_month, last_month):
+            first_day(month)  # raises here rather than in a thread
+        self._folder = Path(folder)
+        self._port = port
+        self._rows = rows
+        self._seed = seed
+        self._span = (first_month, last_month)
+        self._fleets = tuple(tlc.FLEETS if fleets is None else (tlc.fleet(name).name for name in fleets))
+        self._serve_folder = None if serve_folder is None else Path(serve_folder)
+        self._verbose = verbose
+        self._lock = threading.Lock()
+        self._requests: list[Request] = []
+        self._rules: list[FaultRule] = []
+        self._uses_left: dict[int, int] = {}
+        self._published: dict[tuple[str, str], bool] = {}
+        self._editions: dict[tuple[str, str], int] = defaultdict(lambda: 1)
+        self._making: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._etags: dict[tuple[Path, int, int], str] = {}
+        self._stopping = threading.Event()
+        self._server: _Server | None = None
+
+    # -- life
+
+    def start(self) -> Self:
+        """Listen, and answer in threads of its own.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._stopping.clear()
+        self._server = _Server(self, self._port)
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening and close the open connections. Doing it twice does no harm."""
+        self._stopping.set()
+        server, self._server = self._server, None
+        if server:
+            server.shutdown()
+            server.server_close()
+            server.close_connections()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Without a slash at its end.
+
+        Raises:
+            RuntimeError: it is not started.
+        """
+        if self._server is None:
+            raise RuntimeError("the simulator has no URL before it is started")
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests so far, oldest first; a copy."""
+        with self._lock:
+            return list(self._requests)
+
+    # -- what is published
+
+    def publish(self, fleet: str, month: str) -> None:
+        """Serve this month, wherever the span of published months ends. Raises as `tlc.file_name` does."""
+        self._check(fleet, month)
+        with self._lock:
+            self._published[fleet, month] = True
+
+    def withdraw(self, fleet: str, month: str) -> None:
+        """Answer 403 for this month. Raises as `tlc.file_name` does."""
+        self._check(fleet, month)
+        with self._lock:
+            self._published[fleet, month] = False
+
+    def republish(self, fleet: str, month: str) -> None:
+        """Publish the month's next edition: some trips differ, and so do ETag and Last-Modified.
+
+        Raises:
+            FleetError, MonthError: as `tlc.file_name`.
+            ValueError: the simulator serves a folder, whose files it does not change.
+        """
+        if self._serve_folder is not None:
+            raise ValueError("files of a folder have one edition: change the file itself to publish it again")
+        self._check(fleet, month)
+        with self._lock:
+            self._editions[fleet, month] += 1
+            self._published[fleet, month] = True
+
+    def _check(self, fleet: str, month: str) -> None:
+        """A slip in a test should not look like a month that is not published."""
+        if self._serve_folder is None:
+            tlc.file_name(fleet, month)
+
+    # -- faults
+
+    def add_fault(self, path_part: str, fault: Fault, times: int | None = None, *, methods: Sequence[str] = ()) -> None:
+        """Let `fault` befall the next `times` requests (None: all) whose path contains `path_part`.
+
+        Of several that match, the one added first wins, until it is used up.
+
+        Args:
+            methods: only requests of these methods ("GET", "HEAD"); empty for all.
+        """
+        self.add_fault_rule(FaultRule(path_part, fault, times, tuple(methods)))
+
+    def add_fault_rule(self, rule: FaultRule) -> None:
+        """As `add_fault`, for a rule read by `faults.parse_fault`."""
+        with self._lock:
+            if rule.times is not None:
+                self._uses_left[len(self._rules)] = rule.times
+            self._rules.append(rule)
+
+    def clear_faults(self) -> None:
+        """From now on all goes well."""
+        with self._lock:
+            self._rules.clear()
+            self._uses_left.clear()
+
+    # -- for the request handler
+
+    def _take_fault(self, method: str, path: str) -> Fault | None:
+        with self._lock:
+            for number, rule in enumerate(self._rules):
+                if rule.path_part not in path or (rule.methods and method not in rule.methods):
+                    continue
+                if self._uses_left.get(number) == 0:
+                    continue
+                if number in self._uses_left:
+                    self._uses_left[number] -= 1
+                return rule.fault
+        return None
+
+    def _record(self, request: Request) -> None:
+        with self._lock:
+            self._requests.append(request)
+        if self._verbose:
+            print(f"{request.method} {request.path} {request.status}", file=sys.stderr, flush=True)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not when the simulator stops."""
+        self._stopping.wait(seconds)
+
+    def _resource(self, path: str) -> _Resource | None:
+        """What is published at a path, made if need be; None if nothing is.
+
+        Paths are taken apart and known ones put together anew, so that none leads outside the two folders.
+        """
+        match = _TRIPS_PATH.fullmatch(path)
+        if match:
+            return self._trips(match["fleet"], match["month"])
+        if path in (tlc.ZONE_LOOKUP_PATH, tlc.ZONE_SHAPES_PATH):
+            return self._zones(path)
+        return None
+
+    def _trips(self, fleet: str, month: str) -> _Resource | None:
+        with self._lock:
+            published = self._published.get((fleet, month))
+            edition = self._editions.get((fleet, month), 1)
+        if published is False:
+            return None
+        if self._serve_folder is not None:
+            return self._existing(self._serve_folder / "trip-data" / f"{fleet}_tripdata_{month}.parquet")
+        first, last = self._span
+        try:
+            if fleet not in self._fleets or not (published or first <= month <= last):
+                return None
+            name = tlc.file_name(fleet, month)
+        except MonthError:
+            return None
+
+        def make(file: Path) -> None:
+            from include.tlc_simulator.trips import write_month
+
+            write_month(file, fleet, month, rows=self._rows, seed=self._seed, edition=edition)
+
+        rows = "default" if self._rows is None else str(self._rows)
+        folder = self._folder / f"rows-{rows}-seed-{self._seed}-edition-{edition}"
+        return self._made(folder / name, _modified(month, edition), make)
+
+    def _zones(self, path: str) -> _Resource | None:
+        name = path.rpartition("/")[2]
+        if self._serve_folder is not None:
+            return self._existing(self._serve_folder / "misc" / name)
+
+        def make(file: Path) -> None:
+            from include.tlc_simulator import city
+
+            (city.write_lookup if path == tlc.ZONE_LOOKUP_PATH else city.write_shapes)(file)
+
+        return self._made(self._folder / name, _ZONES_MODIFIED, make)
+
+    def _existing(self, file: Path) -> _Resource | None:
+        if not file.is_file():
+            return None
+        modified = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
+        return _Resource(file, self._etag(file), modified, file.stat().st_size)
+
+    def _made(self, file: Path, modified: datetime, make: Callable[[Path], None]) -> _Resource:
+        with self._lock:
+            making = self._making[file]
+        with making:  # two first requests make one file
+            if not file.exists():
+                make(file)
+            return _Resource(file, self._etag(file), modified, file.stat().st_size)
+
+    def _etag(self, file: Path) -> str:
+        """The MD5 of the content in quotation marks, as S3 has it; read once for each state of the file."""
+        state = file.stat()
+        key = (file, state.st_size, state.st_mtime_ns)
+        if key not in self._etags:
+            with file.open("rb") as content:
+                self._etags[key] = f'"{hashlib.file_digest(content, "md5").hexdigest()}"'
+        return self._etags[key]
+
+
+def _modified(month: str, edition: int) -> datetime:
+    """When an edition came out: the 20th of the second month after, and each later one 30 days after the one before."""
+    following = next_first_day(f"{next_first_day(month):%Y-%m}")
+    return datetime(following.year, following.month, 20, 14, 30, tzinfo=UTC) + timedelta(days=30 * (edition - 1))
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # idle kept-alive connections would hold it; close_connections ends them
+
+    def __init__(self, simulator: TlcSimulator, port: int) -> None:
+        self.simulator = simulator
+        self._connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def server_bind(self) -> None:
+        """As HTTPServer does it, without its look-up of the host's name, which can take seconds."""
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = self.socket.getsockname()[:2]
+
+    def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def close_connections(self) -> None:
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):  # the client was faster
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are no error here: tests and cut-off downloads do so all the time."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD as S3 behind CloudFront does."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "AmazonS3"
+    sys_version = ""
+    disable_nagle_algorithm = True  # headers and body are two writes: waiting for the first's receipt costs 40 ms
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        """The simulator keeps its own list of requests."""
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        path = self.path.partition("?")[0]
+        fault = self.server.simulator._take_fault(self.command, path)
+        if isinstance(fault, Slow):
+            self.server.simulator._pause(fault.before)
+        if isinstance(fault, Status):
+            self._refuse(HTTPStatus(fault.code), fault.retry_after)
+        elif isinstance(fault, ErrorPage):
+            is_xml = fault.kind == "xml"
+            page = _error_xml("InternalError", "We encountered an internal error.") if is_xml else _HTML_PAGE
+            self._send(200, {"Content-Type": "application/xml" if is_xml else "text/html"}, page)
+        elif resource := self.server.simulator._resource(path):
+            self._send_resource(resource, fault)
+        else:
+            self._refuse(HTTPStatus.FORBIDDEN)
+
+    def _refuse(self, status: HTTPStatus, retry_after: int | None = None) -> None:
+        code, message = {
+            403: ("AccessDenied", "Access Denied"),
+            404: ("NoSuchKey", "The specified key does not exist."),
+            429: ("SlowDown", "Please reduce your request rate."),
+            503: ("SlowDown", "Please reduce your request rate."),
+        }.get(status, (status.phrase.replace(" ", ""), status.description or status.phrase))
+        headers = {"Content-Type": "application/xml"}
+        if retry_after is not None:
+            headers["Retry-After"] = str(retry_after)
+        self._send(status, headers, _error_xml(code, message))
+
+    def _send(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self._start(status, headers | {"Content-Length": str(len(body))})
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _start(self, status: int, headers: dict[str, str]) -> None:
+        request = Request(self.command, self.path, status, time.monotonic(), dict(self.headers.items()))
+        self.server.simulator._record(request)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send_resource(self, resource: _Resource, fault: Fault | None) -> None:
+        modified = email.utils.format_datetime(resource.modified, usegmt=True)
+        validators = {"ETag": resource.etag, "Last-Modified": modified}
+        if self._is_fresh(resource):
+            self._start(304, validators)
+            return
+        headers = validators | {
+            "Accept-Ranges": "bytes",
+            "Content-Type": _CONTENT_TYPES[resource.file.suffix],
+        }
+        status, begin, end = 200, 0, resource.size
+        span = self._range(resource)
+        if span is not None:
+            status, (begin, end) = 206, span
+            if begin >= end:
+                self._send(
+                    416,
+                    {"Content-Type": "application/xml", "Content-Range": f"bytes */{resource.size}"},
+                    _error_xml("InvalidRange", "The requested range is not satisfiable"),
+                )
+                return
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{resource.size}"
+        length = end - begin
+        if isinstance(fault, WrongLength):
+            length = max(0, length + fault.by)
+            self.close_connection = True  # the client cannot tell where the next answer would begin
+        self._start(status, headers | {"Content-Length": str(length)})
+        if self.command == "HEAD":
+            return
+        with resource.file.open("rb") as file:
+            for chunk in self._chunks(file, begin, end, fault):
+                self.wfile.write(chunk)
+
+    def _chunks(self, file: BinaryIO, begin: int, end: int, fault: Fault | None) -> Iterator[bytes]:
+        stop, right_until = end, end
+        if isinstance(fault, CutOff):
+            stop = begin + int((end - begin) * fault.after)
+            self.close_connection = True
+        elif isinstance(fault, WrongContent):
+            right_until = begin + int((end - begin) * fault.after)
+        file.seek(begin)
+        for position in range(begin, stop, CHUNK):
+            if isinstance(fault, Slow):
+                self.server.simulator._pause(fault.per_chunk)
+            chunk = file.read(min(CHUNK, stop - position))
+            right = max(0, right_until - position)
+            yield chunk[:right] + bytes(len(chunk[right:]))
+
+    def _is_fresh(self, resource: _Resource) -> bool:
+        """Whether the client says that it has this very edition; If-None-Match comes before If-Modified-Since."""
+        if (tags := self.headers.get("If-None-Match")) is not None:
+            return tags.strip() == "*" or resource.etag in (tag.strip().removeprefix("W/") for tag in tags.split(","))
+        since = _http_date(self.headers.get("If-Modified-Since"))
+        return since is not None and resource.modified <= since
+
+    def _range(self, resource: _Resource) -> tuple[int, int] | None:
+        """Begin and exclusive end of the bytes that the client asks for; None for all, empty if there are none such.
+
+        Several ranges at once are answered with the whole file, as S3 does.
+        """
+        match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if not match or match[0] == "bytes=-":
+            return None
+        condition = self.headers.get("If-Range")
+        if condition is not None and condition != resource.etag and _http_date(condition) != resource.modified:
+            return None
+        first, last = match[1], match[2]
+        if not first:
+            return max(0, resource.size - int(last)), resource.size
+        if last and int(last) < int(first):
+            return None
+        return int(first), min(int(last) + 1 if last else resource.size, resource.size)
+
+
+_request_numbers = itertools.count(1)
+
+
+def _error_xml(code: str, message: str) -> bytes:
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{message}</Message>"
+        f"<RequestId>{next(_request_numbers):016X}</RequestId><HostId>tlc-simulator</HostId></Error>"
+    ).encode()
+
+
+def _http_date(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,0 +1,86 @@
+"""The simulator as a command, in processes of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+import requests
+
+from include.tlc_simulator.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "include.tlc_simulator"]
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in ("serve", "make", "city"))
+
+
+def test_make_writes_a_month(tmp_path: Path) -> None:
+    out = tmp_path / "green.parquet"
+    command = [*COMMAND, "make", "--fleet", "green", "--month", "2023-02", "--rows", "123", str(out)]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == f"{out}\n"
+    assert duckdb.sql(f"SELECT count(*) FROM '{out}'").fetchone() == (123,)
+
+
+def test_city_writes_the_zone_files(tmp_path: Path) -> None:
+    assert main(["city", str(tmp_path)]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["taxi_zone_lookup.csv", "taxi_zones.zip"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["make", "--month", "2023-1", "x"], "'2023-1' is not a month"),
+        (["make", "--month", "2013-01", "--fleet", "green", "x"], "first month is 2014-01"),
+        (["make", "--month", "2023-01", "--rows", "-5", "x"], "'-5' is not a whole number of at least 0"),
+        (["serve", "--fault", "mishap"], "'mishap' is not a fault"),
+        (["serve", "--port", "70000"], "'70000' is not a whole number from 0 to 65535"),
+        (["serve", "--serve-folder", "/no/such"], "/no/such is not a folder"),
+    ],
+)
+def test_bad_arguments_give_one_sentence(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(arguments)
+    except SystemExit as exit_:
+        status = exit_.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_prints_its_url_and_stops_cleanly_when_told_to(number: signal.Signals, tmp_path: Path) -> None:
+    url_file = tmp_path / "url"
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--rows", "50", "--fault", "503*1:lookup", "--url-file", str(url_file), "--verbose"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        lookup = f"{url}/misc/taxi_zone_lookup.csv"
+        assert [requests.get(lookup, timeout=10).status_code for _ in range(2)] == [503, 200]
+        assert url_file.read_text() == f"{url}\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert errors == "GET /misc/taxi_zone_lookup.csv 503\nGET /misc/taxi_zone_lookup.csv 200\n"
+    assert list(tmp_path.iterdir()) == []
