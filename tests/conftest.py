@@ -1,0 +1,116 @@
+"""What all tests share. Above all: nothing of this machine's Airflow, settings or network gets into a test."""
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
+
+# Airflow reads its configuration when it is first imported: all of this must be set before any test module is.
+for name in [name for name in os.environ if name.startswith(("AIRFLOW", "NYC_TAXI_", "_AIRFLOW"))]:
+    del os.environ[name]
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-tests-"))
+atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
+os.environ |= {
+    "AIRFLOW_HOME": str(AIRFLOW_HOME),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
+    "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{AIRFLOW_HOME}/logs",
+    "MPLCONFIGDIR": str(AIRFLOW_HOME),
+    "no_proxy": "*",  # a proxy of this machine has no business with servers on localhost
+}
+sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
+
+from airflow import __version__ as airflow_version  # noqa: E402
+
+if airflow_version.startswith("2."):
+    DEPRECATIONS = (
+        "error::airflow.exceptions.RemovedInAirflow3Warning",
+        "error::airflow.exceptions.AirflowProviderDeprecationWarning",
+        # Airflow 2.11 warns about its own default for timers, in two of its own modules, whatever one does.
+        "ignore:Timer and timing metrics publish in seconds:airflow.exceptions.RemovedInAirflow3Warning",
+    )
+else:
+    DEPRECATIONS = (
+        "error::airflow.exceptions.RemovedInAirflow4Warning",
+        "error::airflow.sdk.exceptions.RemovedInAirflow4Warning",
+        "error::airflow.exceptions.AirflowProviderDeprecationWarning",
+        "error::airflow.utils.deprecation_tools.DeprecatedImportWarning",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-socket reads its options in the same hook
+def pytest_configure(config: pytest.Config) -> None:
+    """Localhost and unix sockets only; deprecation warnings of Airflow are errors."""
+    config.option.allow_hosts = "127.0.0.1,::1,localhost"
+    config.option.allow_unix_socket = True
+    for line in DEPRECATIONS:
+        config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data directory of one test: nothing is ever written into the project's own."""
+    monkeypatch.setenv("NYC_TAXI_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the TLC's real files; a checkout without it passes the rest."""
+    if not (REAL_DATA / "tlc" / "trip-data").is_dir():
+        pytest.skip(f"no real TLC files in {REAL_DATA} (NYC_TAXI_REAL_DATA says where they are)")
+    return REAL_DATA
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `python -c code *arguments` as a process that can import the project; ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path} | environment,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def hold_open(start_python: Callable[..., subprocess.Popen[str]]) -> Callable[[Path], subprocess.Popen[str]]:
+    """Have another process open a DuckDB file; it closes it when its standard input is closed."""
+
+    def hold(database: Path) -> subprocess.Popen[str]:
+        process = start_python(
+            "import duckdb, sys\n"
+            "con = duckdb.connect(sys.argv[1])\n"
+            "con.execute('CREATE TABLE IF NOT EXISTS held (i INTEGER)')\n"
+            "print('open', flush=True)\n"
+            "sys.stdin.read()\n",
+            database,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        return process
+
+    return hold

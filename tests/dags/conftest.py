@@ -1,0 +1,49 @@
+"""The DAGs of the repository, and a metadata database to run them with."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.tlc_simulator.server import TlcSimulator
+from tests.conftest import ROOT
+
+if IS_AIRFLOW_3:
+    from airflow.dag_processing.dagbag import DagBag
+else:
+    from airflow.models.dagbag import DagBag
+
+
+@pytest.fixture
+def dag_bag() -> Any:
+    """All DAGs of the repository, read as Airflow reads them, anew for each test: `dag.test` changes a DAG's params."""
+    return DagBag(str(ROOT / "dags"), **({} if IS_AIRFLOW_3 else {"include_examples": False}))
+
+
+@pytest.fixture(scope="session")
+def metadata_database() -> None:
+    """Airflow's metadata database, with the pool and with our DAGs in it."""
+    if not IS_AIRFLOW_3:
+        # 2.11's own tables refer to one of the auth manager's, which the webserver and the CLI import.
+        import airflow.providers.fab.auth_manager.models  # noqa: F401
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
+    for command in ("db migrate", "pools set warehouse 1 tests", "dags reserialize"):
+        subprocess.run(
+            [str(Path(sys.executable).parent / "airflow"), *command.split()],
+            check=True,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+
+
+@pytest.fixture
+def simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlcSimulator]:
+    """The TLC that tasks find: small months, published up to 2023-03."""
+    with TlcSimulator(tmp_path / "tlc", rows=1000, last_month="2023-03") as tlc:
+        monkeypatch.setenv("NYC_TAXI_TLC_URL", tlc.url)
+        yield tlc

@@ -1,0 +1,156 @@
+"""The exact list of DAGs, their structure, and what all of them must have."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.orchestration.alerts import alert_on_failure
+from include.orchestration.defaults import WAREHOUSE_POOL
+from tests.conftest import ROOT
+
+SNAPSHOT = Path(__file__).with_name("structure.json")
+DAG_IDS = ["taxi_trips_green", "taxi_trips_yellow", "taxi_zones"]
+TAGS = {"nyc_taxi", "trips", "zones", "yellow", "green"}
+
+
+def structure(dag: Any) -> dict[str, Any]:
+    """What of a DAG an operator would notice if it changed."""
+    return {
+        "schedule": type(dag.timetable).__name__,
+        "start_date": dag.start_date.date().isoformat(),
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "tags": sorted(dag.tags),
+        "params": sorted(dag.params),
+        "tasks": {
+            task.task_id: {
+                "operator": type(task).__name__,
+                "pool": task.pool,
+                "retries": task.retries,
+                "downstream": sorted(task.downstream_task_ids),
+                "inlets": [asset.uri for asset in task.inlets],
+                "outlets": [asset.uri for asset in task.outlets],
+            }
+            for task in dag.tasks
+        },
+    }
+
+
+def test_every_dag_file_imports(dag_bag: Any) -> None:
+    assert dag_bag.import_errors == {}
+
+
+def test_the_list_of_dags_is_exactly_this(dag_bag: Any) -> None:
+    assert sorted(dag_bag.dags) == DAG_IDS, "a DAG came or went: please change the list here, and the README's"
+
+
+def test_the_structure_is_as_recorded(dag_bag: Any) -> None:
+    found = {dag_id: structure(dag_bag.dags[dag_id]) for dag_id in sorted(dag_bag.dags)}
+    if os.environ.get("UPDATE_SNAPSHOT"):
+        SNAPSHOT.write_text(json.dumps(found, indent=2) + "\n")
+    assert found == json.loads(SNAPSHOT.read_text()), "if meant: UPDATE_SNAPSHOT=1 make test ARGS=tests/dags"
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+class TestEveryDag:
+    def test_has_a_manual_that_says_what_a_failure_means(self, dag_bag: Any, dag_id: str) -> None:
+        manual = dag_bag.dags[dag_id].doc_md
+        for part in ("**partition**", "**schedule**", "**inputs**", "**outputs**", "failure", "again"):
+            assert part in manual, f"the module docstring of {dag_id} lacks {part}"
+
+    def test_has_known_tags_and_a_description(self, dag_bag: Any, dag_id: str) -> None:
+        dag = dag_bag.dags[dag_id]
+        assert set(dag.tags) <= TAGS
+        assert "nyc_taxi" in dag.tags
+        assert dag.description
+
+    def test_says_whether_it_catches_up_and_how_many_runs_it_has_at_once(self, dag_bag: Any, dag_id: str) -> None:
+        dag = dag_bag.dags[dag_id]
+        assert dag.max_active_runs <= 6
+        assert dag.catchup == dag_id.startswith("taxi_trips_")
+
+    def test_has_tasks_with_owner_retries_timeout_and_alert(self, dag_bag: Any, dag_id: str) -> None:
+        for task in dag_bag.dags[dag_id].tasks:
+            callbacks = task.on_failure_callback
+            assert task.owner == "nyc_taxi", task.task_id
+            assert task.retries >= 1, task.task_id
+            assert task.retry_exponential_backoff, task.task_id
+            assert timedelta(0) < task.execution_timeout <= timedelta(hours=1), task.task_id
+            assert alert_on_failure in (callbacks if isinstance(callbacks, list | tuple) else [callbacks])
+
+    def test_opens_the_warehouse_only_in_its_pool(self, dag_bag: Any, dag_id: str) -> None:
+        for task in dag_bag.dags[dag_id].tasks:
+            function = getattr(task, "python_callable", None)
+            opens = function is not None and "WarehouseHook" in function.__code__.co_names + getattr(
+                getattr(function, "__wrapped__", None), "__code__", function.__code__
+            ).co_names
+            assert (task.pool == WAREHOUSE_POOL) == opens, task.task_id
+
+
+def test_waiting_holds_no_worker_and_is_patient(dag_bag: Any) -> None:
+    for fleet in ("yellow", "green"):
+        sensor = dag_bag.dags[f"taxi_trips_{fleet}"].get_task("wait_for_file")
+        assert sensor.mode == "reschedule"
+        assert sensor.reschedule
+        assert not sensor.deferrable
+        assert sensor.method == "HEAD"
+        assert sensor.response_error_codes_allowlist == ("403", "404")
+        assert sensor.poke_interval == timedelta(hours=6).total_seconds()
+        assert sensor.timeout == timedelta(days=120).total_seconds()
+
+
+def test_reading_the_dag_files_imports_nothing_heavy() -> None:
+    """They are parsed again and again; what a task needs is imported when it runs."""
+    code = (
+        "import importlib.util, pathlib, sys\n"
+        "import airflow\n"
+        "for path in pathlib.Path('dags').glob('*.py'):\n"
+        "    spec = importlib.util.spec_from_file_location(path.stem, path)\n"
+        "    spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
+        "print(sorted({'duckdb', 'geopandas', 'matplotlib', 'pandas', 'shapely', 'numpy'} & set(sys.modules)))\n"
+    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("settings", "dag_ids", "first"),
+    [
+        ({"NYC_TAXI_FLEETS": "green"}, ["taxi_trips_green"], "2023-01-01"),
+        ({"NYC_TAXI_FLEETS": " green , yellow "}, ["taxi_trips_green", "taxi_trips_yellow"], "2023-01-01"),
+        # The TLC's first green file is of 2014-01.
+        ({"NYC_TAXI_FLEETS": "green", "NYC_TAXI_FIRST_MONTH": "2009-01"}, ["taxi_trips_green"], "2014-01-01"),
+    ],
+)
+def test_settings_say_which_fleets_there_are_and_when_catchup_begins(
+    settings: dict[str, str], dag_ids: list[str], first: str, monkeypatch: pytest.MonkeyPatch, dag_bag: Any
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    read = type(dag_bag)(str(ROOT / "dags" / "taxi_trips.py"))
+    assert read.import_errors == {}
+    assert sorted(read.dags) == dag_ids
+    assert read.dags[dag_ids[0]].start_date == datetime.fromisoformat(first).replace(tzinfo=UTC)
+
+
+def test_an_unknown_fleet_is_an_import_error_that_lists_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, dag_bag: Any
+) -> None:
+    monkeypatch.setenv("NYC_TAXI_FLEETS", "purple")
+    read = type(dag_bag)(str(ROOT / "dags" / "taxi_trips.py"))
+    (error,) = read.import_errors.values()
+    assert "no fleet 'purple' in the catalogue: expected one of yellow, green" in error
