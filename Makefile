@@ -3,6 +3,7 @@
 #   make demo                                       the whole path on a simulated TLC, in a few minutes
 #   make backfill FLEET=yellow FROM=2023-01 TO=2023-03
 #   make standalone                                 Airflow with its web UI on http://localhost:8080
+#   make shell                                      a shell in which `airflow …` has this configuration
 #   make test | lint | bench | requirements
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
@@ -43,6 +44,10 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export AIRFLOW__CORE__PLUGINS_FOLDER := $(CURDIR)/plugins
 # A worker takes 170 MB: a few are enough for one machine, and one of them at a time has the warehouse.
 export AIRFLOW__CORE__PARALLELISM := 4
+# On one machine nothing is late because of the network: what a killed process left is taken up after a minute, not five.
+export AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL := 20
+export AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT := 60
+export AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL := 10
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 ifeq ($(AIRFLOW),2)
 export PYTHONPATH := $(CURDIR)
@@ -63,7 +68,7 @@ endif
 export PATH := $(VENV)/bin:$(PATH)
 LOCAL := $(VENV)/bin/python -m include.orchestration.local
 
-.PHONY: help setup demo backfill standalone test lint bench requirements clean
+.PHONY: help setup demo backfill standalone shell test lint bench requirements clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -98,6 +103,10 @@ backfill: setup
 
 standalone: setup
 	@$(LOCAL) standalone $(if $(DEMO),--simulate)
+
+shell: setup
+	@echo "A shell with Airflow $(LINE) and this project's settings; exit leaves it"
+	@$(SHELL) -i
 
 test: setup
 	@$(VENV)/bin/python -m pytest $(ARGS)

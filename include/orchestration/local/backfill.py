@@ -106,8 +106,8 @@ def _through_scheduler(dag_id: str, months: list[str], reprocess: str, progress:
                 )
             )
             _wait_until_parsed(dag_id, started, stack)
-        if runs.end_interrupted_backfills(dag_id):
-            print("An earlier backfill was interrupted; its running months go on", flush=True)
+        if unfinished := runs.end_interrupted_backfills(dag_id):
+            print(f"An earlier backfill was interrupted; of its runs {unfinished} had not finished", flush=True)
         if runs.set_paused(dag_id, False):
             ending.callback(runs.set_paused, dag_id, True)
         _create(dag_id, months, reprocess)

@@ -155,13 +155,16 @@ def end_interrupted_backfills(dag_id: str) -> int:
     """Mark backfills of the DAG that never ended as ended, and their runs that had not started as failed.
 
     Airflow 3 allows one backfill a DAG. What a killed scheduler left running goes on when a scheduler is back.
-    Does what the web UI's "cancel" does. Returns the number of backfills ended.
+    Does what the web UI's "cancel" does. Returns the number of runs that had not finished.
     """
     with create_session() as session:
+        unfinished = 0
         left = session.scalars(select(Backfill).where(Backfill.dag_id == dag_id, Backfill.completed_at.is_(None))).all()
         for backfill in left:
             backfill.completed_at = datetime.now(UTC)
-            queued = select(DagRun).where(DagRun.backfill_id == backfill.id, DagRun.state == "queued")
-            for run in session.scalars(queued).all():
-                run.state = "failed"
-        return len(left)
+            of_backfill = select(DagRun).where(DagRun.backfill_id == backfill.id, DagRun.state.not_in(FINISHED))
+            for run in session.scalars(of_backfill).all():
+                unfinished += 1
+                if run.state == "queued":
+                    run.state = "failed"
+        return unfinished
