@@ -23,8 +23,9 @@ class _CalendarTimetable(CronDataIntervalTimetable):
 
     cron = ""
 
-    def __init__(self, timezone: str = "UTC") -> None:
-        super().__init__(self.cron, timezone=timezone)
+    def __init__(self) -> None:
+        super().__init__(self.cron, timezone="UTC")
+        self.description = type(self).description  # the parent has put the cron expression in words there
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
         start = self._align_to_prev(run_after)

@@ -109,7 +109,7 @@ class WarehouseHook(DuckDBHook):
             try:
                 return super().get_conn()
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
+                if "Could not set lock" not in str(error):
                     raise
                 left = deadline - time.monotonic()
                 if left <= 0:

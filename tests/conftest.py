@@ -33,6 +33,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
 from airflow import __version__ as airflow_version  # noqa: E402
 
+from include.tlc_simulator.server import TlcSimulator  # noqa: E402
+
 if airflow_version.startswith("2."):
     DEPRECATIONS = (
         "error::airflow.exceptions.RemovedInAirflow3Warning",
@@ -114,3 +116,16 @@ def hold_open(start_python: Callable[..., subprocess.Popen[str]]) -> Callable[[P
         return process
 
     return hold
+
+
+@pytest.fixture(scope="session")
+def made_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the simulators of all tests keep what they make: each file is made once."""
+    return tmp_path_factory.mktemp("tlc-simulator")
+
+
+@pytest.fixture
+def tlc_site(made_files: Path) -> Iterator[TlcSimulator]:
+    """The TLC's site on localhost, with made-up files of 2,000 trips."""
+    with TlcSimulator(made_files, rows=2000) as simulator:
+        yield simulator

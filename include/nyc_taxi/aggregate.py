@@ -51,9 +51,10 @@ def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str,
     otherwise an earlier run could put its older overall file over a later run's.
 
     Raises:
-        LoadError: the month is not loaded.
+        LoadError: the month is not loaded, or the zones are not.
     """
     fleet, start = tlc.fleet(fleet_name), first_day(month)
+    warehouse.ensure_tables(con)
     con.execute("DELETE FROM trips_by_zone WHERE fleet = ? AND partition_month = ?", [fleet_name, start])
     con.execute(warehouse.sql("replace_trips_by_zone").format(table=fleet.table), {"fleet": fleet_name, "month": start})
     zones, trips = con.execute(
@@ -85,6 +86,8 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
     rows = con.execute(
         warehouse.sql("manhattan_stats"), {"fleet": fleet_name, "first": months[0], "last": months[-1]}
     ).fetchall()
+    if not rows:
+        raise LoadError("the warehouse has no zones of Manhattan: run the DAG taxi_zones, then clear this task")
     shapes = shapely.to_geojson(shapely.from_wkt([row[-1] for row in rows]))
     features = [
         {

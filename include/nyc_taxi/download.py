@@ -205,7 +205,10 @@ def _receive(response: requests.Response, url: str, path: Path, verify: Verify) 
                 for chunk in response.iter_content(CHUNK_BYTES):
                     size += out.write(chunk)
             _check_length(response, url, size)
-            verify(temporary)
+            try:
+                verify(temporary)
+            except DownloadError as error:
+                raise DownloadError(f"{url}: {error}".replace(temporary.name, path.name)) from error
             # While the new file has no note of its own it must not have the old one's: a kill between the two
             # steps then costs one more fetch, and never passes one edition off as the other.
             _edition_path(path).unlink(missing_ok=True)

@@ -68,22 +68,22 @@ def draw_map(stats: Path, picture: Path) -> None:
     bar.ax.set_title("Trips", fontsize=16, loc="left", pad=14)
     bar.update_ticks()
 
-    figure.text(
-        0.04, 0.955, f"{tlc.fleet(collection['fleet']).title}, {_period(collection)}", fontsize=26, weight="bold"
-    )
+    period, gap = _period(collection)
+    size = 26 if collection["months"] == 1 else 23
+    figure.text(0.04, 0.955, f"{tlc.fleet(collection['fleet']).title}, {period}", fontsize=size, weight="bold")
     total = int(frame["num_trips"].sum())
-    figure.text(0.04, 0.925, f"{total:,} trips that began in Manhattan, by pickup zone", fontsize=17, color="0.35")
+    figure.text(0.04, 0.925, f"{total:,} trips that began in Manhattan, by pickup zone{gap}", fontsize=17, color="0.35")
     with replacing(picture) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def _period(collection: dict[str, object]) -> str:
+def _period(collection: dict[str, object]) -> tuple[str, str]:
     first, last, count = str(collection["first_month"]), str(collection["last_month"]), collection["months"]
     if count == 1:
-        return months.title(first)
+        return months.title(first), ""
     between = len(months.month_range(first, last))
     gap = "" if count == between else f" ({count} of {between} months)"
-    return f"{months.title(first)} to {months.title(last)}{gap}"
+    return f"{months.title(first)} to {months.title(last)}", gap
 
 
 @contextmanager

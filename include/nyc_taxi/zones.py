@@ -13,6 +13,8 @@ from include.nyc_taxi.late import pandas_kept_out
 
 LOOKUP_HEADER = ["LocationID", "Borough", "Zone", "service_zone"]
 WGS84 = "EPSG:4326"
+WITHOUT_SHAPE = {264, 265}
+"""The zones "Unknown" and "Outside of NYC"."""
 COORDINATE_STEP = 1e-7
 """Coordinates are rounded to this many degrees, about a centimetre."""
 
@@ -78,7 +80,7 @@ def read_zones(lookup: Path, shapes: Path) -> list[Zone]:
     frame = geopandas.read_file(shapes).to_crs(WGS84)
     frame["geometry"] = shapely.set_precision(frame.geometry.array, COORDINATE_STEP)
     ids = frame["OBJECTID"].astype(int)
-    if not ids.is_unique or not set(ids) <= set(named):
+    if sorted(ids) != sorted(set(named) - WITHOUT_SHAPE):
         raise ZonesError(f"{shapes.name}: expected one row for each zone in OBJECTID, found {sorted(ids)}")
     for zone_id, name in zip(ids, frame["zone"], strict=True):
         if named[zone_id]["Zone"] != name:
@@ -86,7 +88,7 @@ def read_zones(lookup: Path, shapes: Path) -> list[Zone]:
                 f"{shapes.name}: zone {zone_id} is {name!r}, but {named[zone_id]['Zone']!r} in {lookup.name}; "
                 "the shapefile's OBJECTID no longer is the zone id"
             )
-    wkt = dict(zip(ids, frame.geometry.to_wkt(), strict=True))
+    wkt = dict(zip(ids, frame.geometry.to_wkt(rounding_precision=7), strict=True))
     return [
         (zone_id, row["Zone"], row["Borough"], row["service_zone"], wkt.get(zone_id))
         for zone_id, row in sorted(named.items())

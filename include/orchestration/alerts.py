@@ -34,12 +34,12 @@ def alert_on_failure(context: Mapping[str, Any]) -> None:
 
 def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
     """A subject line and a text: DAG, task, month, run, try, log link and the error's last line."""
-    instance, dag_run = context["ti"], context["dag_run"]
+    instance, dag_run = context["ti"], context.get("dag_run")
     month = _month(context)
     error = str(context.get("exception") or "").strip().splitlines() or ["(no message)"]
     subject = f"{instance.dag_id}.{instance.task_id} failed for {month}"
     return subject, (
-        f"run: {dag_run.run_id}\n"
+        f"run: {getattr(dag_run, 'run_id', '(unknown)')}\n"
         f"try: {instance.try_number}\n"
         f"error: {error[-1]}\n"
         f"log: {getattr(instance, 'log_url', None) or '(see the web UI)'}"
@@ -49,7 +49,7 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
 def _month(context: Mapping[str, Any]) -> str:
     """The month the run is about, or what else is known of it."""
     chosen = (context.get("params") or {}).get("month")
-    start = context["dag_run"].data_interval_start
+    start = getattr(context.get("dag_run"), "data_interval_start", None)
     return str(chosen or (f"{start:%Y-%m}" if start else "a run without a date"))
 
 

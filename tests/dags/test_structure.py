@@ -1,5 +1,6 @@
 """The exact list of DAGs, their structure, and what all of them must have."""
 
+import inspect
 import json
 import os
 import subprocess
@@ -87,9 +88,7 @@ class TestEveryDag:
     def test_opens_the_warehouse_only_in_its_pool(self, dag_bag: Any, dag_id: str) -> None:
         for task in dag_bag.dags[dag_id].tasks:
             function = getattr(task, "python_callable", None)
-            opens = function is not None and "WarehouseHook" in function.__code__.co_names + getattr(
-                getattr(function, "__wrapped__", None), "__code__", function.__code__
-            ).co_names
+            opens = function is not None and "WarehouseHook" in inspect.getsource(inspect.unwrap(function))
             assert (task.pool == WAREHOUSE_POOL) == opens, task.task_id
 
 

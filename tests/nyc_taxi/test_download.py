@@ -1,0 +1,373 @@
+"""Fetching files over real HTTP, with everything that goes wrong on the way."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import duckdb
+import pytest
+
+from include.nyc_taxi import download as downloads
+from include.nyc_taxi import tlc
+from include.nyc_taxi.download import Edition, download, download_month, month_path, read_edition
+from include.nyc_taxi.errors import DownloadError, NotPublishedError
+from include.nyc_taxi.parquet import verify_parquet
+from include.tlc_simulator.faults import CutOff, ErrorPage, Slow, Status, WrongContent, WrongLength
+from include.tlc_simulator.server import TlcSimulator
+from tests.nyc_taxi.conftest import PlainSite
+
+SOURCE = tlc.file_path("green", "2023-02")
+AT_ONCE = 0.01  # seconds between attempts at most
+BAD_TRANSFERS = [
+    CutOff(0.5),
+    CutOff(0),
+    WrongLength(100),
+    Status(500),
+    Status(502),
+    Status(503),
+    Status(504),
+    Status(429),
+]
+BAD_CONTENTS = [WrongLength(-100), ErrorPage("html"), ErrorPage("xml"), WrongContent(0.5), Status(400), Status(418)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "raw" / "green.parquet"
+
+
+@pytest.fixture
+def fetch(site, path):
+    """Download February's file without pauses between attempts."""
+
+    def fetch_now(attempts=3, max_wait=AT_ONCE, site=site, path=path):
+        return download(site, SOURCE, path, verify_parquet, attempts=attempts, max_wait=max_wait)
+
+    return fetch_now
+
+
+def folder(path):
+    """All files beside `path` by name, with their content; empty where there is no folder."""
+    return {file.name: file.read_bytes() for file in path.parent.glob("*")}
+
+
+def statuses(tlc_site):
+    return [request.status for request in tlc_site.requests]
+
+
+class TestArrival:
+    def test_the_file_arrives_whole_with_its_edition_and_nothing_else(self, tlc_site, fetch, path):
+        done = fetch()
+        (request,) = tlc_site.requests
+        assert done.fetched
+        assert done.path == path
+        assert duckdb.execute("SELECT count(*) FROM read_parquet(?)", [str(path)]).fetchone() == (2000,)
+        assert sorted(folder(path)) == ["green.parquet", "green.parquet.edition.json"]
+        assert done.edition == read_edition(path)
+        assert (done.edition.url, done.edition.bytes) == (tlc_site.url + SOURCE, path.stat().st_size)
+        assert done.edition.etag.startswith('"')
+        assert done.edition.last_modified == "Thu, 20 Apr 2023 14:30:00 GMT"
+        assert request.headers["Accept-Encoding"] == "identity", "compressed, its length would be another"
+
+    def test_a_month_goes_to_its_place_in_raw(self, site, data_dir):
+        done = download_month(site, "green", "2023-02")
+        assert done.path == month_path("green", "2023-02") == data_dir / "raw" / "green_tripdata_2023-02.parquet"
+        assert done.path.exists()
+
+    def test_a_real_file_arrives_to_the_byte(self, real_data, tmp_path, path):
+        with TlcSimulator(tmp_path / "site", serve_folder=real_data / "tlc") as tlc_site:
+            download(PlainSite(tlc_site.url), SOURCE, path, verify_parquet)
+        assert path.read_bytes() == (real_data / "tlc" / SOURCE.lstrip("/")).read_bytes()
+
+
+class TestNotPublished:
+    @pytest.mark.parametrize("status", [403, 404])
+    def test_403_and_404_say_so_after_one_request(self, tlc_site, fetch, path, status):
+        tlc_site.add_fault(SOURCE, Status(status))
+        with pytest.raises(NotPublishedError, match=f"{SOURCE}.*found {status}.*not published"):
+            fetch()
+        assert statuses(tlc_site) == [status]
+        assert folder(path) == {}
+
+    def test_a_withdrawn_month_keeps_the_file_that_is_here(self, tlc_site, fetch, path):
+        fetch()
+        before = folder(path)
+        tlc_site.withdraw("green", "2023-02")
+        with pytest.raises(NotPublishedError):
+            fetch()
+        assert folder(path) == before
+
+
+class TestAnotherAttempt:
+    @pytest.mark.parametrize("fault", BAD_TRANSFERS, ids=str)
+    def test_succeeds_after_two_bad_transfers(self, tlc_site, fetch, path, fault):
+        tlc_site.add_fault(SOURCE, fault, times=2)
+        assert fetch().edition == read_edition(path)
+        verify_parquet(path)
+        assert len(tlc_site.requests) == 3
+        assert sorted(folder(path)) == ["green.parquet", "green.parquet.edition.json"]
+
+    @pytest.mark.parametrize("fault", BAD_TRANSFERS, ids=str)
+    def test_is_made_so_often_and_no_more(self, tlc_site, fetch, path, fault):
+        tlc_site.add_fault(SOURCE, fault)
+        with pytest.raises(DownloadError, match=SOURCE):
+            fetch(attempts=3)
+        assert len(tlc_site.requests) == 3
+        assert folder(path) == {}
+
+    @pytest.mark.parametrize("fault", BAD_CONTENTS, ids=str)
+    def test_is_not_made_when_it_would_not_help(self, tlc_site, fetch, path, fault):
+        tlc_site.add_fault(SOURCE, fault)
+        with pytest.raises(DownloadError):
+            fetch()
+        assert len(tlc_site.requests) == 1
+        assert folder(path) == {}
+
+    def test_comes_after_a_server_that_is_silent_before_its_answer(self, tlc_site, fetch):
+        tlc_site.add_fault(SOURCE, Slow(before=60), times=1)
+        assert fetch(site=PlainSite(tlc_site.url, timeout=(5, 0.3))).fetched
+        assert 200 in statuses(tlc_site)
+
+    def test_comes_after_a_server_that_falls_silent_half_way(self, tlc_site, fetch, path):
+        tlc_site.add_fault(SOURCE, Slow(per_chunk=60), times=1)
+        assert fetch(site=PlainSite(tlc_site.url, timeout=(5, 0.3))).fetched
+        assert statuses(tlc_site) == [200, 200]
+        assert sorted(folder(path)) == ["green.parquet", "green.parquet.edition.json"]
+
+    def test_is_not_needed_for_a_server_that_is_merely_slow(self, tlc_site, fetch):
+        tlc_site.add_fault(SOURCE, Slow(before=0.1, per_chunk=0.05))
+        assert fetch().fetched
+        assert statuses(tlc_site) == [200]
+
+    def test_fails_too_where_nobody_listens(self, tlc_site, fetch, path):
+        address = tlc_site.url
+        tlc_site.stop()
+        with pytest.raises(DownloadError, match=f"{address}{SOURCE}: the connection failed or broke off"):
+            fetch(site=PlainSite(address), attempts=2)
+        assert folder(path) == {}
+
+
+class TestRetryAfter:
+    def test_is_waited_for(self, tlc_site, fetch):
+        tlc_site.add_fault(SOURCE, Status(429, retry_after=1), times=1)
+        fetch(max_wait=1.5)
+        first, second = tlc_site.requests
+        assert (first.status, second.status) == (429, 200)
+        assert second.time - first.time >= 1
+
+    def test_of_0_seconds_is_not_taken_for_none(self, tlc_site, fetch):
+        tlc_site.add_fault(SOURCE, Status(503, retry_after=0), times=4)
+        fetch(attempts=5, max_wait=3600)
+        assert statuses(tlc_site) == [503] * 4 + [200]
+
+    def test_is_not_waited_for_when_it_is_longer_than_a_worker_may_be_held(self, tlc_site, fetch, path):
+        tlc_site.add_fault(SOURCE, Status(429, retry_after=3600))
+        with pytest.raises(DownloadError, match="found 429"):
+            fetch(max_wait=5)
+        assert statuses(tlc_site) == [429]
+        assert folder(path) == {}
+
+    @pytest.mark.parametrize("value", [None, "", "soon", "Mon, 99 Foo 2023"])
+    def test_that_cannot_be_read_is_none(self, value):
+        assert downloads._retry_after(value) is None
+
+    def test_may_be_a_date(self):
+        later = datetime.now(UTC) + timedelta(hours=1)
+        assert 3500 < downloads._retry_after(format_datetime(later, usegmt=True)) <= 3600
+        assert downloads._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+
+    def test_may_be_a_date_without_a_time_zone(self):
+        assert downloads._retry_after("Wed, 21 Oct 2015 07:28:00 -0000") in (0, None)
+
+
+class TestMessage:
+    @pytest.mark.parametrize(
+        ("fault", "words"),
+        [
+            (ErrorPage("html"), ["expected a Parquet file", "<!DOCTYPE html>", "error page"]),
+            (ErrorPage("xml"), ["expected a Parquet file", "<?xml", "error page"]),
+            (WrongContent(0.5), ["expected a Parquet file"]),
+            (Status(418), ["expected status 200, found 418", "NYC_TAXI_TLC_URL"]),
+            (Status(503), ["expected status 200, found 503"]),
+        ],
+        ids=str,
+    )
+    def test_says_what_was_expected_and_what_was_found(self, tlc_site, fetch, fault, words):
+        tlc_site.add_fault(SOURCE, fault)
+        with pytest.raises(DownloadError) as error:
+            fetch()
+        assert all(word in str(error.value) for word in words), str(error.value)
+
+    @pytest.mark.parametrize("fault", [ErrorPage("html"), WrongContent(0.5)], ids=str)
+    def test_names_the_file_not_the_temporary_one(self, tlc_site, fetch, fault):
+        tlc_site.add_fault(SOURCE, fault)
+        with pytest.raises(DownloadError) as error:
+            fetch()
+        assert ".part" not in str(error.value)
+
+
+class TestEdition:
+    def test_that_is_here_is_not_fetched_again(self, tlc_site, fetch, path):
+        first = fetch()
+        before = folder(path)
+        again = fetch()
+        assert (again.fetched, again.edition, again.path) == (False, first.edition, path)
+        assert statuses(tlc_site) == [200, 304]
+        assert tlc_site.requests[1].headers["If-None-Match"] == first.edition.etag
+        assert folder(path) == before
+
+    def test_published_anew_is_fetched_again(self, tlc_site, fetch, path):
+        first = fetch()
+        before = path.read_bytes()
+        tlc_site.republish("green", "2023-02")
+        again = fetch()
+        assert again.fetched
+        assert again.edition.etag != first.edition.etag
+        assert again.edition == read_edition(path)
+        assert path.read_bytes() != before
+        assert statuses(tlc_site) == [200, 200]
+
+    def test_of_a_server_that_gives_no_etag_is_known_by_its_date(self, tlc_site, fetch, path):
+        edition = dataclasses.replace(fetch().edition, etag=None)
+        (path.parent / "green.parquet.edition.json").write_text(json.dumps(dataclasses.asdict(edition)))
+        assert not fetch().fetched
+        assert tlc_site.requests[1].headers["If-Modified-Since"] == edition.last_modified
+        assert "If-None-Match" not in tlc_site.requests[1].headers
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda path, note: path.write_bytes(path.read_bytes()[:-1]),
+            lambda path, note: path.write_bytes(path.read_bytes() + b"x"),
+            lambda path, note: path.unlink(),
+            lambda path, note: note.unlink(),
+            lambda path, note: note.write_text("half a no"),
+            lambda path, note: note.write_text('{"etag": 1}'),
+            lambda path, note: note.write_text("[]"),
+        ],
+        ids=["shorter", "longer", "gone", "no note", "half a note", "another's note", "an odd note"],
+    )
+    def test_that_is_not_here_as_it_was_fetched_is_fetched_again(self, tlc_site, fetch, path, spoil):
+        first = fetch()
+        before = folder(path)
+        spoil(path, path.parent / "green.parquet.edition.json")
+        assert fetch() == first
+        assert statuses(tlc_site) == [200, 200]
+        assert folder(path) == before
+
+    def test_of_a_file_that_was_never_fetched_is_not_known(self, write_trips):
+        assert read_edition(write_trips("green", "2023-02")) is None
+
+    def test_is_read_as_it_was_noted(self, path):
+        path.parent.mkdir()
+        path.write_bytes(b"12345")
+        edition = Edition("http://tlc.test/x", '"abc"', None, 5)
+        (path.parent / "green.parquet.edition.json").write_text(json.dumps(dataclasses.asdict(edition)))
+        assert read_edition(path) == edition
+
+
+class TestOldFile:
+    @pytest.mark.parametrize("fault", [*BAD_TRANSFERS, *BAD_CONTENTS], ids=str)
+    def test_stays_in_place_with_its_note_when_the_new_edition_fails(self, tlc_site, fetch, path, fault):
+        fetch()
+        before = folder(path)
+        tlc_site.republish("green", "2023-02")
+        tlc_site.add_fault(SOURCE, fault)
+        with pytest.raises(DownloadError):
+            fetch(attempts=2)
+        assert folder(path) == before
+        tlc_site.clear_faults()
+        assert fetch().fetched
+
+    def test_stays_in_place_when_the_process_is_killed_half_way(self, tlc_site, fetch, path, start_python):
+        fetch()
+        before = folder(path)
+        tlc_site.republish("green", "2023-02")
+        tlc_site.add_fault(SOURCE, Slow(per_chunk=60))
+        process = start_python(DOWNLOAD, tlc_site.url, SOURCE, path)
+        while not list(path.parent.glob(".green.parquet.*.part.*")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        assert {name: content for name, content in folder(path).items() if ".part." not in name} == before
+        assert len(folder(path)) == len(before) + 1
+
+
+DOWNLOAD = """
+import sys
+from pathlib import Path
+import requests
+from include.nyc_taxi.download import download
+from include.nyc_taxi.parquet import verify_parquet
+
+class Site:
+    def url(self, path):
+        return sys.argv[1] + path
+    def fetch(self, path, headers):
+        return requests.get(self.url(path), headers=headers, stream=True, timeout=60)
+
+def peak():  # of this process alone: getrusage would count its parent's too
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1])
+
+*warm_up, source, path = sys.argv[2:]
+for small in warm_up:
+    download(Site(), small, Path(path + ".small"), verify_parquet)
+before = peak()
+download(Site(), source, Path(path), verify_parquet)
+print(peak() - before, flush=True)
+"""
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path, path, start_python):
+    served = tmp_path / "big" / "trip-data"
+    served.mkdir(parents=True)
+    for month, rows in (("2023-01", 1000), ("2023-02", 7_500_000)):
+        duckdb.execute(f"COPY (SELECT random() AS r FROM range({rows})) TO '{served}/green_tripdata_{month}.parquet'")
+    assert (served / "green_tripdata_2023-02.parquet").stat().st_size > 55_000_000
+    with TlcSimulator(tmp_path / "site", serve_folder=served.parent) as tlc_site:
+        process = start_python(DOWNLOAD, tlc_site.url, tlc.file_path("green", "2023-01"), SOURCE, path)
+        grown = process.communicate()[0]
+    assert path.stat().st_size > 55_000_000
+    assert int(grown) < 40_000, f"{grown} KiB"
+
+
+class TestDisk:
+    @pytest.fixture
+    def small_disk(self, tmp_path):
+        """A file system of its own with 32 KiB: the made-up file of 2,000 rows does not fit."""
+        if os.geteuid() != 0:
+            pytest.skip("only root can mount a small file system")
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", disk], capture_output=True)
+        if mounted.returncode:
+            pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode()}")
+        yield disk
+        subprocess.run(["umount", disk], check=True)
+
+    def test_full_is_a_clear_error_and_the_temporary_file_is_removed(self, tlc_site, fetch, small_disk):
+        path = small_disk / "green.parquet"
+        with pytest.raises(DownloadError, match=f"{path}: no space left while writing {tlc_site.url}") as error:
+            fetch(path=path)
+        assert "NYC_TAXI_DATA_DIR" in str(error.value)
+        assert folder(path) == {}
+        assert len(tlc_site.requests) == 1
+
+    def test_full_keeps_the_old_file(self, fetch, small_disk):
+        path = small_disk / "green.parquet"
+        path.write_bytes(b"PAR1 the old file PAR1")
+        with pytest.raises(DownloadError, match="no space left"):
+            fetch(path=path)
+        assert folder(path) == {"green.parquet": b"PAR1 the old file PAR1"}
+
+    def test_where_a_folder_has_the_files_name_is_a_clear_error(self, fetch, path):
+        path.mkdir(parents=True)
+        with pytest.raises(DownloadError, match=r"green\.parquet: cannot be written"):
+            fetch()
+        assert list(path.parent.iterdir()) == [path]

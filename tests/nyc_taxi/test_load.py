@@ -1,0 +1,258 @@
+"""Loading a month: all of it, or nothing."""
+
+import dataclasses
+import json
+from datetime import date
+
+import duckdb
+import pytest
+
+from include.nyc_taxi import tlc, warehouse
+from include.nyc_taxi.download import Edition
+from include.nyc_taxi.errors import LayoutError, LoadError
+from include.nyc_taxi.load import LoadedMonth, load_month, loaded_months
+
+
+@pytest.fixture
+def load(con):
+    """Load a file in a transaction, as the task does."""
+
+    def load_file(fleet, month, path, run_id="run 1"):
+        with warehouse.transaction(con):
+            return load_month(con, fleet, month, path, run_id)
+
+    return load_file
+
+
+def publish(path, etag="one", last_modified="Mon, 20 Mar 2023 14:30:00 GMT"):
+    """Note an edition beside a file, as `download` does."""
+    edition = Edition(f"http://tlc.test/{path.name}", etag, last_modified, path.stat().st_size)
+    path.with_name(f"{path.name}.edition.json").write_text(json.dumps(dataclasses.asdict(edition)))
+    return edition
+
+
+def test_every_row_arrives_with_the_month_of_its_file(con, load, write_trips):
+    done = load("green", "2023-02", write_trips("green", "2023-02", rows=7))
+    assert (done.rows_in_file, done.rows_loaded, done.unknown_columns) == (7, 7, ())
+    assert con.execute("SELECT partition_month, count(*) FROM green_trips GROUP BY 1").fetchall() == [
+        (date(2023, 2, 1), 7)
+    ]
+
+
+@pytest.mark.parametrize("month", ["2023-01", "2023-02", "2025-01"])
+@pytest.mark.parametrize("fleet", sorted(tlc.FLEETS))
+def test_a_month_of_every_layout_loads(con, load, write_trips, fleet, month):
+    load(fleet, month, write_trips(fleet, month, rows=5))
+    column = "count(cbd_congestion_fee)"
+    with_fee = 5 if month == "2025-01" else 0
+    assert con.execute(f"SELECT count(*), {column} FROM {fleet}_trips").fetchone() == (5, with_fee)
+
+
+def test_columns_keep_the_catalogues_types_whatever_the_files_are(con, load, write_trips):
+    odd = {"passenger_count": "CAST(2 AS DOUBLE)", "PULocationID": "'7'", "fare_amount": "CAST(9.5 AS DECIMAL(9, 2))"}
+    load("green", "2023-02", write_trips("green", "2023-02", columns=odd))
+    described = [(name, kind) for name, kind, *_ in con.execute("DESCRIBE green_trips").fetchall()]
+    assert described == [(c.name, c.type) for c in tlc.fleet("green").columns] + [("partition_month", "DATE")]
+    found = con.execute("SELECT DISTINCT passenger_count, pickup_zone_id, fare_amount FROM green_trips").fetchall()
+    assert found == [(2, 7, 9.5)]
+
+
+def test_the_order_of_the_files_columns_does_not_matter(con, load, write_trips, contents, tmp_path):
+    path = write_trips("green", "2023-02")
+    load("green", "2023-02", path)
+    before = contents("partition_month = '2023-02-01'")["green_trips"]
+    names = ", ".join(f'"{name}"' for name in reversed(tlc.fleet("green").layout("2023-02").names))
+    con.execute(f"COPY (SELECT {names} FROM '{path}') TO '{tmp_path}/turned.parquet'")
+    load("green", "2023-02", tmp_path / "turned.parquet")
+    assert contents("partition_month = '2023-02-01'")["green_trips"] == before
+
+
+def test_loading_a_month_twice_leaves_the_same_rows(load, write_trips, contents):
+    path = write_trips("green", "2023-02")
+    load("green", "2023-02", path)
+    before = contents()
+    load("green", "2023-02", path)
+    after = contents()
+    assert after["green_trips"] == before["green_trips"]
+    assert after["loads"][0] == before["loads"][0] == 1
+
+
+def test_loading_a_month_changes_no_other_month_and_no_other_fleet(load, write_trips, contents):
+    for fleet, month in (("green", "2023-01"), ("green", "2023-03"), ("yellow", "2023-02")):
+        load(fleet, month, write_trips(fleet, month, rows=4))
+    others = "partition_month <> '2023-02-01'"
+    before = contents(others), contents()["yellow_trips"]
+    # A file full of January's pickups is still February's file.
+    january = {"lpep_pickup_datetime": "TIMESTAMP '2023-01-15 12:00:00'"}
+    for rows in (9, 2):
+        load("green", "2023-02", write_trips("green", "2023-02", rows=rows, columns=january))
+        assert (contents(others), contents()["yellow_trips"]) == before
+
+
+def test_rows_outside_the_month_are_kept_and_counted(con, load, write_trips):
+    column = {"lpep_pickup_datetime": "CASE i WHEN 0 THEN TIMESTAMP '2009-01-01' ELSE TIMESTAMP '2023-02-05' END"}
+    done = load("green", "2023-02", write_trips("green", "2023-02", rows=4, columns=column))
+    assert done.quality["pickup_outside_month"] == 1
+    found = con.execute("SELECT count(*), min(pickup_datetime)::DATE FROM green_trips").fetchone()
+    assert found == (4, date(2009, 1, 1))
+    (recorded,) = con.execute("SELECT quality FROM loads").fetchone()
+    assert json.loads(recorded) == done.quality
+
+
+def test_null_zones_are_kept(con, load, write_trips):
+    load("green", "2023-02", write_trips("green", "2023-02", columns={"PULocationID": "NULL::INTEGER"}))
+    assert con.execute("SELECT count(*), count(pickup_zone_id) FROM green_trips").fetchone() == (3, 0)
+
+
+def test_the_load_is_recorded_with_its_edition(con, load, write_trips):
+    path = write_trips("green", "2023-02")
+    edition = publish(path)
+    done = load("green", "2023-02", path, run_id="scheduled__1")
+    assert (done.etag, done.last_modified, done.bytes) == (edition.etag, edition.last_modified, edition.bytes)
+    columns = "fleet, partition_month, source_url, etag, last_modified, bytes, rows_in_file, rows_loaded, run_id"
+    assert con.execute(f"SELECT {columns} FROM loads").fetchall() == [
+        ("green", date(2023, 2, 1), *dataclasses.astuple(edition), 3, 3, "scheduled__1")
+    ]
+
+
+def test_a_file_of_unknown_edition_is_recorded_with_its_path_and_size(con, load, write_trips):
+    path = write_trips("green", "2023-02")
+    load("green", "2023-02", path)
+    found = con.execute("SELECT source_url, etag, last_modified, bytes FROM loads").fetchall()
+    assert found == [(str(path), None, None, path.stat().st_size)]
+
+
+def test_the_same_edition_replaces_its_record_and_a_new_one_adds_its_own(con, load, write_trips):
+    path = write_trips("green", "2023-02", rows=3)
+    publish(path, "one")
+    load("green", "2023-02", path, "run 1")
+    load("green", "2023-02", path, "run 2")
+    assert con.execute("SELECT etag, run_id, rows_loaded FROM loads").fetchall() == [("one", "run 2", 3)]
+    path = write_trips("green", "2023-02", rows=5)
+    publish(path, "two")
+    load("green", "2023-02", path, "run 3")
+    records = con.execute("SELECT etag, run_id, rows_loaded FROM loads ORDER BY loaded_at").fetchall()
+    assert records == [("one", "run 2", 3), ("two", "run 3", 5)]
+    assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (5,)
+
+
+def test_the_same_etag_of_another_month_or_fleet_is_another_record(con, load, write_trips):
+    for fleet, month in (("green", "2023-01"), ("green", "2023-02"), ("yellow", "2023-02")):
+        path = write_trips(fleet, month)
+        publish(path, "same")
+        load(fleet, month, path)
+    assert con.execute("SELECT count(*) FROM loads").fetchone() == (3,)
+
+
+def test_loaded_months_are_each_months_latest_load_of_the_fleet(con, load, write_trips):
+    assert loaded_months(con, "green") == {}
+    load("yellow", "2023-01", write_trips("yellow", "2023-01", rows=9))
+    load("green", "2023-03", write_trips("green", "2023-03", rows=4))
+    path = write_trips("green", "2023-01", rows=3)
+    publish(path, "one")
+    load("green", "2023-01", path)
+    path = write_trips("green", "2023-01", rows=5)
+    latest = publish(path, "two")
+    load("green", "2023-01", path)
+    found = loaded_months(con, "green")
+    assert list(found) == ["2023-01", "2023-03"]
+    assert found["2023-01"] == LoadedMonth(rows_in_file=5, rows_loaded=5, source_url=latest.url)
+    assert found["2023-03"].rows_loaded == 4
+
+
+def test_a_column_not_known_yet_is_left_out_and_reported(con, load, write_trips, caplog):
+    done = load("green", "2023-02", write_trips("green", "2023-02", columns={"driver_mood": "'good'"}))
+    assert done.unknown_columns == ("driver_mood",)
+    assert done.rows_loaded == 3
+    (record,) = [record for record in caplog.records if record.name == "include.nyc_taxi.load"]
+    assert record.levelname == "WARNING"
+    assert "green_tripdata_2023-02.parquet" in record.getMessage()
+    assert "driver_mood" in record.getMessage()
+    assert "driver_mood" not in [name for name, *_ in con.execute("DESCRIBE green_trips").fetchall()]
+
+
+class TestFailure:
+    """Each names the file and the cause, and leaves the warehouse exactly as it was."""
+
+    @pytest.fixture
+    def fails(self, load, write_trips, contents):
+        """Load February, try to load it again from another file, and return the error of that."""
+        load("green", "2023-01", write_trips("green", "2023-01", rows=4))
+        load("green", "2023-02", write_trips("green", "2023-02", rows=6))
+        before = contents()
+
+        def failing(path, expected=LoadError):
+            with pytest.raises(expected) as error:
+                load("green", "2023-02", path, "run 2")
+            assert contents() == before
+            assert "green_tripdata_2023-02.parquet" in str(error.value)
+            return str(error.value)
+
+        return failing
+
+    @pytest.mark.parametrize(
+        ("columns", "cause"),
+        [
+            ({"fare_amount": "CASE i WHEN 2 THEN 'a lot' ELSE '5' END"}, "a lot"),
+            ({"PULocationID": "40000"}, "40000"),
+            ({"lpep_pickup_datetime": "'yesterday'"}, "yesterday"),
+        ],
+    )
+    def test_a_value_that_cannot_be_cast(self, fails, write_trips, columns, cause):
+        message = fails(write_trips("green", "2023-02", columns=columns))
+        assert cause in message
+        assert "rolled back" in message
+
+    def test_a_file_without_rows(self, fails, write_trips):
+        assert "a file without rows" in fails(write_trips("green", "2023-02", rows=0))
+
+    @pytest.mark.parametrize("zone", [266, 0, -1])
+    @pytest.mark.parametrize("column", ["PULocationID", "DOLocationID"])
+    def test_a_zone_that_the_tlc_does_not_have(self, fails, write_trips, column, zone):
+        odd = {column: f"CAST(CASE i WHEN 1 THEN {zone} ELSE 7 END AS INTEGER)"}
+        assert "1 rows have a zone id outside 1 to 265" in fails(write_trips("green", "2023-02", columns=odd))
+
+    def test_a_file_cut_off(self, fails, write_trips):
+        path = write_trips("green", "2023-02", rows=50)
+        path.write_bytes(path.read_bytes()[:-100])
+        message = fails(path)
+        assert "expected a Parquet file" in message
+        assert "clear the task `download`" in message
+
+    def test_a_file_whose_pages_are_damaged_but_whose_footer_is_whole(self, fails, write_trips):
+        path = write_trips("green", "2023-02", rows=5000)
+        whole = bytearray(path.read_bytes())
+        whole[4:2000] = b"\xff" * 1996
+        path.write_bytes(whole)
+        assert "rolled back" in fails(path)
+
+    def test_a_missing_file(self, fails, tmp_path):
+        message = fails(tmp_path / "elsewhere" / "green_tripdata_2023-02.parquet")
+        assert "the file is not there" in message
+
+    def test_a_file_that_lacks_columns(self, fails, write_trips):
+        columns = {"DOLocationID": None, "fare_amount": None}
+        message = fails(write_trips("green", "2023-02", columns=columns), LayoutError)
+        assert "DOLocationID, fare_amount" in message
+
+    def test_a_process_killed_before_its_commit(self, con, load, write_trips, contents, start_python, tmp_path):
+        path = write_trips("green", "2023-02", rows=6)
+        load("green", "2023-02", path)
+        before = contents()
+        con.close()
+        process = start_python(
+            "import duckdb, sys\n"
+            "from pathlib import Path\n"
+            "from include.nyc_taxi import load, warehouse\n"
+            "with warehouse.transaction(duckdb.connect(sys.argv[1])) as con:\n"
+            "    done = load.load_month(con, 'green', '2023-02', Path(sys.argv[2]), 'run 2')\n"
+            "    print(done.rows_loaded, flush=True)\n"
+            "    sys.stdin.read()\n",
+            tmp_path / "warehouse.duckdb",
+            write_trips("green", "2023-02", rows=99),
+        )
+        assert process.stdout.readline() == "99\n"
+        process.kill()
+        process.wait()
+        with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as again:
+            assert contents(connection=again) == before

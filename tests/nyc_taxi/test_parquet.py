@@ -1,0 +1,53 @@
+"""Looking into Parquet files."""
+
+import pytest
+
+from include.nyc_taxi import tlc
+from include.nyc_taxi.errors import DownloadError
+from include.nyc_taxi.parquet import Footer, read_footer, verify_parquet
+
+
+def test_a_footer_says_rows_and_columns_in_the_files_order(con, write_trips):
+    path = write_trips("yellow", "2023-02", rows=7)
+    assert read_footer(con, path) == Footer(rows=7, columns=tlc.fleet("yellow").layout("2023-02").names)
+
+
+def test_the_footer_of_a_file_without_rows_says_so(con, write_trips):
+    assert read_footer(con, write_trips("green", "2023-02", rows=0)).rows == 0
+
+
+def test_a_nested_column_counts_as_one(con, write_trips):
+    path = write_trips("green", "2023-02", columns={"stops": "{'first': 1, 'second': [1, 2]}"})
+    assert read_footer(con, path).columns[-1] == "stops"
+
+
+def test_a_whole_file_passes(write_trips):
+    verify_parquet(write_trips("green", "2023-02"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PAR1", b"PAR1PAR1", b"<html><body>Service unavailable</body></html>", b"<?xml version='1.0'?><Error/>"],
+)
+def test_something_else_is_refused_with_how_it_begins(tmp_path, content):
+    path = tmp_path / "page.parquet"
+    path.write_bytes(content)
+    with pytest.raises(DownloadError, match=r"page\.parquet: expected a Parquet file") as error:
+        verify_parquet(path)
+    assert repr(content[:60]) in str(error.value)
+    assert f"{len(content)} bytes" in str(error.value)
+
+
+def test_a_file_that_lacks_its_end_is_refused(write_trips):
+    path = write_trips("green", "2023-02")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DownloadError, match="expected a Parquet file"):
+        verify_parquet(path)
+
+
+def test_a_file_with_both_magics_but_a_broken_footer_is_refused(write_trips):
+    path = write_trips("green", "2023-02")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\xff" * (len(whole) - 8) + whole[-4:])
+    with pytest.raises(DownloadError, match="its footer cannot be read"):
+        verify_parquet(path)

@@ -1,0 +1,39 @@
+"""Settings are read at each call."""
+
+from pathlib import Path
+
+import pytest
+
+from include.nyc_taxi import settings
+
+
+def test_the_data_directory_is_beside_the_project_where_nothing_is_set(monkeypatch):
+    monkeypatch.delenv("NYC_TAXI_DATA_DIR")
+    assert settings.data_dir() == Path(__file__).resolve().parents[2] / "data"
+
+
+def test_a_change_of_the_data_directory_holds_at_the_next_call(monkeypatch, tmp_path):
+    monkeypatch.setenv("NYC_TAXI_DATA_DIR", str(tmp_path / "one"))
+    assert settings.warehouse_path() == tmp_path / "one" / "warehouse.duckdb"
+    monkeypatch.setenv("NYC_TAXI_DATA_DIR", str(tmp_path / "two"))
+    assert settings.warehouse_path() == tmp_path / "two" / "warehouse.duckdb"
+    assert settings.raw_dir() == tmp_path / "two" / "raw"
+    assert settings.outputs_dir("green") == tmp_path / "two" / "outputs" / "green"
+
+
+def test_a_relative_data_directory_becomes_absolute_because_tasks_run_in_other_folders(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NYC_TAXI_DATA_DIR", "mine")
+    assert settings.data_dir() == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("value", ["http://localhost:8000", "http://localhost:8000/", "http://localhost:8000//"])
+def test_the_tlc_url_has_no_slash_at_its_end(monkeypatch, value):
+    monkeypatch.setenv("NYC_TAXI_TLC_URL", value)
+    assert settings.tlc_url() == "http://localhost:8000"
+
+
+def test_the_tlc_url_is_none_where_it_is_not_set_or_empty(monkeypatch):
+    assert settings.tlc_url() is None
+    monkeypatch.setenv("NYC_TAXI_TLC_URL", "")
+    assert settings.tlc_url() is None

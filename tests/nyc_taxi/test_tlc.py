@@ -1,0 +1,145 @@
+"""The catalogue of what the TLC publishes."""
+
+import csv
+import itertools
+
+import pytest
+
+from include.nyc_taxi import tlc
+from include.nyc_taxi.errors import FleetError, LayoutError, MonthError, UnsupportedLayoutError
+from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.parquet import read_footer
+
+FLEETS = sorted(tlc.FLEETS)
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_every_file_that_the_tlc_published_has_the_columns_of_its_months_layout(real_data, fleet):
+    with (real_data / "reference" / "tlc_files.csv").open(newline="") as file:
+        published = {
+            row["month"]: tuple(row["column_names"].split(",")) for row in csv.DictReader(file) if row["fleet"] == fleet
+        }
+    assert len(published) > 120
+    assert {month: tlc.fleet(fleet).layout(month).names for month in published} == published
+    assert tlc.fleet(fleet).first_month == min(published)
+
+
+def test_the_files_here_have_the_types_of_their_months_layout(real_data, con):
+    paths = [*(real_data / "tlc" / "trip-data").glob("*.parquet")]
+    assert len(paths) == 5
+    for path in paths:
+        fleet, month = path.stem.split("_tripdata_")
+        described = con.execute(
+            "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(?))", [str(path)]
+        )
+        assert tuple(described.fetchall()) == tlc.fleet(fleet).layout(month).columns, path.name
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_files_have_the_congestion_fee_from_january_2025_on(fleet):
+    assert "cbd_congestion_fee" not in tlc.fleet(fleet).layout("2024-12").names
+    for month in ("2025-01", "2025-02", "2031-07"):
+        assert tlc.fleet(fleet).layout(month).columns[-1] == ("cbd_congestion_fee", "DOUBLE")
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_every_column_of_a_layout_with_zones_has_a_place_in_our_table(fleet):
+    for layout in tlc.fleet(fleet).layouts:
+        if layout.has_zones:
+            assert tlc.match_columns(fleet, layout.names, "made up").unknown == ()
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_our_columns_have_distinct_names_in_snake_case_and_the_common_types(fleet):
+    columns = {column.name: column.type for column in tlc.fleet(fleet).columns}
+    assert len(columns) == len(tlc.fleet(fleet).columns)
+    assert all(name == name.lower() for name in columns)
+    assert {name: columns[name] for name, _ in tlc.COMMON_COLUMNS} == dict(tlc.COMMON_COLUMNS)
+
+
+def test_the_layout_changes_with_the_file_of_february_2023():
+    assert "airport_fee" in tlc.fleet("yellow").layout("2023-01").names
+    assert "Airport_fee" in tlc.fleet("yellow").layout("2023-02").names
+
+
+def test_two_months_of_2010_have_the_stray_index_column_and_their_neighbours_have_not():
+    has_index = ["__index_level_0__" in tlc.fleet("yellow").layout(f"2010-{month:02}").names for month in range(1, 13)]
+    assert has_index == [False, True, True, *[False] * 9]
+
+
+def test_a_month_before_the_fleets_first_is_refused_with_the_first_month():
+    with pytest.raises(MonthError, match="no green file for 2013-12: this fleet's first month is 2014-01"):
+        tlc.file_name("green", "2013-12")
+
+
+def test_an_unknown_fleet_is_refused_with_the_fleets_there_are():
+    with pytest.raises(FleetError, match=r"'purple'.*expected one of yellow, green"):
+        tlc.fleet("purple")
+    with pytest.raises(FleetError):
+        tlc.file_path("purple", "2023-01")
+
+
+def test_a_months_file_is_where_the_tlc_puts_it():
+    assert tlc.file_path("yellow", "2023-01") == "/trip-data/yellow_tripdata_2023-01.parquet"
+
+
+@pytest.mark.parametrize("month", ["2023-1", "../../etc/passwd", "2023-01.parquet?"])
+def test_a_path_is_made_from_a_well_formed_month_only(month):
+    with pytest.raises(MonthError):
+        tlc.file_path("yellow", month)
+
+
+def test_missing_required_columns_are_named():
+    names = [name for name in tlc.fleet("green").layout("2023-02").names if name not in ("PULocationID", "fare_amount")]
+    with pytest.raises(LayoutError, match=r"x\.parquet: required columns are missing: PULocationID, fare_amount;"):
+        tlc.match_columns("green", names, "x.parquet")
+
+
+def test_a_file_of_another_fleet_lacks_required_columns():
+    with pytest.raises(LayoutError, match="lpep_pickup_datetime"):
+        tlc.match_columns("green", tlc.fleet("yellow").layout("2023-02").names, "yellow.parquet")
+
+
+def test_a_column_that_not_every_month_has_may_be_missing():
+    match = tlc.match_columns("green", tlc.fleet("green").layout("2024-12").names, "x.parquet")
+    assert {column.name: name for column, name in match.columns}["cbd_congestion_fee"] is None
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_only_columns_that_some_month_lacks_are_not_required(fleet):
+    optional = set(tlc.fleet(fleet).columns) - set(tlc.fleet(fleet).required)
+    assert {column.name for column in optional} == {"cbd_congestion_fee"}
+
+
+def test_an_unknown_column_is_reported_and_the_others_match():
+    names = [*tlc.fleet("green").layout("2023-02").names, "driver_mood"]
+    match = tlc.match_columns("green", names, "x.parquet")
+    assert match.unknown == ("driver_mood",)
+    assert dict(match.columns) == dict(tlc.match_columns("green", names[:-1], "x.parquet").columns)
+
+
+@pytest.mark.parametrize("spelling", ["airport_fee", "Airport_fee", "AIRPORT_FEE"])
+def test_the_airport_fee_is_found_in_any_spelling_and_keeps_the_files_own(spelling):
+    names = [spelling if name == "Airport_fee" else name for name in tlc.fleet("yellow").layout("2023-02").names]
+    match = tlc.match_columns("yellow", names, "x.parquet")
+    assert {column.name: name for column, name in match.columns}["airport_fee"] == spelling
+    assert match.unknown == ()
+
+
+@pytest.mark.parametrize("month", ["2009-01", "2010-01", "2010-02"])
+def test_the_yellow_files_of_2009_and_2010_fail_with_a_sentence_that_says_why(real_data, con, month):
+    name = f"yellow_tripdata_{month}.parquet"
+    footer = read_footer(con, real_data / "tlc-samples" / "trip-data" / name)
+    with pytest.raises(
+        UnsupportedLayoutError, match=r"2009 and 2010 have coordinates in place of zone ids.* begin with 2011-01"
+    ) as error:
+        tlc.match_columns("yellow", footer.columns, name)
+    assert str(error.value).startswith(f"{name}: ")
+
+
+def test_spans_of_layouts_leave_no_gap():
+    for fleet in tlc.FLEETS.values():
+        spans = [x for x in fleet.layouts if "__index_level_0__" not in x.names]
+        for before, after in itertools.pairwise(spans):
+            assert next_first_day(before.last_month) == first_day(after.first_month)
+        assert spans[-1].last_month is None

@@ -1,0 +1,208 @@
+"""The alert on a task that has failed for good, with a real mail server and a real webhook."""
+
+import email
+import email.policy
+import json
+import logging
+import socketserver
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+
+import pendulum
+import pytest
+
+from include.orchestration.alerts import alert_on_failure, describe_failure
+from include.orchestration.defaults import DEFAULT_ARGS
+
+
+@pytest.fixture
+def context():
+    """What Airflow hands to a callback, as far as the alert looks at it."""
+    return {
+        "ti": SimpleNamespace(
+            dag_id="taxi_trips_green", task_id="load", try_number=4, log_url="http://airflow.test/log?try=4"
+        ),
+        "dag_run": SimpleNamespace(
+            run_id="scheduled__2023-03-01", data_interval_start=pendulum.datetime(2023, 2, 1, tz="UTC")
+        ),
+        "params": {"month": None},
+        "exception": RuntimeError("first line\ngreen.parquet: expected <trips>, found none"),
+    }
+
+
+class _Mailbox(socketserver.StreamRequestHandler):
+    """As much of SMTP as it takes to receive a mail."""
+
+    def handle(self):
+        self._say("220 localhost")
+        while line := self.rfile.readline().decode().strip():
+            verb = line.split()[0].upper()
+            if verb == "DATA":
+                self._say("354 go on")
+                body = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.mails.append(email.message_from_bytes(body, policy=email.policy.default))
+            self._say("221 bye" if verb == "QUIT" else "250 ok")
+
+    def _say(self, line):
+        self.wfile.write(f"{line}\r\n".encode())
+
+
+class _Chat(BaseHTTPRequestHandler):
+    """A webhook that keeps what is posted to it."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posts.append((self.path, self.headers["Content-Type"], json.loads(body)))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+@pytest.fixture
+def serve():
+    """Run a server in a thread until the test has ended."""
+    servers = []
+
+    def start(server):
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def define_mail(monkeypatch):
+    """Define the connection `alert_smtp`."""
+
+    def define(port, **extra):
+        extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@tlc.test"} | extra
+        connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_ALERT_SMTP", json.dumps(connection))
+
+    return define
+
+
+@pytest.fixture
+def mailbox(serve, define_mail):
+    """A mail server, and the connection to it."""
+    server = serve(socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mailbox))
+    server.mails = []
+    define_mail(server.server_address[1], to_email="ops@tlc.test")
+    return server
+
+
+@pytest.fixture
+def chat(serve, monkeypatch):
+    """A webhook, and the connection to it."""
+    server = serve(HTTPServer(("127.0.0.1", 0), _Chat))
+    server.posts, server.status = [], 200
+    connection = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_address[1]}/hooks/42"}
+    monkeypatch.setenv("AIRFLOW_CONN_ALERT_WEBHOOK", json.dumps(connection))
+    return server
+
+
+class TestText:
+    def test_has_dag_task_month_run_try_log_and_the_errors_last_line(self, context):
+        subject, text = describe_failure(context)
+        assert subject == "taxi_trips_green.load failed for 2023-02"
+        assert text.splitlines() == [
+            "run: scheduled__2023-03-01",
+            "try: 4",
+            "error: green.parquet: expected <trips>, found none",
+            "log: http://airflow.test/log?try=4",
+        ]
+
+    def test_has_the_month_of_the_form_where_one_was_chosen(self, context):
+        assert describe_failure(context | {"params": {"month": "2021-07"}})[0].endswith("failed for 2021-07")
+
+    def test_says_so_where_the_run_has_no_date(self, context):
+        context["dag_run"].data_interval_start = None
+        assert describe_failure(context)[0].endswith("failed for a run without a date")
+
+    @pytest.mark.parametrize("exception", [None, "", RuntimeError(), RuntimeError("\n")])
+    def test_says_so_where_the_error_has_no_message(self, context, exception):
+        assert "error: (no message)" in describe_failure(context | {"exception": exception})[1]
+
+    def test_names_the_web_ui_where_the_log_has_no_address(self, context):
+        del context["ti"].log_url
+        assert describe_failure(context)[1].endswith("log: (see the web UI)")
+
+    @pytest.mark.parametrize("params", [{}, None])
+    def test_needs_no_parameters(self, context, params):
+        assert describe_failure(context | {"params": params})[0].endswith("failed for 2023-02")
+
+
+class TestAlert:
+    def test_is_logged_and_nothing_else_where_no_connection_is_defined(self, context, caplog):
+        alert_on_failure(context)
+        (record,) = [record for record in caplog.records if record.name == "include.orchestration.alerts"]
+        assert record.levelno == logging.ERROR
+        assert "taxi_trips_green.load failed for 2023-02" in record.getMessage()
+        assert "expected <trips>, found none" in record.getMessage()
+
+    def test_is_mailed_where_a_connection_for_mail_is_defined(self, context, mailbox):
+        alert_on_failure(context)
+        (mail,) = mailbox.mails
+        assert mail["Subject"] == "taxi_trips_green.load failed for 2023-02"
+        assert mail["To"] == "ops@tlc.test"
+        assert mail["From"] == "airflow@tlc.test"
+        body = mail.get_body().get_content()
+        assert "try: 4\nerror: green.parquet: expected &lt;trips&gt;, found none" in body.replace("\r\n", "\n")
+
+    def test_is_mailed_to_its_sender_where_no_other_is_named(self, context, mailbox, define_mail):
+        define_mail(mailbox.server_address[1])
+        alert_on_failure(context)
+        assert [mail["To"] for mail in mailbox.mails] == ["airflow@tlc.test"]
+
+    def test_is_posted_where_a_connection_for_a_webhook_is_defined(self, context, chat):
+        alert_on_failure(context)
+        ((path, content_type, content),) = chat.posts
+        assert path == "/hooks/42"
+        assert content_type == "application/json"
+        assert content == {"text": "\n".join(describe_failure(context))}
+
+    def test_goes_both_ways_where_both_are_defined(self, context, mailbox, chat):
+        alert_on_failure(context)
+        assert (len(mailbox.mails), len(chat.posts)) == (1, 1)
+
+
+class TestNeverRaises:
+    def ours(self, caplog):
+        """The alert's own log: the messages, and the connections that failed."""
+        return [record.getMessage() for record in caplog.records if record.name == "include.orchestration.alerts"]
+
+    def test_when_the_mail_server_is_away_and_still_posts(self, context, mailbox, chat, define_mail, caplog):
+        with socketserver.TCPServer(("127.0.0.1", 0), None) as free:
+            port = free.server_address[1]
+        define_mail(port, to_email="ops@tlc.test")
+        alert_on_failure(context)
+        assert len(chat.posts) == 1
+        assert self.ours(caplog)[1:] == ["the alert could not be sent through the connection alert_smtp"]
+
+    def test_when_the_webhook_refuses_and_has_mailed_before(self, context, mailbox, chat, caplog):
+        chat.status = 500
+        alert_on_failure(context)
+        assert len(mailbox.mails) == 1
+        assert self.ours(caplog)[1:] == ["the alert could not be sent through the connection alert_webhook"]
+
+    def test_when_the_connection_is_nonsense(self, context, monkeypatch, caplog):
+        monkeypatch.setenv("AIRFLOW_CONN_ALERT_WEBHOOK", '{"conn_type": "http"}')
+        alert_on_failure(context)
+        assert self.ours(caplog)[1:] == ["the alert could not be sent through the connection alert_webhook"]
+
+    def test_when_the_context_lacks_something(self, context, caplog):
+        del context["dag_run"]
+        alert_on_failure(context)
+        assert self.ours(caplog)
+
+
+def test_every_dags_tasks_call_it():
+    assert DEFAULT_ARGS["on_failure_callback"] is alert_on_failure

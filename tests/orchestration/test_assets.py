@@ -1,0 +1,62 @@
+"""Assets, and what is noted on their events."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from include.nyc_taxi import tlc
+from include.orchestration import assets
+from include.orchestration.airflow_line import IS_AIRFLOW_3
+
+FLEETS = sorted(tlc.FLEETS)
+ALL = [assets.TAXI_ZONES_FILE, assets.TAXI_ZONES] + [
+    make(fleet)
+    for fleet in FLEETS
+    for make in (assets.trips_file, assets.trips, assets.manhattan_stats, assets.manhattan_map)
+]
+
+
+def test_every_asset_has_an_address_of_its_own():
+    assert len({asset.uri for asset in ALL}) == len(ALL) == 2 + 4 * len(FLEETS)
+
+
+def test_an_asset_asked_for_twice_is_the_same():
+    assert assets.trips("green") == assets.trips("green")
+    assert assets.trips("green").uri == "x-nyc-taxi://ingested/taxi_trips/green"
+
+
+def test_the_address_says_the_group_and_not_where_the_data_lies(data_dir):
+    groups = {asset.uri.split("://")[1].split("/")[0] for asset in ALL}
+    assert groups == {"raw_files", "ingested", "metrics"}
+    assert not any(str(data_dir) in asset.uri for asset in ALL)
+
+
+@pytest.mark.skipif(not IS_AIRFLOW_3, reason="names and groups are of Airflow 3")
+def test_every_asset_has_a_name_of_its_own_and_its_group():
+    assert len({asset.name for asset in ALL}) == len(ALL)
+    found = {(asset.name, asset.group) for asset in ALL}
+    assert found >= {
+        ("taxi_trips_file_green", "raw_files"),
+        ("taxi_trips_green", "ingested"),
+        ("taxi_zones", "ingested"),
+        ("manhattan_stats_green", "metrics"),
+        ("manhattan_map_green", "metrics"),
+    }
+
+
+def test_what_a_task_did_goes_on_its_assets_event_with_the_seconds_it_took():
+    asset = assets.trips("green")
+    outlet_events = {asset: SimpleNamespace(extra={})}
+    with assets.event(outlet_events, asset, month="2023-02") as facts:
+        facts.update(rows=7)
+        assert outlet_events[asset].extra == {}
+    assert outlet_events[asset].extra.pop("seconds") >= 0
+    assert outlet_events[asset].extra == {"month": "2023-02", "rows": 7}
+
+
+def test_a_task_that_fails_notes_nothing():
+    asset = assets.trips("green")
+    outlet_events = {asset: SimpleNamespace(extra={})}
+    with pytest.raises(ZeroDivisionError), assets.event(outlet_events, asset) as facts:
+        facts.update(rows=1 / 0)
+    assert outlet_events[asset].extra == {}

@@ -1,0 +1,70 @@
+"""Which month a run is about."""
+
+from types import SimpleNamespace
+
+import pendulum
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow.providers.standard.operators.python import PythonOperator
+
+from calendar_timetables import CalendarMonthTimetable
+from include.orchestration.month import MACROS, MONTH, logical_month, month_param
+
+
+def run(start="2023-02-01T00:00:00"):
+    """A run whose data interval begins then; None for a manual run without a date."""
+    return SimpleNamespace(run_id="manual__1", data_interval_start=start and pendulum.parse(start))
+
+
+def test_it_is_the_month_in_which_the_runs_interval_begins():
+    assert logical_month({"month": None}, run("2023-02-01T00:00:00")) == "2023-02"
+    assert logical_month({}, run("2024-12-31T23:59:59")) == "2024-12"
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_an_empty_field_of_the_form_is_no_month(empty):
+    assert logical_month({"month": empty}, run()) == "2023-02"
+
+
+def test_the_month_of_the_form_comes_first():
+    assert logical_month({"month": "2021-07"}, run()) == "2021-07"
+
+
+def test_the_month_of_the_form_is_enough_where_the_run_has_no_date():
+    assert logical_month({"month": "2021-07"}, run(None)) == "2021-07"
+
+
+def test_a_run_with_neither_fails_for_good_and_says_how_to_trigger_it():
+    with pytest.raises(AirflowFailException, match="the run manual__1 has no logical date and no month") as error:
+        logical_month({"month": None}, run(None))
+    assert """--conf '{"month": "2023-02"}'""" in str(error.value)
+
+
+@pytest.mark.parametrize("value", [None, "2023-02", "2023-12"])
+def test_the_form_takes_a_month_or_nothing(value):
+    assert month_param().resolve(value) == value
+
+
+@pytest.mark.parametrize("value", ["2023-13", "2023-2", "February", "2023-02-01", 202302, "../2023-02"])
+def test_the_form_refuses_all_else(value):
+    with pytest.raises(Exception, match=r"does not match|is not of type"):
+        month_param().resolve(value)
+
+
+def test_the_form_says_what_to_write():
+    assert month_param().schema["title"] == "Month"
+    assert "2023-02" in month_param().description
+
+
+@pytest.mark.parametrize(("chosen", "month"), [(None, "2023-02"), ("2021-07", "2021-07")])
+def test_the_template_gives_a_task_its_month(chosen, month):
+    with DAG(
+        "d",
+        schedule=CalendarMonthTimetable(),
+        start_date=pendulum.datetime(2023, 1, 1),
+        params={"month": month_param()},
+        user_defined_macros=MACROS,
+    ):
+        task = PythonOperator(task_id="t", python_callable=print, op_kwargs={"month": MONTH})
+    task.render_template_fields({"params": {"month": chosen}, "dag_run": run()})
+    assert task.op_kwargs == {"month": month}

@@ -1,0 +1,146 @@
+"""Which month, or week, a run is about."""
+
+import json
+
+import pendulum
+import pytest
+from airflow.timetables.base import DataInterval, TimeRestriction
+
+from calendar_timetables import CalendarMonthTimetable, CalendarWeekTimetable
+from include.orchestration.airflow_line import IS_AIRFLOW_3
+
+if IS_AIRFLOW_3:
+    from airflow.serialization.decoders import decode_timetable
+    from airflow.serialization.encoders import encode_timetable
+else:
+    from airflow.serialization.serialized_objects import decode_timetable, encode_timetable
+
+TIMETABLES = [CalendarMonthTimetable, CalendarWeekTimetable]
+
+
+def utc(text):
+    return pendulum.parse(text, tz="UTC")
+
+
+def days(interval):
+    return f"{interval.start:%Y-%m-%d} {interval.end:%Y-%m-%d}"
+
+
+def scheduled(timetable, first, last, catchup=True):
+    """The data intervals of all scheduled runs from `first` to `last`, as the scheduler asks for them."""
+    restriction = TimeRestriction(earliest=utc(first), latest=utc(last), catchup=catchup)
+    interval, found = None, []
+    while info := timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction):
+        interval = info.data_interval
+        found.append(info)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("date", "month"),
+    [
+        ("2024-03-01T00:00:00", "2024-03-01 2024-04-01"),
+        ("2024-03-15T12:34:56", "2024-03-01 2024-04-01"),
+        ("2024-03-31T23:59:59.999999", "2024-03-01 2024-04-01"),
+        ("2024-04-01T00:00:00", "2024-04-01 2024-05-01"),
+        ("2024-02-29T23:59:59", "2024-02-01 2024-03-01"),
+        ("2023-02-28T23:59:59", "2023-02-01 2023-03-01"),
+        ("2023-12-31T23:59:59", "2023-12-01 2024-01-01"),
+        ("2024-01-01T00:00:00", "2024-01-01 2024-02-01"),
+    ],
+)
+def test_a_manual_run_is_about_the_month_that_contains_its_date(date, month):
+    assert days(CalendarMonthTimetable().infer_manual_data_interval(run_after=utc(date))) == month
+
+
+@pytest.mark.parametrize(
+    ("date", "week"),
+    [
+        ("2024-02-26T00:00:00", "2024-02-26 2024-03-04"),
+        ("2024-03-03T23:59:59.999999", "2024-02-26 2024-03-04"),
+        ("2024-03-04T00:00:00", "2024-03-04 2024-03-11"),
+        ("2023-01-01T12:00:00", "2022-12-26 2023-01-02"),
+        ("2024-12-31T12:00:00", "2024-12-30 2025-01-06"),
+        ("2025-01-01T00:00:00", "2024-12-30 2025-01-06"),
+    ],
+)
+def test_a_manual_run_is_about_the_iso_week_that_contains_its_date(date, week):
+    interval = CalendarWeekTimetable().infer_manual_data_interval(run_after=utc(date))
+    assert days(interval) == week
+    assert interval.start.isoweekday() == 1
+    assert utc(date).isocalendar()[:2] == interval.start.isocalendar()[:2]
+
+
+def test_a_date_of_another_time_zone_means_the_month_in_utc():
+    date = pendulum.parse("2024-03-01T00:30:00+02:00")
+    assert days(CalendarMonthTimetable().infer_manual_data_interval(run_after=date)) == "2024-02-01 2024-03-01"
+
+
+def test_a_scheduled_run_is_about_a_whole_month_and_is_made_when_that_has_ended():
+    runs = scheduled(CalendarMonthTimetable(), "2023-11-01", "2024-03-01")
+    assert [days(run.data_interval) for run in runs] == [
+        "2023-11-01 2023-12-01",
+        "2023-12-01 2024-01-01",
+        "2024-01-01 2024-02-01",
+        "2024-02-01 2024-03-01",
+        "2024-03-01 2024-04-01",
+    ]
+    assert [run.run_after for run in runs] == [run.data_interval.end for run in runs]
+
+
+def test_a_scheduled_run_is_about_a_whole_week_and_is_made_when_that_has_ended():
+    runs = scheduled(CalendarWeekTimetable(), "2024-12-20", "2025-01-07")
+    assert [days(run.data_interval) for run in runs] == [
+        "2024-12-23 2024-12-30",
+        "2024-12-30 2025-01-06",
+        "2025-01-06 2025-01-13",
+    ][: len(runs)]
+    assert len(runs) == 3
+    assert [run.run_after for run in runs] == [run.data_interval.end for run in runs]
+
+
+@pytest.mark.parametrize("timetable", TIMETABLES)
+def test_a_manual_run_for_the_date_of_a_scheduled_one_is_about_the_same_interval(timetable):
+    runs = scheduled(timetable(), "2023-11-01", "2025-03-31")
+    assert len(runs) >= 17
+    for run in runs:
+        for date in (run.logical_date, run.data_interval.end.subtract(microseconds=1)):
+            assert timetable().infer_manual_data_interval(run_after=date) == run.data_interval
+
+
+@pytest.mark.parametrize("timetable", TIMETABLES)
+def test_without_catchup_the_first_run_is_about_the_latest_interval_that_has_ended(timetable):
+    before = pendulum.now("UTC")
+    restriction = TimeRestriction(earliest=utc("2020-01-01"), latest=None, catchup=False)
+    info = timetable().next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+    following = timetable().infer_manual_data_interval(run_after=info.data_interval.end)
+    assert info.data_interval.end <= pendulum.now("UTC")
+    assert following.end > before
+    assert info.data_interval == timetable().infer_manual_data_interval(run_after=info.data_interval.start)
+
+
+@pytest.mark.parametrize("timetable", TIMETABLES)
+def test_with_catchup_the_run_after_a_given_one_follows_without_a_gap(timetable):
+    first = timetable().infer_manual_data_interval(run_after=utc("2023-05-10"))
+    restriction = TimeRestriction(earliest=utc("2020-01-01"), latest=None, catchup=True)
+    info = timetable().next_dagrun_info(last_automated_data_interval=first, restriction=restriction)
+    assert info.data_interval == DataInterval(start=first.end, end=info.data_interval.end)
+    assert info.data_interval.end > first.end
+
+
+@pytest.mark.parametrize("timetable", TIMETABLES)
+def test_airflow_restores_it_from_its_database(timetable):
+    encoded = json.loads(json.dumps(encode_timetable(timetable())))
+    restored = decode_timetable(encoded)
+    assert type(restored).__name__ == timetable.__name__
+    for text in ("2024-02-29T12:00:00", "2024-12-31T23:59:59"):
+        expected = timetable().infer_manual_data_interval(run_after=utc(text))
+        assert restored.infer_manual_data_interval(run_after=utc(text)) == expected
+    assert encode_timetable(restored) == encoded
+    assert restored.summary == timetable().summary
+
+
+@pytest.mark.parametrize("timetable", TIMETABLES)
+def test_it_has_a_description_of_its_own_for_the_web_ui(timetable):
+    assert timetable().description == timetable.description
+    assert timetable.description.startswith("One run a")

@@ -1,0 +1,185 @@
+"""The hook and the sensor for the TLC's site, against the simulator."""
+
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException
+
+from include.nyc_taxi import tlc
+from include.nyc_taxi.download import download_month
+from include.nyc_taxi.errors import DownloadError, NotPublishedError
+from include.nyc_taxi.settings import DEFAULT_TLC_URL
+from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.tlc_simulator.faults import CutOff, Status
+from tlc_hook import TlcFileSensor, TlcHook
+
+MONTH = "2023-02"
+PATH = tlc.file_path("green", MONTH)
+
+
+@pytest.fixture
+def tlc_url(tlc_site, monkeypatch):
+    """NYC_TAXI_TLC_URL is set, to the simulator."""
+    monkeypatch.setenv("NYC_TAXI_TLC_URL", tlc_site.url)
+    return tlc_site.url
+
+
+@pytest.fixture
+def define(monkeypatch):
+    """Define the connection `tlc` by the environment, as an operator does."""
+
+    def define_connection(**fields):
+        monkeypatch.setenv("AIRFLOW_CONN_TLC", json.dumps({"conn_type": "http"} | fields))
+
+    return define_connection
+
+
+class TestAddress:
+    def test_is_the_tlcs_own_where_nothing_is_set(self):
+        assert TlcHook().url(PATH) == DEFAULT_TLC_URL + PATH
+
+    def test_is_the_connections_host(self, define, tlc_site):
+        define(host=tlc_site.url)
+        assert TlcHook().url(PATH) == tlc_site.url + PATH
+        assert TlcHook().fetch(PATH, {}).status_code == 200
+
+    def test_may_be_the_connections_host_scheme_and_port_apart(self, define):
+        define(host="tlc.test", schema="https", port=8443)
+        assert TlcHook().url(PATH) == f"https://tlc.test:8443{PATH}"
+
+    def test_is_the_setting_before_the_connections(self, define, tlc_url):
+        define(host="tlc.test", schema="https", port=8443)
+        assert TlcHook().url(PATH) == tlc_url + PATH
+
+    def test_is_the_tlcs_own_where_the_connection_has_no_host(self, define):
+        define(extra={"X-Client": "me"})
+        assert TlcHook().url(PATH) == DEFAULT_TLC_URL + PATH
+
+    def test_that_changes_is_found_by_the_next_hook(self, monkeypatch):
+        for address in ("http://one.test", "http://two.test"):
+            monkeypatch.setenv("NYC_TAXI_TLC_URL", address)
+            assert TlcHook().url(PATH) == address + PATH
+
+
+class TestFetch:
+    def test_gives_the_answer_whatever_its_status(self, tlc_site, tlc_url):
+        assert TlcHook().fetch(PATH, {}).status_code == 200
+        for status in (403, 404, 429, 500):
+            tlc_site.add_fault(PATH, Status(status), times=1)
+            assert TlcHook().fetch(PATH, {}).status_code == status
+
+    def test_sends_the_headers_of_the_caller_and_of_the_connection(self, tlc_site, tlc_url, define):
+        define(extra={"X-Client": "nyc taxi"})
+        TlcHook().fetch(PATH, {"If-None-Match": '"abc"'})
+        (request,) = tlc_site.requests
+        assert request.method == "GET"
+        assert request.headers["X-Client"] == "nyc taxi"
+        assert request.headers["If-None-Match"] == '"abc"'
+
+    def test_sends_the_connections_login(self, tlc_site, tlc_url, define):
+        define(login="me", password="secret")
+        TlcHook().fetch(PATH, {})
+        assert tlc_site.requests[0].headers["Authorization"].startswith("Basic ")
+
+    def test_goes_through_the_connections_proxy(self, tlc_site, monkeypatch, define):
+        monkeypatch.setenv("NYC_TAXI_TLC_URL", "http://tlc.test")
+        define(extra={"proxies": {"http": tlc_site.url}})
+        TlcHook().fetch(PATH, {})
+        assert [request.path for request in tlc_site.requests] == [f"http://tlc.test{PATH}"]
+
+    def test_leaves_the_body_on_the_line(self, tlc_url):
+        response = TlcHook().fetch(PATH, {})
+        assert not response._content_consumed
+        assert len(response.content) == int(response.headers["Content-Length"])
+
+
+class TestDownload:
+    """`download` through this hook: what the provider does to errors must not hide them."""
+
+    def test_brings_the_month_and_then_knows_it(self, tlc_site, tlc_url):
+        assert download_month(TlcHook(), "green", MONTH).fetched
+        assert not download_month(TlcHook(), "green", MONTH).fetched
+        assert [(request.method, request.status) for request in tlc_site.requests] == [("GET", 200), ("GET", 304)]
+
+    def test_of_an_unpublished_month_says_so(self, tlc_site, tlc_url):
+        tlc_site.withdraw("green", MONTH)
+        with pytest.raises(NotPublishedError):
+            download_month(TlcHook(), "green", MONTH)
+
+    @pytest.mark.parametrize("fault", [CutOff(0.5), Status(503, retry_after=0)], ids=str)
+    def test_succeeds_at_the_second_attempt(self, tlc_site, tlc_url, fault):
+        tlc_site.add_fault(PATH, fault, times=1)
+        assert download_month(TlcHook(), "green", MONTH).fetched
+        assert len(tlc_site.requests) == 2
+
+    def test_of_a_refused_login_fails_at_once(self, tlc_site, tlc_url):
+        tlc_site.add_fault(PATH, Status(401))
+        with pytest.raises(DownloadError, match=r"found 401 .*the connection `tlc`"):
+            download_month(TlcHook(), "green", MONTH)
+        assert len(tlc_site.requests) == 1
+
+
+class TestSensor:
+    @pytest.fixture
+    def sensor(self, tlc_url):
+        return TlcFileSensor(
+            task_id="wait_for_file",
+            endpoint=PATH,
+            mode="reschedule",
+            poke_interval=timedelta(hours=6),
+            timeout=timedelta(days=120),
+        )
+
+    def test_sees_a_published_file_with_one_head_request(self, sensor, tlc_site):
+        assert sensor.poke({}) is True
+        assert [(request.method, request.path) for request in tlc_site.requests] == [("HEAD", PATH)]
+
+    @pytest.mark.parametrize("status", [403, 404])
+    def test_takes_403_and_404_for_not_yet(self, sensor, tlc_site, status):
+        tlc_site.add_fault(PATH, Status(status))
+        assert sensor.poke({}) is False
+        assert [(request.method, request.status) for request in tlc_site.requests] == [("HEAD", status)]
+
+    @pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
+    def test_takes_any_other_error_for_a_failure_after_one_request(self, sensor, tlc_site, status):
+        tlc_site.add_fault(PATH, Status(status))
+        with pytest.raises(AirflowException, match=str(status)):
+            sensor.poke({})
+        assert [request.method for request in tlc_site.requests] == ["HEAD"]
+
+    def test_sees_the_file_once_it_is_published(self, sensor, tlc_site):
+        tlc_site.withdraw("green", MONTH)
+        assert sensor.poke({}) is False
+        tlc_site.publish("green", MONTH)
+        assert sensor.poke({}) is True
+
+    def test_asks_with_the_connections_headers(self, sensor, tlc_site, define):
+        define(extra={"X-Client": "nyc taxi"})
+        sensor.poke({})
+        assert tlc_site.requests[0].headers["X-Client"] == "nyc taxi"
+
+    def test_gives_its_worker_back_after_one_request_while_the_month_is_unpublished(
+        self, sensor, tlc_site, monkeypatch
+    ):
+        tlc_site.withdraw("green", MONTH)
+        if IS_AIRFLOW_3:
+            from airflow.sdk.exceptions import AirflowRescheduleException
+        else:
+            from airflow.exceptions import AirflowRescheduleException
+
+            # Where 2.11 looks in its metadata database for the first look of this run: there was none.
+            monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: None)
+        instance = SimpleNamespace(
+            dag_id="d", task_id="t", run_id="r", map_index=-1, max_tries=0, get_first_reschedule_date=lambda _: None
+        )
+        for looks in (1, 2, 3):
+            with pytest.raises(AirflowRescheduleException) as error:
+                sensor.execute({"ti": instance})
+            assert [request.method for request in tlc_site.requests] == ["HEAD"] * looks
+            assert sensor.poke_interval == timedelta(hours=6).total_seconds()
+            assert error.value.reschedule_date is not None
+        tlc_site.publish("green", MONTH)
+        sensor.execute({"ti": instance})
+        assert [request.status for request in tlc_site.requests] == [403, 403, 403, 200]

@@ -1,0 +1,231 @@
+"""The warehouse hook, with real files and real processes."""
+
+import json
+import time
+from contextlib import closing
+from types import SimpleNamespace
+
+import duckdb
+import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+import warehouse_hook
+from warehouse_hook import WarehouseHook, WarehouseLockedError
+
+SIXTY_SECONDS = 60.0  # far more than any of this takes: a limit, not a duration
+
+ADD_ROWS = """
+import sys
+from warehouse_hook import WarehouseHook
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(3):
+    with WarehouseHook(database=sys.argv[1], lock_timeout=60).transaction() as con:
+        con.execute(f"INSERT INTO t VALUES ('{sys.argv[2]}', {number})")
+"""
+
+
+@pytest.fixture
+def database(tmp_path):
+    """A warehouse file with an empty table `t`, and nobody who has it open."""
+    path = tmp_path / "shared.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE TABLE t (who VARCHAR, number INTEGER)")
+    return path
+
+
+@pytest.fixture
+def define(monkeypatch):
+    """Define the connection `warehouse` by the environment, as an operator does."""
+
+    def define_connection(value=None, **fields):
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", value or json.dumps({"conn_type": "duckdb"} | fields))
+
+    return define_connection
+
+
+def opened(hook):
+    """The file that the hook opens, as DuckDB itself says."""
+    with closing(hook.get_conn()) as con:
+        return con.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchone()[0]
+
+
+class TestWhichFile:
+    def test_it_is_in_the_data_directory_where_no_connection_is_defined_and_the_folder_is_made(self, data_dir):
+        assert not data_dir.exists()
+        assert opened(WarehouseHook()) == str(data_dir / "warehouse.duckdb")
+        assert (data_dir / "warehouse.duckdb").stat().st_size > 0
+
+    def test_it_is_the_connections_as_json_and_its_folder_is_made(self, define, tmp_path):
+        define(host=str(tmp_path / "not" / "there" / "w.duckdb"))
+        assert opened(WarehouseHook()) == str(tmp_path / "not" / "there" / "w.duckdb")
+
+    def test_it_is_the_connections_extra_database(self, define, tmp_path):
+        define(extra={"database": str(tmp_path / "extra.duckdb")})
+        assert opened(WarehouseHook()) == str(tmp_path / "extra.duckdb")
+
+    @pytest.mark.parametrize("slashes", ["duckdb://", "duckdb:///"])
+    def test_it_is_the_path_of_the_connections_uri_with_three_slashes_or_four(self, define, tmp_path, slashes):
+        define(f"{slashes}{tmp_path}/uri.duckdb")
+        assert opened(WarehouseHook()) == str(tmp_path / "uri.duckdb")
+
+    def test_it_is_the_one_that_the_caller_names_whatever_is_defined(self, define, tmp_path):
+        assert opened(WarehouseHook(database=str(tmp_path / "mine.duckdb"))) == str(tmp_path / "mine.duckdb")
+        define(host=str(tmp_path / "other.duckdb"))
+        assert opened(WarehouseHook(database=str(tmp_path / "mine.duckdb"))) == str(tmp_path / "mine.duckdb")
+
+    def test_a_change_of_the_connection_holds_for_the_next_hook_without_a_restart(self, define, tmp_path, data_dir):
+        before = WarehouseHook()
+        define(host=str(tmp_path / "one.duckdb"))
+        assert opened(before) == str(tmp_path / "one.duckdb"), "it was looked up before it was needed"
+        define(host=str(tmp_path / "two.duckdb"))
+        assert opened(WarehouseHook()) == str(tmp_path / "two.duckdb")
+
+    def test_a_connection_without_a_path_is_an_error_that_shows_one(self, define):
+        define()
+        with pytest.raises(ValueError, match=r"the connection 'warehouse' names no file: .*AIRFLOW_CONN_WAREHOUSE="):
+            WarehouseHook().get_conn()
+
+    def test_another_connection_id_that_is_not_defined_raises(self):
+        with pytest.raises(AirflowNotFoundException, match="elsewhere"):
+            WarehouseHook(duckdb_conn_id="elsewhere").get_conn()
+
+
+class TestMemory:
+    def test_is_limited_where_nothing_is_said(self, database):
+        with closing(WarehouseHook(database=str(database)).get_conn()) as con:
+            assert con.execute("SELECT current_setting('memory_limit')").fetchone() == ("953.6 MiB",)
+
+    def test_is_what_the_connection_says(self, define, database):
+        define(host=str(database), extra={"memory_limit": "2GiB"})
+        with closing(WarehouseHook().get_conn()) as con:
+            assert con.execute("SELECT current_setting('memory_limit')").fetchone() == ("2.0 GiB",)
+
+
+class TestLock:
+    def test_of_another_process_is_waited_for_with_growing_pauses_until_it_ends(self, database, hold_open, monkeypatch):
+        holder, pauses = hold_open(database), []
+
+        def pause(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 8:
+                holder.communicate()  # it closes the file and ends
+
+        monkeypatch.setattr(warehouse_hook, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+        assert opened(WarehouseHook(database=str(database), lock_timeout=SIXTY_SECONDS)) == str(database)
+        assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+    def test_of_another_process_is_given_up_on_with_the_file_and_the_holders_pid(self, database, hold_open):
+        holder = hold_open(database)
+        with pytest.raises(WarehouseLockedError) as error:
+            WarehouseHook(database=str(database), lock_timeout=0.3).get_conn()
+        assert str(database) in str(error.value)
+        assert f"pid {holder.pid})" in str(error.value)
+        assert "0.3 seconds" in str(error.value)
+
+    def test_may_be_waited_for_as_long_as_the_connection_says(self, define, database, hold_open):
+        hold_open(database)
+        define(host=str(database), extra={"lock_timeout": 0.2})
+        assert WarehouseHook().lock_timeout == 0.2
+        with pytest.raises(WarehouseLockedError, match=r"0\.2 seconds"):
+            WarehouseHook().get_conn()
+
+    def test_is_waited_for_ten_minutes_where_nothing_is_said_and_the_caller_comes_first(self, define, database):
+        assert WarehouseHook(database=str(database)).lock_timeout == 600
+        define(host=str(database), extra={"lock_timeout": 7})
+        assert WarehouseHook(lock_timeout=0).lock_timeout == 0
+
+    def test_of_a_process_that_was_killed_is_no_lock(self, database, hold_open):
+        holder = hold_open(database)
+        holder.kill()
+        holder.wait()
+        assert opened(WarehouseHook(database=str(database), lock_timeout=0)) == str(database)
+
+    @pytest.mark.parametrize("damaged_at", [0, 4196], ids=["header", "a block"])
+    def test_is_not_waited_for_when_the_file_is_damaged(self, database, damaged_at):
+        content = bytearray(database.read_bytes())
+        content[damaged_at : damaged_at + 64] = b"\xff" * 64
+        database.write_bytes(content)
+        with pytest.raises(duckdb.IOException) as error:
+            WarehouseHook(database=str(database), lock_timeout=0).get_conn()
+        assert str(database) in str(error.value) or "Corrupt database file" in str(error.value)
+
+    def test_is_not_waited_for_when_a_path_with_that_word_in_it_cannot_be_opened(self, tmp_path):
+        (tmp_path / "blocks.duckdb").mkdir()
+        with pytest.raises(duckdb.IOException):
+            WarehouseHook(database=str(tmp_path / "blocks.duckdb"), lock_timeout=0).get_conn()
+
+    def test_is_taken_in_turns_by_processes_that_write_at_once_and_no_row_is_lost(self, database, start_python):
+        writers = [start_python(ADD_ROWS, database, who) for who in ("one", "two")]
+        for writer in writers:
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        for writer in writers:
+            writer.communicate()
+        assert [writer.returncode for writer in writers] == [0, 0]
+        with duckdb.connect(str(database)) as con:
+            rows = con.execute("SELECT * FROM t ORDER BY ALL").fetchall()
+        assert rows == [(who, number) for who in ("one", "two") for number in range(3)]
+
+
+class TestTransaction:
+    def test_is_committed_and_the_file_free_for_others(self, database, hold_open):
+        with WarehouseHook(database=str(database)).transaction() as con:
+            con.execute("INSERT INTO t VALUES ('one', 1)")
+        hold_open(database).communicate()
+        with duckdb.connect(str(database)) as con:
+            assert con.execute("SELECT * FROM t").fetchall() == [("one", 1)]
+
+    def test_that_raises_leaves_nothing_and_the_file_free_for_others(self, database, hold_open):
+        def write_and_fail():
+            with WarehouseHook(database=str(database)).transaction() as con:
+                con.execute("CREATE TABLE new (i INTEGER)")
+                con.execute("INSERT INTO t VALUES ('one', 1)")
+                con.execute("INSERT INTO t VALUES ('two', 'many')")
+
+        with pytest.raises(duckdb.ConversionException, match="many"):
+            write_and_fail()
+        hold_open(database).communicate()
+        with duckdb.connect(str(database)) as con:
+            assert con.execute("SELECT * FROM t").fetchall() == []
+            assert con.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall() == [("held",), ("t",)]
+
+    def test_keeps_other_processes_out_until_it_ends(self, database, start_python):
+        with WarehouseHook(database=str(database)).transaction():
+            process = start_python("import duckdb, sys\nduckdb.connect(sys.argv[1])", database)
+            process.communicate()
+        assert process.returncode == 1
+
+
+class TestTestConnection:
+    """What the button "Test" of the web UI shows."""
+
+    def test_says_version_path_and_size(self, define, database):
+        define(host=str(database))
+        size = database.stat().st_size
+        assert WarehouseHook().test_connection() == (
+            True,
+            f"DuckDB v{duckdb.__version__}, {database}, {size:,} bytes",
+        )
+
+    def test_says_who_holds_the_file(self, define, database, hold_open):
+        define(host=str(database), extra={"lock_timeout": 0})
+        holder = hold_open(database)
+        works, message = WarehouseHook().test_connection()
+        assert not works
+        assert f"pid {holder.pid})" in message
+
+    def test_says_that_no_file_is_named(self, define):
+        define()
+        works, message = WarehouseHook().test_connection()
+        assert not works
+        assert "names no file" in message
+
+    def test_says_that_the_file_is_no_database(self, define, tmp_path):
+        (tmp_path / "w.duckdb").write_text("hello " * 5000)
+        define(host=str(tmp_path / "w.duckdb"))
+        works, message = WarehouseHook().test_connection()
+        assert not works
+        assert "not a valid DuckDB database file" in message

@@ -1,0 +1,51 @@
+"""The rooms of the project: what may import what."""
+
+import ast
+import socket
+
+import pytest
+from pytest_socket import SocketConnectBlockedError
+
+from tests.conftest import ROOT
+
+FORBIDDEN = {
+    "include/nyc_taxi": {"airflow", "include.orchestration", "include.tlc_simulator", "warehouse_hook", "tlc_hook"},
+    "include/tlc_simulator": {"airflow", "include.orchestration", "warehouse_hook", "tlc_hook"},
+    "plugins": {"include.orchestration", "include.tlc_simulator"},
+    "dags": {"include.tlc_simulator"},
+}
+
+
+def imported(file):
+    """All modules that a file imports, also within functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_a_room_imports_only_what_it_may(room):
+    files = sorted((ROOT / room).glob("**/*.py"))
+    assert files
+    for file in files:
+        for module in imported(file):
+            for other in FORBIDDEN[room]:
+                assert not f"{module}.".startswith(f"{other}."), f"{file.relative_to(ROOT)} must not import {module}"
+
+
+def test_what_is_done_to_the_data_runs_without_airflow(start_python):
+    process = start_python(
+        "import sys\n"
+        "from include.nyc_taxi import aggregate, download, load, settings, tlc, warehouse, zones\n"
+        "print(sorted(name for name in sys.modules if name.split('.')[0] == 'airflow'))\n"
+    )
+    assert process.communicate()[0] == "[]\n"
+
+
+def test_tests_reach_localhost_only():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        pass
+    with pytest.raises(SocketConnectBlockedError), pytest.warns(UserWarning, match="192.0.2.1"):
+        socket.create_connection(("192.0.2.1", 80))
