@@ -2,7 +2,7 @@
 #
 #   make demo                                       the whole path on a simulated TLC, in a few minutes
 #   make backfill FLEET=yellow FROM=2023-01 TO=2023-03
-#   make standalone                                 Airflow with its web UI on http://localhost:8080
+#   make standalone                                 Airflow with its web UI on http://localhost:8080 (PORT=8080)
 #   make shell                                      a shell in which `airflow …` has this configuration
 #   make test | lint | bench | requirements
 #
@@ -19,6 +19,7 @@ FLEET ?= yellow
 FROM ?= 2023-01
 TO ?= $(FROM)
 REPROCESS ?= completed
+PORT ?= 8080
 
 ifeq ($(AIRFLOW),2)
 LINE := 2.11
@@ -102,7 +103,7 @@ backfill: setup
 	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
 
 standalone: setup
-	@$(LOCAL) standalone $(if $(DEMO),--simulate)
+	@$(LOCAL) standalone --port $(PORT) $(if $(DEMO),--simulate)
 
 shell: setup
 	@echo "A shell with Airflow $(LINE) and this project's settings; exit leaves it"

@@ -27,12 +27,12 @@ and nothing else.
 """
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.python import PythonOperator
 
-from calendar_timetables import CalendarMonthTimetable
+from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.nyc_taxi import tlc
 from include.nyc_taxi.months import first_day
 from include.orchestration import assets
@@ -113,8 +113,8 @@ def make_dag(fleet):
         dag_id=f"taxi_trips_{fleet}",
         description=f"{tlc.fleet(fleet).title}: a month of trips from the TLC's file to maps",
         doc_md=__doc__,
-        schedule=CalendarMonthTimetable(),
-        start_date=datetime.combine(first_day(max(FIRST_MONTH, tlc.fleet(fleet).first_month)), datetime.min.time()),
+        schedule=CalendarMonthTimetable(first=first_day(max(FIRST_MONTH, tlc.fleet(fleet).first_month))),
+        start_date=START_DATE,
         catchup=True,
         max_active_runs=6,  # some of them only wait: two or three months are not published yet at any time
         default_args=DEFAULT_ARGS,

@@ -17,12 +17,10 @@ files by hand, but look whether the TLC has changed its ids.
 task `ensure_zones` loads the zones itself if the warehouse has none yet.
 """
 
-from datetime import datetime
-
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.python import PythonOperator
 
-from calendar_timetables import CalendarMonthTimetable
+from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.orchestration import assets
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.permanent import no_retry_when_permanent
@@ -56,7 +54,7 @@ with DAG(
     description="The TLC's 265 taxi zones, into the warehouse",
     doc_md=__doc__,
     schedule=CalendarMonthTimetable(),
-    start_date=datetime(2023, 1, 1),
+    start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

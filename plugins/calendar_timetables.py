@@ -7,37 +7,60 @@ means the month, or week, it lies in, however the run came about.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 from airflow.timetables.base import DataInterval
 from airflow.timetables.interval import CronDataIntervalTimetable
+from pendulum import datetime
 
 if TYPE_CHECKING:
-    from airflow.timetables.base import Timetable
+    from airflow.timetables.base import DagRunInfo, TimeRestriction, Timetable
     from pendulum import DateTime
+
+START_DATE = datetime(2000, 1, 1)
+"""A start date before all data: each month can be run, and one that the TLC has not published says so."""
 
 
 class _CalendarTimetable(CronDataIntervalTimetable):
-    """A cron interval timetable whose manual runs cover the interval that contains their date."""
+    """A cron interval timetable whose manual runs cover the interval that contains their date.
+
+    Args:
+        first: where the schedule (and so the catch-up) begins, for a DAG whose start date is START_DATE. A DAG's own
+            start date cannot say that: a run of an earlier date, manual or backfilled, would be a success without
+            a single task (3.3), or never end (2.11).
+    """
 
     cron = ""
 
-    def __init__(self) -> None:
+    def __init__(self, first: date | None = None) -> None:
         super().__init__(self.cron, timezone="UTC")
         self.description = type(self).description  # the parent has put the cron expression in words there
+        self.first = first
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
         start = self._align_to_prev(run_after)
         return DataInterval(start=start, end=self._get_next(start))
 
-    def serialize(self) -> dict[str, str]:
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        # The scheduler asks from the DAG's start date on, a backfill from its own.
+        if self.first and restriction.earliest == START_DATE:
+            restriction = restriction._replace(earliest=datetime(self.first.year, self.first.month, self.first.day))
+        return super().next_dagrun_info(
+            last_automated_data_interval=last_automated_data_interval, restriction=restriction
+        )
+
+    def serialize(self) -> dict[str, str | None]:
         # The parent's form also holds the cron expression, which is not ours to vary.
-        return {}
+        return {"first": self.first.isoformat() if self.first else None}
 
     @classmethod
-    def deserialize(cls, data: dict[str, str]) -> Timetable:  # noqa: ARG003 - nothing varies
-        return cls()
+    def deserialize(cls, data: dict[str, str | None]) -> Timetable:
+        first = data.get("first")
+        return cls(date.fromisoformat(first) if first else None)
 
 
 class CalendarMonthTimetable(_CalendarTimetable):

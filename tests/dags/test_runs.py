@@ -71,6 +71,17 @@ def test_the_month_of_the_form_comes_before_the_date(dag_bag: Any, simulator: Tl
     assert query(data_dir, "SELECT fleet, partition_month FROM loads") == [("yellow", date(2023, 3, 1))]
 
 
+def test_a_month_before_the_schedules_first_can_be_run(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
+    assert set(states(run(dag_bag.dags["taxi_trips_green"], "2021-12-31")).values()) == {"success"}
+    assert query(data_dir, "SELECT partition_month, rows_loaded FROM loads") == [(date(2021, 12, 1), 1000)]
+
+
+def test_a_month_before_the_tlcs_first_fails_and_says_so(dag_bag: Any, simulator: TlcSimulator) -> None:
+    done = run(dag_bag.dags["taxi_trips_green"], "2013-01-01")
+    assert states(done)["wait_for_file"] == "failed"
+    assert not [request for request in simulator.requests if "green" in request.path]
+
+
 def test_asset_events_say_what_was_done(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
     if IS_AIRFLOW_3:
         from airflow.models.asset import AssetEvent as Event

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def structure(dag: Any) -> dict[str, Any]:
     return {
         "schedule": type(dag.timetable).__name__,
         "start_date": dag.start_date.date().isoformat(),
+        "first": str(dag.timetable.first),
         "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs,
         "tags": sorted(dag.tags),
@@ -143,7 +144,7 @@ def test_settings_say_which_fleets_there_are_and_when_catchup_begins(
     read = type(dag_bag)(str(ROOT / "dags" / "taxi_trips.py"))
     assert read.import_errors == {}
     assert sorted(read.dags) == dag_ids
-    assert read.dags[dag_ids[0]].start_date == datetime.fromisoformat(first).replace(tzinfo=UTC)
+    assert read.dags[dag_ids[0]].timetable.first == date.fromisoformat(first)
 
 
 def test_an_unknown_fleet_is_an_import_error_that_lists_the_known_ones(

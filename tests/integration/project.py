@@ -13,23 +13,26 @@ TIMEOUT_SECONDS = 600
 
 
 class Project:
-    """The project's make targets on a state of their own."""
+    """The project's make targets on a state of their own; `settings` are environment variables for all of them."""
 
-    def __init__(self, folder: Path, tlc_url: str) -> None:
+    def __init__(self, folder: Path, tlc_url: str, **settings: str) -> None:
         self.state, self.data_dir = folder / "airflow", folder / "data"
         self._environment = {
             # This test runs inside `make test`, whose variables are not for the make that it tests.
             **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE", "MFLAGS"))},
             "NYC_TAXI_TLC_URL": tlc_url,
             "NYC_TAXI_DATA_DIR": str(self.data_dir),
+            **settings,
         }
+
+    def _make(self, target: str, variables: dict[str, str]) -> list[str]:
+        settings = {"AIRFLOW": LINE, "STATE": str(self.state), "VENV": sys.prefix, **variables}
+        return ["make", target, *(f"{name}={value}" for name, value in settings.items())]
 
     def start(self, target: str, **variables: str) -> subprocess.Popen[str]:
         """Start a make target with the interpreter that runs this test; its output is one pipe."""
-        settings = {"AIRFLOW": LINE, "STATE": str(self.state), "VENV": sys.prefix, **variables}
-        command = ["make", target, *(f"{name}={value}" for name, value in settings.items())]
         return subprocess.Popen(
-            command,
+            self._make(target, variables),
             cwd=ROOT,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -38,6 +41,21 @@ class Project:
             text=True,
             start_new_session=True,
         )
+
+    def shell(self, commands: str, **variables: str) -> str:
+        """Run Airflow commands in `make shell`; returns what they printed."""
+        done = subprocess.run(
+            self._make("shell", variables),
+            cwd=ROOT,
+            env=self._environment,
+            input=f"set -e\n{commands}\n",
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def run(self, target: str, **variables: str) -> tuple[int, str]:
         """Run a make target to its end; returns its exit status and what it printed."""

@@ -34,10 +34,14 @@ def made_lookup(tmp_path):
 
 @pytest.fixture
 def made_shapes(tmp_path):
-    """A zipped shapefile in the TLC's projection with a square for each (OBJECTID, LocationID, name)."""
+    """A zipped shapefile in the TLC's projection with a square for each zone, first for (OBJECTID, LocationID, name)
+    of `rows`, from west to east, then for all other zones that have a shape."""
 
     def write(*rows):
-        squares = [shapely.box(980_000 + 1000 * i, 190_000, 981_000 + 1000 * i, 191_000) for i in range(len(rows))]
+        given = {row[0] for row in rows}
+        rows += tuple((i, i, f"Zone {i}") for i in range(1, 264) if i not in given)
+        corners = [(980_000 + 1000 * (i % 20), 190_000 + 1000 * (i // 20)) for i in range(len(rows))]
+        squares = [shapely.box(x, y, x + 1000, y + 1000) for x, y in corners]
         columns = dict(zip(("OBJECTID", "LocationID", "zone"), zip(*rows, strict=True), strict=True))
         frame = geopandas.GeoDataFrame(columns, geometry=squares, crs="EPSG:2263")
         folder = tmp_path / "shapes"
@@ -108,43 +112,48 @@ class TestRealZones:
 
 def test_rows_are_joined_by_object_id_whatever_the_location_id_says(made_lookup, made_shapes):
     read = zones.read_zones(made_lookup(), made_shapes((56, 56, "Zone 56"), (57, 56, "Zone 57"), (3, 3, "Zone 3")))
-    with_shape = {zone[0]: shapely.from_wkt(zone[-1]).centroid.x for zone in read if zone[-1]}
-    assert sorted(with_shape) == [3, 56, 57]
-    assert with_shape[56] < with_shape[57] < with_shape[3]  # the squares stand from west to east
+    west = {zone[0]: shapely.from_wkt(zone[-1]).centroid.x for zone in read if zone[-1]}
+    assert sorted(west) == list(range(1, 264))
+    assert west[56] < west[57] < west[3] < west[1] < west[2]  # as they stand in the file
 
 
 def test_shapes_come_out_in_degrees(made_lookup, made_shapes):
-    (wkt,) = [zone[-1] for zone in zones.read_zones(made_lookup(), made_shapes((1, 1, "Zone 1"))) if zone[-1]]
     west, south, east, north = NYC_BOUNDS
-    assert shapely.box(west, south, east, north).contains(shapely.from_wkt(wkt))
+    for *_, wkt in zones.read_zones(made_lookup(), made_shapes())[:263]:
+        assert shapely.box(west, south, east, north).contains(shapely.from_wkt(wkt))
 
 
 def test_na_is_a_name_like_any_other(made_lookup, made_shapes):
-    read = zones.read_zones(made_lookup({264: "N/A"}), made_shapes((1, 1, "Zone 1")))
+    read = zones.read_zones(made_lookup({264: "N/A"}), made_shapes())
     assert read[263][1] == "N/A"
     assert read[264][2:4] == ("N/A", "N/A")
 
 
 def test_a_name_that_differs_between_the_files_is_an_error_with_both_names(made_lookup, made_shapes):
-    shapes = made_shapes((1, 1, "Zone 1"), (2, 2, "Zone 2"))
+    shapes = made_shapes()
     with pytest.raises(ZonesError, match=r"zone 2 is 'Zone 2', but 'Harlem' in taxi_zone_lookup\.csv"):
         zones.read_zones(made_lookup({2: "Harlem"}), shapes)
 
 
 def test_a_lookup_that_lacks_an_id_is_an_error(made_lookup, made_shapes):
     with pytest.raises(ZonesError, match="expected zone ids 1 to 265, found 264 ids"):
-        zones.read_zones(made_lookup({100: None}), made_shapes((1, 1, "Zone 1")))
+        zones.read_zones(made_lookup({100: None}), made_shapes())
 
 
 @pytest.mark.parametrize("ids", [(5, 5), (5, 266)])
 def test_shapes_with_an_id_twice_or_out_of_range_are_an_error(made_lookup, made_shapes, ids):
     shapes = made_shapes(*((zone_id, zone_id, f"Zone {zone_id}") for zone_id in ids))
-    with pytest.raises(ZonesError, match=r"taxi_zones\.zip: expected one row for each zone in OBJECTID, found \[5, "):
+    with pytest.raises(ZonesError, match=r"taxi_zones\.zip: expected one row for each zone in OBJECTID, found \["):
         zones.read_zones(made_lookup(), shapes)
 
 
+def test_a_shapefile_that_lacks_a_zone_is_an_error(made_lookup, made_shapes):
+    with pytest.raises(ZonesError, match="expected one row for each zone in OBJECTID"):
+        zones.read_zones(made_lookup(), made_shapes((264, 57, "Zone 264"), (57, 57, "Zone 57")))
+
+
 def test_a_load_of_zones_that_fails_keeps_those_there_were(con, made_lookup, made_shapes):
-    rows = zones.read_zones(made_lookup(), made_shapes((1, 1, "Zone 1")))
+    rows = zones.read_zones(made_lookup(), made_shapes())
     zones.load_zones(con, rows)
     with pytest.raises(Exception, match="NOT NULL"), warehouse.transaction(con):
         zones.load_zones(con, [*rows[:10], (11, None, "Queens", "N/A", None)])
@@ -157,7 +166,7 @@ def test_a_new_warehouse_has_no_zones(con):
 
 def test_a_lookup_and_a_shapefile_pass(made_lookup, made_shapes):
     zones.verify_lookup(made_lookup())
-    zones.verify_shapes(made_shapes((1, 1, "Zone 1")))
+    zones.verify_shapes(made_shapes())
 
 
 @pytest.mark.parametrize(

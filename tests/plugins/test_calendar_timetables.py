@@ -1,12 +1,13 @@
 """Which month, or week, a run is about."""
 
+import datetime
 import json
 
 import pendulum
 import pytest
 from airflow.timetables.base import DataInterval, TimeRestriction
 
-from calendar_timetables import CalendarMonthTimetable, CalendarWeekTimetable
+from calendar_timetables import START_DATE, CalendarMonthTimetable, CalendarWeekTimetable
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 
 if IS_AIRFLOW_3:
@@ -144,3 +145,26 @@ def test_airflow_restores_it_from_its_database(timetable):
 def test_it_has_a_description_of_its_own_for_the_web_ui(timetable):
     assert timetable().description == timetable.description
     assert timetable.description.startswith("One run a")
+
+
+class TestFirst:
+    """A schedule may begin later than the DAG's start date; a backfill may begin before it."""
+
+    first = CalendarMonthTimetable(first=datetime.date(2023, 2, 1))
+
+    def test_the_schedule_begins_there(self):
+        found = scheduled(self.first, START_DATE.isoformat(), "2023-04-01")
+        assert [days(info.data_interval)[:10] for info in found] == ["2023-02-01", "2023-03-01", "2023-04-01"]
+
+    def test_a_run_before_it_does_not_make_the_schedule_begin_earlier(self):
+        before = DataInterval(utc("2021-01-01"), utc("2021-02-01"))
+        restriction = TimeRestriction(earliest=START_DATE, latest=None, catchup=True)
+        info = self.first.next_dagrun_info(last_automated_data_interval=before, restriction=restriction)
+        assert days(info.data_interval) == "2023-02-01 2023-03-01"
+
+    def test_a_backfill_may_begin_before_it(self):
+        found = scheduled(self.first, "2022-12-01", "2023-01-01")
+        assert [days(info.data_interval)[:10] for info in found] == ["2022-12-01", "2023-01-01"]
+
+    def test_it_survives_serialization(self):
+        assert decode_timetable(json.loads(json.dumps(encode_timetable(self.first)))).first == self.first.first

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     command = commands.add_parser("standalone", help="Airflow with its web UI")
     command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
-    command.add_argument("--port", type=int, default=8080)
+    command.add_argument("--port", type=int, required=True)
     options = parser.parse_args(arguments)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NycTaxiError as error:
         print(f"make {options.command}: {error}", file=sys.stderr)
         return 2
-    _make_dag_cover(options.fleet, months[0])
+    _make_dag(options.fleet)
 
     from include.orchestration.local import backfill  # imports Airflow, which takes seconds and the settings above
     from include.orchestration.local.simulated import simulated_tlc
@@ -54,12 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return backfill.run(options.fleet, months, options.reprocess)
 
 
-def _make_dag_cover(fleet: str, month: str) -> None:
-    """Let the DAG exist and begin early enough: Airflow runs no task before its DAG's start date."""
+def _make_dag(fleet: str) -> None:
+    """Let there be a DAG for the fleet."""
     fleets = os.environ.setdefault("NYC_TAXI_FLEETS", "yellow,green").split(",")
     if fleet not in fleets:
         os.environ["NYC_TAXI_FLEETS"] = ",".join([*fleets, fleet])
-    os.environ["NYC_TAXI_FIRST_MONTH"] = min(os.environ.get("NYC_TAXI_FIRST_MONTH") or "2023-01", month)
     settings.data_dir().mkdir(parents=True, exist_ok=True)
 
 

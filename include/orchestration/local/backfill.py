@@ -19,6 +19,7 @@ LOG_LINES = 12
 POLL_SECONDS = 1.0
 PARALLEL_RUNS = 4
 CREATE_ATTEMPTS = 3
+BACKFILL_ATTEMPTS = 3
 
 
 class BackfillError(Exception):
@@ -141,13 +142,27 @@ def _create(dag_id: str, months: list[str], reprocess: str) -> None:
 
 
 def _through_backfill_command(dag_id: str, months: list[str], reprocess: str, progress: Progress) -> None:
-    """Airflow 2.11: `airflow dags backfill` schedules the runs itself."""
-    command = ["airflow", "dags", "backfill", "--local", "--yes"]
-    command += {"completed": ["--reset-dagruns"], "failed": ["--rerun-failed-tasks"], "none": []}[reprocess]
+    """Airflow 2.11: `airflow dags backfill` schedules the runs itself.
+
+    After an interruption, tasks of the killed command that end late confuse the new one: it takes running tasks for
+    deadlocked and gives up. It is then started again for what is left.
+    """
+    how = {"completed": "--reset-dagruns", "failed": "--rerun-failed-tasks"}.get(reprocess)
+    for _ in range(BACKFILL_ATTEMPTS):
+        _run_backfill_command(dag_id, months, how, progress)
+        found = runs.read_runs(dag_id, months)
+        if all(run.state == "success" for run in found) or runs.has_failed_for_good(dag_id, found):
+            return
+        print("`airflow dags backfill` gave up before all months had ended; going on with what is left", flush=True)
+        how = "--rerun-failed-tasks"
+
+
+def _run_backfill_command(dag_id: str, months: list[str], how: str | None, progress: Progress) -> None:
+    command = ["airflow", "dags", "backfill", "--local", "--yes", *([how] if how else [])]
     command += ["-s", first_day(months[0]).isoformat(), "-e", first_day(months[-1]).isoformat(), dag_id]
     log = runs.log_folder() / "backfill.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:

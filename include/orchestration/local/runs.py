@@ -107,6 +107,11 @@ def failed_tries(dag_id: str, runs: list[Run]) -> list[Try]:
         ]
 
 
+def has_failed_for_good(dag_id: str, runs: list[Run]) -> bool:
+    """Whether a task of the runs has failed and will not be tried again."""
+    return any(failed.final for failed in failed_tries(dag_id, runs))
+
+
 def last_log_lines(path: Path, count: int) -> list[str]:
     """The last lines of a task's log, as a person would read them; Airflow 3 writes JSON, one object a line."""
     if not path.exists():
