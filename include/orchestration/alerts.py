@@ -49,8 +49,8 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
 def _month(context: Mapping[str, Any]) -> str:
     """The month the run is about, or what else is known of it."""
     chosen = (context.get("params") or {}).get("month")
-    start = getattr(context.get("dag_run"), "data_interval_start", None)
-    return str(chosen or (f"{start:%Y-%m}" if start else "a run without a date"))
+    date = getattr(context.get("dag_run"), "logical_date", None)
+    return str(chosen or (f"{date:%Y-%m}" if date else "a run without a date"))
 
 
 def _mail(subject: str, text: str) -> None:

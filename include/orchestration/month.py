@@ -25,19 +25,21 @@ def month_param() -> Param:
 
 
 def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
-    """The run's month: `month` of its parameters, else the month in which its data interval begins.
+    """The run's month: `month` of its parameters, else the month that contains its logical date.
+
+    Not its data interval: on 3.3 `airflow dags trigger --logical-date` makes that from the time of the call.
 
     Raises:
         AirflowFailException: the run has neither (a manual run without a logical date); no retry will help.
     """
     if chosen := params.get("month"):
         return str(chosen)
-    if dag_run.data_interval_start is None:
+    if dag_run.logical_date is None:
         raise AirflowFailException(
             f"the run {dag_run.run_id} has no logical date and no month: trigger it again "
             """with a month in the form, or with --conf '{"month": "2023-02"}'"""
         )
-    return month_of(dag_run.data_interval_start)
+    return month_of(dag_run.logical_date)
 
 
 MACROS = {"logical_month": logical_month}

@@ -24,7 +24,7 @@ def context():
             dag_id="taxi_trips_green", task_id="load", try_number=4, log_url="http://airflow.test/log?try=4"
         ),
         "dag_run": SimpleNamespace(
-            run_id="scheduled__2023-03-01", data_interval_start=pendulum.datetime(2023, 2, 1, tz="UTC")
+            run_id="scheduled__2023-03-01", logical_date=pendulum.datetime(2023, 2, 1, tz="UTC")
         ),
         "params": {"month": None},
         "exception": RuntimeError("first line\ngreen.parquet: expected <trips>, found none"),
@@ -124,7 +124,7 @@ class TestText:
         assert describe_failure(context | {"params": {"month": "2021-07"}})[0].endswith("failed for 2021-07")
 
     def test_says_so_where_the_run_has_no_date(self, context):
-        context["dag_run"].data_interval_start = None
+        context["dag_run"].logical_date = None
         assert describe_failure(context)[0].endswith("failed for a run without a date")
 
     @pytest.mark.parametrize("exception", [None, "", RuntimeError(), RuntimeError("\n")])

@@ -13,7 +13,7 @@ from include.orchestration.month import MACROS, MONTH, logical_month, month_para
 
 def run(start="2023-02-01T00:00:00"):
     """A run whose data interval begins then; None for a manual run without a date."""
-    return SimpleNamespace(run_id="manual__1", data_interval_start=start and pendulum.parse(start))
+    return SimpleNamespace(run_id="manual__1", logical_date=start and pendulum.parse(start))
 
 
 def test_it_is_the_month_in_which_the_runs_interval_begins():
