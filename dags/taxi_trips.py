@@ -10,6 +10,8 @@ maps of Manhattan: `wait_for_file` → `download` → `load` → `aggregate` →
 | **inputs** | `/trip-data/<fleet>_tripdata_YYYY-MM.parquet` of the TLC's site; the table `zones` |
 | **outputs** | `raw/<fleet>_tripdata_YYYY-MM.parquet`; the tables `<fleet>_trips`, `loads`, `trips_by_zone`; `outputs/<fleet>/manhattan_stats_YYYY-MM.geojson`, `manhattan_map_YYYY-MM.png`, and both over all months |
 
+**Unpausing starts the catch-up** on all months since `NYC_TAXI_FIRST_MONTH`. A backfill may go further back.
+
 **Waiting is normal.** The TLC publishes a month about two months after its end. Until then `wait_for_file` looks every
 six hours (`up_for_reschedule`; no worker is held) and gives up after 120 days.
 

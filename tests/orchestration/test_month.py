@@ -12,11 +12,11 @@ from include.orchestration.month import MACROS, MONTH, logical_month, month_para
 
 
 def run(start="2023-02-01T00:00:00"):
-    """A run whose data interval begins then; None for a manual run without a date."""
+    """A run of that logical date; None for a manual run without one."""
     return SimpleNamespace(run_id="manual__1", logical_date=start and pendulum.parse(start))
 
 
-def test_it_is_the_month_in_which_the_runs_interval_begins():
+def test_it_is_the_month_that_contains_the_logical_date():
     assert logical_month({"month": None}, run("2023-02-01T00:00:00")) == "2023-02"
     assert logical_month({}, run("2024-12-31T23:59:59")) == "2024-12"
 
