@@ -18,9 +18,7 @@ RUN python -m venv /opt/venv \
  && rm /tmp/requirements.txt
 
 # Where things are in this image. What a stack decides (executor, database, secrets) is in docker-compose.yaml.
-# PYTHONPATH: plugins import `include` too, in processes that load no DAG bundle (the api-server, the scheduler).
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONPATH=/opt/nyc-taxi \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     AIRFLOW_HOME=/opt/airflow \

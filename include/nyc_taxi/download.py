@@ -147,6 +147,8 @@ def _wait(max_wait: float) -> Callable[[tenacity.RetryCallState], float]:
 
 def _download_once(site: Site, source: str, path: Path, verify: Verify) -> Download:
     here, url = read_edition(path), site.url(source)
+    if here and here.url != url:
+        here = None  # another site's file: its dates and tags say nothing here
     try:
         with site.fetch(source, _conditions(here)) as response:
             if response.status_code == requests.codes.not_modified and here:

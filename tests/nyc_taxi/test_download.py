@@ -259,6 +259,13 @@ class TestEdition:
         assert statuses(tlc_site) == [200, 200]
         assert folder(path) == before
 
+    def test_of_another_site_is_no_reason_not_to_fetch(self, made_files, fetch, path):
+        fetch()
+        with TlcSimulator(made_files, rows=2000) as other:  # the same files, with the same tags and dates
+            again = fetch(site=PlainSite(other.url))
+            assert again.fetched
+            assert again.edition.url == other.url + SOURCE
+
     def test_of_a_file_that_was_never_fetched_is_not_known(self, write_trips):
         assert read_edition(write_trips("green", "2023-02")) is None
 

@@ -94,7 +94,7 @@ def _through_scheduler(dag_id: str, months: list[str], reprocess: str, progress:
         started = datetime.now(UTC)
         stack = None
         if lock is None:
-            print("A scheduler of this project is running (make standalone?): it does the work", flush=True)
+            print("A scheduler is running already (make standalone?): it does the work, with its settings", flush=True)
         else:
             print("Starting Airflow …", flush=True)
             stack = ending.enter_context(
