@@ -4,7 +4,7 @@
 #   make backfill FLEET=yellow FROM=2023-01 TO=2023-03
 #   make standalone                                 Airflow with its web UI on http://localhost:8080 (PORT=8080)
 #   make shell                                      a shell in which `airflow …` has this configuration
-#   make test | lint | bench | requirements
+#   make test | lint | docs | bench | requirements
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
 
@@ -69,7 +69,7 @@ endif
 export PATH := $(VENV)/bin:$(PATH)
 LOCAL := $(VENV)/bin/python -m include.orchestration.local
 
-.PHONY: help setup demo backfill standalone shell test lint bench requirements clean
+.PHONY: help setup demo backfill standalone shell test lint docs bench requirements clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -116,6 +116,9 @@ lint: $(VENV)/.installed
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+docs: setup
+	@$(LOCAL) docs
 
 bench: $(VENV)/.installed
 	@$(VENV)/bin/python -m tests.bench $(ARGS)

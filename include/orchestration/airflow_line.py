@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from airflow import __version__
@@ -19,3 +20,22 @@ def make_asset(name: str, uri: str, group: str) -> Asset:
     """
     named: dict[str, Any] = {"name": name, "group": group} if IS_AIRFLOW_3 else {}
     return Asset(uri=uri, **named)
+
+
+def read_dags(folder: Path) -> dict[str, Any]:
+    """The DAGs of a folder or file by id, read as Airflow reads them.
+
+    Raises:
+        ValueError: a file cannot be read; the message has the errors.
+    """
+    if IS_AIRFLOW_3:
+        from airflow.dag_processing.dagbag import DagBag
+
+        bag = DagBag(str(folder))
+    else:
+        from airflow.models.dagbag import DagBag
+
+        bag = DagBag(str(folder), include_examples=False)
+    if bag.import_errors:
+        raise ValueError("\n".join(f"{file}: {error}" for file, error in bag.import_errors.items()))
+    return dict(bag.dags)

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("standalone", help="Airflow with its web UI")
     command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
     command.add_argument("--port", type=int, required=True)
+    commands.add_parser("docs", help="write docs/dags.md")
     options = parser.parse_args(arguments)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
@@ -37,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from include.orchestration.local.standalone import standalone
 
         return standalone(options.port, simulate=options.simulate)
+    if options.command == "docs":
+        from include.orchestration.local import docs
+
+        return docs.write(settings.PROJECT_ROOT)
     try:
         months = month_range(options.first, options.last)
         tlc.file_name(options.fleet, months[0])
