@@ -1,0 +1,162 @@
+"""The measurements, each in a process of its own: `python -m tests.bench.measure <name> <arguments>`.
+
+The last line it prints is its result as JSON. A process of its own, because memory that one load has taken would be
+there for the next. Clocks start after the imports: those are the same for every task, and a bare script has none.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from include.nyc_taxi import tlc
+from include.nyc_taxi.months import month_range
+
+FLEET, MONTH = "yellow", "2023-01"
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+
+Result = dict[str, Any]
+
+
+def make_file(path: str, rows: str) -> Result:
+    """Have the simulator make the month's file."""
+    from include.tlc_simulator.trips import write_month
+
+    write_month(Path(path), FLEET, MONTH, rows=int(rows))
+    return {}
+
+
+def bare_load(database: str, path: str, threads: str) -> Result:
+    """Insert the file's columns, cast to our types, into an empty table with plain DuckDB; connect to close.
+
+    `threads` is empty for DuckDB's default, as in `our_load`.
+    """
+    fleet = tlc.fleet(FLEET)
+    in_file = {name.casefold() for name in fleet.layout(MONTH).names}
+    columns = [column for column in fleet.columns if column.published_as.casefold() in in_file]
+    create = ", ".join(f"{column.name} {column.type}" for column in columns)
+    select = ", ".join(f"CAST({column.published_as} AS {column.type})" for column in columns)
+    config = {"threads": int(threads)} if threads else {}
+    with _measured() as result, duckdb.connect(database, config=config) as con:
+        result["threads"] = _threads(con)
+        con.execute(f"CREATE TABLE trips ({create})")
+        con.execute(f"INSERT INTO trips SELECT {select} FROM read_parquet('{path}')")
+    return result
+
+
+def our_load(database: str, path: str, threads: str) -> Result:
+    """Do what the task `load` does; connect to close."""
+    from include.nyc_taxi.load import load_month
+
+    hook = _hook(database, int(threads) if threads else None)
+    with _measured() as result, hook.transaction() as con:
+        result["threads"] = _threads(con)
+        load_month(con, FLEET, MONTH, Path(path), "bench")
+    return result
+
+
+def fill(folder: str, path: str, first_month: str) -> Result:
+    """Make a warehouse of the months from `first_month` to `MONTH`, each loaded from the same file and aggregated."""
+    from include.nyc_taxi import zones
+    from include.nyc_taxi.aggregate import aggregate_month
+    from include.nyc_taxi.load import load_month
+    from include.tlc_simulator.city import write_lookup, write_shapes
+
+    lookup, shapes = Path(folder) / "lookup.csv", Path(folder) / "shapes.zip"
+    write_lookup(lookup)
+    write_shapes(shapes)
+    hook = _hook(_warehouse(folder))
+    with hook.transaction() as con:
+        zones.load_zones(con, zones.read_zones(lookup, shapes))
+    for month in month_range(first_month, MONTH):
+        with hook.transaction() as con:
+            load_month(con, FLEET, month, Path(path), "bench")
+        with hook.transaction() as con:
+            aggregate_month(con, FLEET, month, Path(folder))
+    return {}
+
+
+def aggregate_and_map(first: str, sixtieth: str, rounds: str) -> Result:
+    """Do what the tasks `aggregate` and `map` do for `MONTH`, in two warehouses that `fill` made, by turns.
+
+    A round of each that is not timed comes first: it imports what is imported late.
+    """
+    from include.nyc_taxi.aggregate import aggregate_month
+    from include.nyc_taxi.maps import draw_maps
+
+    hooks = {folder: _hook(_warehouse(folder)) for folder in (first, sixtieth)}
+    result: Result = {f"{task} {place}": [] for task in ("aggregate", "map") for place in ("first", "sixtieth")}
+    for number in range(int(rounds) + 1):
+        places = [("first", first), ("sixtieth", sixtieth)]
+        for place, folder in places if number % 2 else reversed(places):
+            with _measured() as aggregating, hooks[folder].transaction() as con:
+                done = aggregate_month(con, FLEET, MONTH, Path(folder))
+            with _measured() as drawing:
+                draw_maps(MONTH, Path(folder))
+            if number:
+                result[f"aggregate {place}"].append(aggregating["seconds"])
+                result[f"map {place}"].append(drawing["seconds"])
+                result[f"trips {place}"] = done.trips
+    return result
+
+
+def aggregate_task(folder: str) -> Result:
+    """Do what the task `aggregate` does for `MONTH`, once."""
+    from include.nyc_taxi.aggregate import aggregate_month
+
+    with _hook(_warehouse(folder)).transaction() as con:
+        aggregate_month(con, FLEET, MONTH, Path(folder))
+    return {}
+
+
+def map_task(folder: str) -> Result:
+    """Do what the task `map` does for `MONTH`, once."""
+    from include.nyc_taxi.maps import draw_maps
+
+    draw_maps(MONTH, Path(folder))
+    return {}
+
+
+def _warehouse(folder: str) -> str:
+    return f"{folder}/warehouse.duckdb"
+
+
+def _hook(database: str, threads: int | None = None) -> Any:
+    """The tasks' hook. Whatever it imports, also when it looks up its connection, is imported here."""
+    sys.path.insert(0, str(PLUGINS))
+    from warehouse_hook import WarehouseHook
+
+    assert WarehouseHook().airflow_connection
+    return WarehouseHook(database=database, threads=threads)
+
+
+def _threads(con: duckdb.DuckDBPyConnection) -> int:
+    (threads,) = con.execute("SELECT current_setting('threads')").fetchone() or (0,)
+    return int(threads)
+
+
+@contextmanager
+def _measured() -> Iterator[Result]:
+    """Yields a result that has, after the block: seconds, processor seconds, and the process's peak memory in bytes."""
+    result: Result = {}
+    started, processor_started = time.perf_counter(), time.process_time()
+    yield result
+    result["seconds"] = time.perf_counter() - started
+    result["processor_seconds"] = time.process_time() - processor_started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result["peak_bytes"] = peak if sys.platform == "darwin" else 1024 * peak
+
+
+MEASUREMENTS = {
+    function.__name__: function
+    for function in (make_file, bare_load, our_load, fill, aggregate_and_map, aggregate_task, map_task)
+}
+
+if __name__ == "__main__":
+    print(json.dumps(MEASUREMENTS[sys.argv[1]](*sys.argv[2:])))

@@ -1,0 +1,62 @@
+"""The table that `make bench` ends with."""
+
+from dataclasses import dataclass
+
+UNITS = {"s": "{:,.3f} s", "MiB": "{:,.0f} MiB"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        what: what was measured.
+        unit: of `ours` and `other`. "s" has a limit for the ratio of the two, "MiB" one for `ours`.
+        ours: the figure of our code, or of month 60.
+        other: the figure of the bare thing, or of month 1; None where there is nothing to compare with.
+        limit: None where the figure is there for information only.
+    """
+
+    what: str
+    unit: str
+    ours: float
+    other: float | None = None
+    limit: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times `other` it is."""
+        return self.ours / self.other if self.other else None
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether there is a limit, and it is exceeded."""
+        judged = self.ratio if self.unit == "s" else self.ours
+        return None not in (self.limit, judged) and judged > self.limit
+
+    def cells(self) -> tuple[str, ...]:
+        """What the table shows of it."""
+        figure = UNITS[self.unit].format
+        verdict = "TOO SLOW" if self.unit == "s" else "TOO MUCH"
+        return (
+            self.what,
+            figure(self.ours),
+            "-" if self.other is None else figure(self.other),
+            "-" if self.ratio is None else f"{self.ratio:.3f}",
+            "-" if self.limit is None else f"{self.limit:.2f}" if self.unit == "s" else figure(self.limit),
+            "-" if self.limit is None else verdict if self.exceeded else "ok",
+        )
+
+
+def table(rows: list[Row]) -> str:
+    """All rows under a heading, columns separated by two or more spaces."""
+    heading = ("what", "ours, month 60", "bare, month 1", "ratio", "limit", "")
+    lines = [heading, *(row.cells() for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if number in (0, 5) else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
