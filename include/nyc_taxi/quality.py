@@ -32,7 +32,7 @@ COUNTS: tuple[Count, ...] = (
     *(Count(f"null_{name}", (name,), f"count(*) - count({name})") for name, _ in tlc.COMMON_COLUMNS),
     *(
         Count(f"negative_{name}", (name,), f"count_if({name} < 0)")
-        for name in ("trip_distance", "fare_amount", "tip_amount", "tolls_amount", "total_amount")
+        for name in ("trip_distance", "fare_amount", "total_amount")
     ),
     Count(
         "dropoff_before_pickup",
