@@ -18,7 +18,9 @@ RUN python -m venv /opt/venv \
  && rm /tmp/requirements.txt
 
 # Where things are in this image. What a stack decides (executor, database, secrets) is in docker-compose.yaml.
+# PYTHONPATH is for what is run besides Airflow: `python -m include.tlc_simulator`.
 ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/nyc-taxi \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     AIRFLOW_HOME=/opt/airflow \
