@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"make {options.command}: {error}", file=sys.stderr)
         return 2
     _make_dag(options.fleet)
+    settings.data_dir().mkdir(parents=True, exist_ok=True)
 
     from include.orchestration.local import backfill  # imports Airflow, which takes seconds and the settings above
     from include.orchestration.local.simulated import simulated_tlc
@@ -64,7 +65,6 @@ def _make_dag(fleet: str) -> None:
     fleets = os.environ.setdefault("NYC_TAXI_FLEETS", "yellow,green").split(",")
     if fleet not in fleets:
         os.environ["NYC_TAXI_FLEETS"] = ",".join([*fleets, fleet])
-    settings.data_dir().mkdir(parents=True, exist_ok=True)
 
 
 if __name__ == "__main__":

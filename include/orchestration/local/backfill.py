@@ -147,6 +147,8 @@ def _through_backfill_command(dag_id: str, months: list[str], reprocess: str, pr
     After an interruption, tasks of the killed command that end late confuse the new one: it takes running tasks for
     deadlocked and gives up. It is then started again for what is left.
     """
+    # Without a scheduler nobody has read the DAG files: asset events of unknown assets would be dropped.
+    subprocess.run(["airflow", "dags", "reserialize"], capture_output=True, check=False)
     how = {"completed": "--reset-dagruns", "failed": "--rerun-failed-tasks"}.get(reprocess)
     for _ in range(BACKFILL_ATTEMPTS):
         _run_backfill_command(dag_id, months, how, progress)
