@@ -11,15 +11,16 @@ from airflow.providers.common.compat.sdk import Asset
 IS_AIRFLOW_3 = int(__version__.split(".")[0]) >= 3
 
 
-def make_asset(name: str, uri: str, group: str) -> Asset:
+def make_asset(name: str, uri: str, group: str, description: str) -> Asset:
     """An asset; on 2.11 a dataset, which is known by its URI only.
 
     Args:
         name, group: shown in the asset graph of 3.x.
         uri: the asset's identity on 2.11.
+        description: shown with the asset, as `extra`: assets have no field of that name.
     """
     named: dict[str, Any] = {"name": name, "group": group} if IS_AIRFLOW_3 else {}
-    return Asset(uri=uri, **named)
+    return Asset(uri=uri, extra={"description": description}, **named)
 
 
 def read_dags(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
+from include.orchestration.month import chosen_month
+
 log = logging.getLogger(__name__)
 
 SMTP_CONNECTION, WEBHOOK_CONNECTION = "alert_smtp", "alert_webhook"
@@ -48,9 +50,8 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
 
 def _month(context: Mapping[str, Any]) -> str:
     """The month the run is about, or what else is known of it."""
-    chosen = (context.get("params") or {}).get("month")
-    date = getattr(context.get("dag_run"), "logical_date", None)
-    return str(chosen or (f"{date:%Y-%m}" if date else "a run without a date"))
+    month = chosen_month(context.get("params") or {}, getattr(context.get("dag_run"), "logical_date", None))
+    return month or "a run without a date"
 
 
 def _mail(subject: str, text: str) -> None:

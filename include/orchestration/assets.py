@@ -15,35 +15,64 @@ from include.orchestration.airflow_line import make_asset
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Asset
 
-RAW_FILES, INGESTED, METRICS = "raw_files", "ingested", "metrics"
+RAW_FILES, INGESTED, METRICS, REQUESTS = "raw_files", "ingested", "metrics", "requests"
 
 
-def _asset(group: str, *path: str) -> Asset:
-    return make_asset(name="_".join(path), uri=f"x-nyc-taxi://{group}/{'/'.join(path)}", group=group)
+def _asset(group: str, *path: str, description: str) -> Asset:
+    uri = f"x-nyc-taxi://{group}/{'/'.join(path)}"
+    return make_asset(name="_".join(path), uri=uri, group=group, description=description)
 
 
-TAXI_ZONES_FILE = _asset(RAW_FILES, "taxi_zones_file")
-TAXI_ZONES = _asset(INGESTED, "taxi_zones")
+TAXI_ZONES_FILE = _asset(
+    RAW_FILES, "taxi_zones_file", description="The TLC's zone lookup (CSV) and zone geometry (shapefile), in raw/"
+)
+TAXI_ZONES = _asset(INGESTED, "taxi_zones", description="The table zones: 265 taxi zones with borough and shape")
+ADHOC_REQUEST = _asset(
+    REQUESTS,
+    "adhoc_request",
+    description="Reports on demand: a borough's trips by hour and weekday, in outputs/requests/ (PNG, CSV)",
+)
 
 
 def trips_file(fleet: str) -> Asset:
     """The fleet's files as the TLC published them."""
-    return _asset(RAW_FILES, "taxi_trips_file", fleet)
+    return _asset(
+        RAW_FILES, "taxi_trips_file", fleet, description=f"The TLC's {fleet} trip records, one Parquet file a month"
+    )
 
 
 def trips(fleet: str) -> Asset:
     """The fleet's table of trips."""
-    return _asset(INGESTED, "taxi_trips", fleet)
+    return _asset(
+        INGESTED, "taxi_trips", fleet, description=f"The table {fleet}_trips: all {fleet} trips of the months loaded"
+    )
 
 
 def manhattan_stats(fleet: str) -> Asset:
     """The fleet's trips by Manhattan zone: the table `trips_by_zone` and GeoJSON."""
-    return _asset(METRICS, "manhattan_stats", fleet)
+    return _asset(
+        METRICS,
+        "manhattan_stats",
+        fleet,
+        description=f"{fleet.title()} trips by pickup zone: the table trips_by_zone, and GeoJSON of Manhattan a month",
+    )
 
 
 def manhattan_map(fleet: str) -> Asset:
     """The fleet's maps of Manhattan."""
-    return _asset(METRICS, "manhattan_map", fleet)
+    return _asset(
+        METRICS, "manhattan_map", fleet, description=f"Maps of {fleet} pickups in Manhattan: one a month, one of all"
+    )
+
+
+def trips_by_week(fleet: str) -> Asset:
+    """The fleet's weekly figures: the table `trips_by_week`, CSV and a chart."""
+    return _asset(
+        METRICS,
+        "trips_by_week",
+        fleet,
+        description=f"{fleet.title()} trips, money, miles and passengers by week: table, CSV and line chart",
+    )
 
 
 @contextlib.contextmanager

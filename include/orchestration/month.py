@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, Param
@@ -32,14 +33,20 @@ def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
     Raises:
         AirflowFailException: the run has neither (a manual run without a logical date); no retry will help.
     """
-    if chosen := params.get("month"):
-        return str(chosen)
-    if dag_run.logical_date is None:
+    month = chosen_month(params, dag_run.logical_date)
+    if month is None:
         raise AirflowFailException(
             f"the run {dag_run.run_id} has no logical date and no month: trigger it again "
             """with a month in the form, or with --conf '{"month": "2023-02"}'"""
         )
-    return month_of(dag_run.logical_date)
+    return month
+
+
+def chosen_month(conf: Mapping[str, Any], logical_date: date | None) -> str | None:
+    """`month` of a run's configuration, else the month that contains its logical date, else None."""
+    if chosen := conf.get("month"):
+        return str(chosen)
+    return month_of(logical_date) if logical_date else None
 
 
 MACROS = {"logical_month": logical_month}

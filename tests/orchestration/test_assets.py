@@ -9,15 +9,17 @@ from include.orchestration import assets
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 
 FLEETS = sorted(tlc.FLEETS)
-ALL = [assets.TAXI_ZONES_FILE, assets.TAXI_ZONES] + [
-    make(fleet)
-    for fleet in FLEETS
-    for make in (assets.trips_file, assets.trips, assets.manhattan_stats, assets.manhattan_map)
+OF_A_FLEET = (assets.trips_file, assets.trips, assets.manhattan_stats, assets.manhattan_map, assets.trips_by_week)
+ALL = [
+    assets.TAXI_ZONES_FILE,
+    assets.TAXI_ZONES,
+    assets.ADHOC_REQUEST,
+    *(make(fleet) for fleet in FLEETS for make in OF_A_FLEET),
 ]
 
 
 def test_every_asset_has_an_address_of_its_own():
-    assert len({asset.uri for asset in ALL}) == len(ALL) == 2 + 4 * len(FLEETS)
+    assert len({asset.uri for asset in ALL}) == len(ALL) == 3 + 5 * len(FLEETS)
 
 
 def test_an_asset_asked_for_twice_is_the_same():
@@ -27,7 +29,7 @@ def test_an_asset_asked_for_twice_is_the_same():
 
 def test_the_address_says_the_group_and_not_where_the_data_lies(data_dir):
     groups = {asset.uri.split("://")[1].split("/")[0] for asset in ALL}
-    assert groups == {"raw_files", "ingested", "metrics"}
+    assert groups == {"raw_files", "ingested", "metrics", "requests"}
     assert not any(str(data_dir) in asset.uri for asset in ALL)
 
 
@@ -41,7 +43,13 @@ def test_every_asset_has_a_name_of_its_own_and_its_group():
         ("taxi_zones", "ingested"),
         ("manhattan_stats_green", "metrics"),
         ("manhattan_map_green", "metrics"),
+        ("trips_by_week_green", "metrics"),
+        ("adhoc_request", "requests"),
     }
+
+
+def test_every_asset_says_what_it_is():
+    assert all(asset.extra["description"] for asset in ALL)
 
 
 def test_what_a_task_did_goes_on_its_assets_event_with_the_seconds_it_took():
