@@ -8,9 +8,10 @@ from pytest_socket import SocketConnectBlockedError
 
 from tests.conftest import ROOT
 
+AIRFLOWS = {"airflow", "include.orchestration", "warehouse_hook", "tlc_hook", "output_pages"}
 FORBIDDEN = {
-    "include/nyc_taxi": {"airflow", "include.orchestration", "include.tlc_simulator", "warehouse_hook", "tlc_hook"},
-    "include/tlc_simulator": {"airflow", "include.orchestration", "warehouse_hook", "tlc_hook"},
+    "include/nyc_taxi": AIRFLOWS | {"include.tlc_simulator"},
+    "include/tlc_simulator": AIRFLOWS,
     "plugins": {"include.orchestration", "include.tlc_simulator"},
     "dags": {"include.tlc_simulator"},
 }

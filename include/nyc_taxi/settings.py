@@ -27,6 +27,26 @@ def raw_dir() -> Path:
     return data_dir() / "raw"
 
 
+def outputs_root() -> Path:
+    """Folder of all that is made, with a folder for each fleet in it. The web UI shows what is below it, no more."""
+    return data_dir() / "outputs"
+
+
 def outputs_dir(fleet: str) -> Path:
     """Folder of what is made for a fleet: GeoJSON and maps."""
     return data_dir() / "outputs" / fleet
+
+
+def requests_dir() -> Path:
+    """Folder into which requests for reports are put as JSON files."""
+    return data_dir() / "requests"
+
+
+def fleets() -> list[str]:
+    """`NYC_TAXI_FLEETS`: the fleets to make DAGs for. Read when DAG files are parsed."""
+    return [name.strip() for name in os.environ.get("NYC_TAXI_FLEETS", "yellow,green").split(",") if name.strip()]
+
+
+def first_month() -> str:
+    """`NYC_TAXI_FIRST_MONTH`: the first month that catch-up makes. Read when DAG files are parsed."""
+    return os.environ.get("NYC_TAXI_FIRST_MONTH", "2023-01")

@@ -1,0 +1,174 @@
+"""What tasks make, in the web UI: a link on the task, and pages that signed-in users may open.
+
+`include` is imported where it is used: Airflow loads plugins also in processes without the DAG bundle on their path.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote, urlencode, urlsplit
+
+from airflow import __version__
+from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, AirflowPlugin, BaseOperatorLink, XCom, conf
+from airflow.providers.standard.operators.python import PythonOperator
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from airflow.models.taskinstancekey import TaskInstanceKey
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+IS_AIRFLOW_3 = not __version__.startswith("2.")
+PREFIX = "/nyc-taxi"
+MENU = "Taxi outputs"
+
+
+class OutputLink(BaseOperatorLink):
+    """The button that opens the page of what a task has made. Airflow 3 asks for it when the task has ended, in the
+    worker, and stores the answer; 2.11 asks in the web server when somebody looks."""
+
+    name = "Open output"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
+        """The page's path on the web server; empty where the task has made nothing, for then there is no button."""
+        path = XCom.get_value(ti_key=ti_key, key=XCOM_RETURN_KEY)
+        return f"{base_path()}/outputs/{quote(path)}" if path else ""
+
+
+class OutputOperator(PythonOperator):
+    """A PythonOperator whose callable makes a file in the outputs folder and returns its path, or None.
+
+    What other tasks get of it (XCom) is the path below that folder: "green/manhattan_map_2023-02.png".
+    """
+
+    operator_extra_links = (OutputLink(),)
+
+    def execute(self, context: Context) -> str | None:
+        """Call the callable.
+
+        Raises:
+            ValueError: the file is not in the outputs folder.
+        """
+        from include.nyc_taxi.pages import relative_path
+
+        made = super().execute(context)
+        return None if made is None else relative_path(made)
+
+
+def base_path() -> str:
+    """What comes before `/outputs` in a page's address: "/nyc-taxi", or "/airflow/nyc-taxi" by the base URL.
+
+    Not the whole URL: a backfill's worker stores the link, and its server may have had another port than the one that
+    is looked at later, or be known to the browser by another name.
+    """
+    url = conf.get("api" if IS_AIRFLOW_3 else "webserver", "base_url", fallback="") or ""
+    return urlsplit(url).path.rstrip("/") + PREFIX
+
+
+def pages() -> ModuleType:
+    """The module that answers requests. Called for each one: without it, only these pages would fail."""
+    try:
+        from include.nyc_taxi import pages
+    except ModuleNotFoundError:
+        # Airflow 3's web server knows no DAG bundle. Never for a worker: it must find the code of its run's bundle.
+        sys.path.append(str(Path(__file__).resolve().parents[1]))
+        from include.nyc_taxi import pages
+    return pages
+
+
+def fastapi_app() -> Any:
+    """The pages for Airflow 3. Nothing is public: what Airflow mounts of a plugin has no protection but its own."""
+    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+    from airflow.api_fastapi.core_api.security import requires_access_view
+    from fastapi import Depends, FastAPI, HTTPException, Response
+    from fastapi.exception_handlers import http_exception_handler
+    from fastapi.responses import RedirectResponse
+
+    app = FastAPI(
+        title="Outputs of the taxi DAGs",
+        dependencies=[Depends(requires_access_view(AccessView.WEBSITE))],
+        openapi_url=None,  # the description of these routes, and the two pages made of it, would be public
+    )
+
+    def respond(answer: Any) -> Response:
+        return Response(answer.body, answer.status, answer.headers)
+
+    @app.get("/outputs")
+    def index():
+        return respond(pages().index_page(base_path()))
+
+    @app.get("/outputs/{path:path}")
+    def output(path: str):
+        return respond(pages().output_page(base_path(), path))
+
+    @app.get("/files/{path:path}")
+    def file(path: str):
+        return respond(pages().file_answer(base_path(), path))
+
+    @app.exception_handler(HTTPException)
+    async def refuse(request, error):
+        # As the UI itself: a browser whose token is missing, or of a server that has been restarted, may sign in.
+        not_signed_in = error.status_code == 401 or error.detail == "Invalid JWT token"
+        if not_signed_in and "text/html" in request.headers.get("accept", ""):
+            asked_for = base_path() + request.url.path.partition(PREFIX)[2]
+            login = f"{base_path().removesuffix(PREFIX)}/api/v2/auth/login"
+            return RedirectResponse(f"{login}?{urlencode({'next': asked_for})}", headers={"Cache-Control": "no-store"})
+        return await http_exception_handler(request, error)
+
+    return app
+
+
+def flask_view() -> Any:
+    """The pages for Airflow 2.11, where a stranger is sent to the login page."""
+    from airflow.www.auth import has_access_view
+    from flask import Response
+    from flask_appbuilder import BaseView, expose
+
+    def respond(answer: Any) -> Response:
+        return Response(answer.body, answer.status, answer.headers)
+
+    class OutputPages(BaseView):
+        route_base = PREFIX
+        default_view = "index"
+
+        @expose("/outputs")
+        @has_access_view()
+        def index(self) -> Response:
+            return respond(pages().index_page(base_path()))
+
+        @expose("/outputs/<path:path>")
+        @has_access_view()
+        def output(self, path: str) -> Response:
+            return respond(pages().output_page(base_path(), path))
+
+        @expose("/files/<path:path>")
+        @has_access_view()
+        def file(self, path: str) -> Response:
+            return respond(pages().file_answer(base_path(), path))
+
+    return OutputPages()
+
+
+class OutputPagesPlugin(AirflowPlugin):
+    """Registers the link and the pages. What only a web server needs are properties: FastAPI takes 1.5 s to import."""
+
+    name = "output_pages"
+    operator_extra_links: ClassVar = [OutputLink()]  # 2.11 restores only links that a plugin names
+
+    @property
+    def fastapi_apps(self) -> list[dict[str, Any]]:
+        """For Airflow 3's web server."""
+        return [{"name": self.name, "app": fastapi_app(), "url_prefix": PREFIX}] if IS_AIRFLOW_3 else []
+
+    @property
+    def external_views(self) -> list[dict[str, Any]]:
+        """The entry in the navigation of Airflow 3."""
+        view = {"name": MENU, "href": f"{base_path()}/outputs", "url_route": "taxi-outputs", "destination": "nav"}
+        return [view] if IS_AIRFLOW_3 else []
+
+    @property
+    def appbuilder_views(self) -> list[dict[str, Any]]:
+        """For 2.11's web server, with an entry in its menu."""
+        return [] if IS_AIRFLOW_3 else [{"name": MENU, "category": "Browse", "view": flask_view()}]
