@@ -9,6 +9,10 @@ class MonthError(NycTaxiError, ValueError):
     """A month is not written YYYY-MM, or lies where no data can be."""
 
 
+class WeekError(NycTaxiError, ValueError):
+    """A week is not given as the date of one of its days."""
+
+
 class FleetError(NycTaxiError, ValueError):
     """A fleet is not in the catalogue."""
 
@@ -35,3 +39,7 @@ class LoadError(NycTaxiError):
 
 class ZonesError(NycTaxiError):
     """The zone lookup or the zone geometry is not what it should be."""
+
+
+class RequestError(NycTaxiError, ValueError):
+    """A request for a report cannot be run as it is; the message lists all that is wrong with it."""

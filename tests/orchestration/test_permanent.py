@@ -13,6 +13,8 @@ PERMANENT = [
     errors.LayoutError,
     errors.UnsupportedLayoutError,
     errors.MonthError,
+    errors.RequestError,
+    errors.WeekError,
     errors.ZonesError,
 ]
 RETRIED = [errors.DownloadError, errors.NotPublishedError, errors.LoadError, OSError, ValueError, KeyboardInterrupt]
