@@ -51,7 +51,13 @@ def unsettled_runs(dag_id: str, task_ids: Iterable[str] = (), settled: frozenset
     wanted = list(task_ids)
     found = _from_api_server if _in_a_task_of_airflow_3() else _from_database
     runs = [
-        MonthRun(run.run_id, chosen_month(run.conf or {}, run.logical_date), str(run.state), run.start_date, tasks)
+        MonthRun(
+            run.run_id,
+            chosen_month(run.conf or {}, run.logical_date),
+            str(getattr(run.state, "value", run.state)),  # the api-server's enumeration prints its own name
+            run.start_date,
+            tasks,
+        )
         for run, tasks in found(dag_id, wanted, settled)
     ]
     return sorted(runs, key=lambda run: (run.started is None, str(run.started)))

@@ -1,0 +1,55 @@
+"""# Is the warehouse fresh?
+
+Logs one table, fleet by month: published, downloaded, loaded, edition, rows, age. Months that are MISSING or FAILED stand
+out, and a sentence below the table names each gap in the history and the command that closes it. `make status` prints
+the same.
+
+| | |
+|---|---|
+| **partition** | none: each run looks at all months from `NYC_TAXI_FIRST_MONTH`, or the first that is loaded, to the last that has ended |
+| **schedule** | daily, without catch-up |
+| **inputs** | the table `loads`; `raw/`; the states of the runs of `taxi_trips_<fleet>`; a HEAD request to the TLC's site for each month that is not here |
+| **outputs** | the log of the task `report`; nothing is changed |
+
+**A failure says nothing about the data**: gaps and failed months do not fail the task, and a site that cannot be reached
+shows as `?`. `report` fails when the warehouse is open in another process for ten minutes (a DuckDB shell or notebook?), or a
+setting is wrong (`NYC_TAXI_FLEETS`, `NYC_TAXI_FIRST_MONTH`); the last line of its log says which.
+
+**To run it again**, trigger the DAG, clear the task, or type `make status`.
+"""
+
+from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from calendar_timetables import START_DATE
+from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
+from include.orchestration.permanent import no_retry_when_permanent
+
+
+@no_retry_when_permanent
+def report():
+    """Log how every month of every fleet is."""
+    import logging
+
+    from include.nyc_taxi import settings
+    from include.orchestration import status
+    from warehouse_hook import WarehouseHook
+
+    log = logging.getLogger("warehouse_status")
+    for line in status.report(WarehouseHook(), settings.fleets()).splitlines():
+        log.info("%s", line)
+
+
+with DAG(
+    dag_id="warehouse_status",
+    description="How fresh the warehouse is: every month of every fleet, with its gaps and failures",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("0 6 * * *", timezone="UTC"),
+    start_date=START_DATE,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=["nyc_taxi", "status"],
+):
+    PythonOperator(task_id="report", python_callable=report, pool=WAREHOUSE_POOL)

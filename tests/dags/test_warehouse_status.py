@@ -1,0 +1,93 @@
+"""The DAG warehouse_status, run for real after runs of the trips' DAG."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from include.tlc_simulator.faults import Status
+from include.tlc_simulator.server import TlcSimulator
+from tests.dags.running import query, run, states
+
+pytestmark = pytest.mark.usefixtures("metadata_database", "no_pauses")
+
+
+@pytest.fixture
+def report(dag_bag: Any, logged: Callable[[], str]) -> Callable[[], list[str]]:
+    """Run the DAG, which must succeed; returns what it has logged, each line with single blanks."""
+
+    def run_report() -> list[str]:
+        logged()
+        done = run(dag_bag.dags["warehouse_status"], "2023-06-01")
+        assert states(done) == {"report": "success"}
+        return [" ".join(line.split()) for line in logged().splitlines()]
+
+    return run_report
+
+
+def line(lines: list[str], text: str) -> str:
+    """The first line that has `text`; "" for none."""
+    return next((line for line in lines if text in line), "")
+
+
+def test_it_logs_what_is_loaded_what_is_missing_and_what_failed(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, report: Callable[[], list[str]]
+) -> None:
+    trips = dag_bag.dags["taxi_trips_green"]
+    for day in ("2022-11-01", "2023-01-01"):
+        assert set(states(run(trips, day)).values()) == {"success"}
+    simulator.add_fault("2023-02", Status(500), methods=("HEAD",))
+    assert states(run(trips, "2023-02-01"))["wait_for_file"] == "failed"
+    simulator.clear_faults()
+
+    lines = report()
+
+    assert "1,000 0 minutes fresh" in line(lines, "green 2022-11 2023-01-20")
+    assert "- - - - - MISSING" in line(lines, "green 2022-12 2023-02-20")
+    assert "FAILED (wait_for_file)" in line(lines, "green 2023-02")
+    assert "not published" in line(lines, "green 2023-04 … ")
+    assert line(lines, "yellow: nothing is loaded yet.")
+    assert line(lines, "2022-12 is missing between 2022-11 and 2023-01; `make backfill ")
+    assert query(data_dir, "SELECT count(*) FROM loads") == [(2,)]
+
+
+def test_it_succeeds_without_a_warehouse_and_makes_none(
+    simulator: TlcSimulator, data_dir: Path, report: Callable[[], list[str]]
+) -> None:
+    simulator.add_fault("", Status(503))
+    lines = report()
+    assert line(lines, f"There is no warehouse yet at {data_dir}/warehouse.duckdb.")
+    assert line(lines, "could not be asked (status 503)")
+    assert not (data_dir / "warehouse.duckdb").exists()
+
+
+def test_it_asks_the_site_only_after_the_warehouse_is_closed(
+    simulator: TlcSimulator, data_dir: Path, report: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from include.nyc_taxi import status, warehouse
+
+    data_dir.mkdir()
+    with contextlib.closing(duckdb.connect(str(data_dir / "warehouse.duckdb"))) as con:
+        warehouse.ensure_tables(con)
+    ask, opened = status.ask_site, []
+
+    def ask_when_it_can_be_opened(*arguments: Any) -> Any:
+        # Refused if it were open in this process: its settings are others.
+        with duckdb.connect(str(data_dir / "warehouse.duckdb"), config={"threads": 1}):
+            opened.append(True)
+        return ask(*arguments)
+
+    monkeypatch.setattr(status, "ask_site", ask_when_it_can_be_opened)
+    report()
+    assert opened == [True]
+
+
+def test_a_setting_that_is_wrong_fails_it_and_says_which(
+    dag_bag: Any, simulator: TlcSimulator, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NYC_TAXI_FLEETS", "purple")
+    assert states(run(dag_bag.dags["warehouse_status"], "2023-06-02")) == {"report": "failed"}
+    assert "no fleet 'purple' in the catalogue" in logged()
