@@ -2,7 +2,9 @@
 #
 #   make demo                                       the whole path on a simulated TLC, in a few minutes
 #   make backfill FLEET=yellow FROM=2023-01 TO=2023-03
+#   make backfill-weeks FLEET=yellow FROM=2023-01 TO=2023-03   the weeks in these months, when they are loaded
 #   make standalone                                 Airflow with its web UI on http://localhost:8080 (PORT=8080)
+#   make status                                     fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
 #   make shell                                      a shell in which `airflow …` has this configuration
 #   make test | lint | docs | bench | requirements
 #
@@ -72,7 +74,7 @@ endif
 export PATH := $(VENV)/bin:$(PATH)
 LOCAL := $(VENV)/bin/python -m include.orchestration.local
 
-.PHONY: help setup demo backfill standalone shell test lint docs bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks standalone status shell test lint docs bench requirements clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -105,8 +107,15 @@ run-demo: setup
 backfill: setup
 	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
 
+backfill-weeks: setup
+	@$(LOCAL) backfill-weeks --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
+
 standalone: setup
 	@$(LOCAL) standalone --port $(PORT) $(if $(DEMO),--simulate)
+
+# All fleets, unless one is asked for.
+status: setup
+	@$(LOCAL) status $(if $(filter file,$(origin FLEET)),,--fleet "$(FLEET)")
 
 shell: setup
 	@echo "A shell with Airflow $(LINE) and this project's settings; exit leaves it"

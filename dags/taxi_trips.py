@@ -1,7 +1,7 @@
 """# Taxi trips, month by month
 
 Brings one month of one fleet's trip records from the TLC's site into the warehouse, counts the trips by zone and draws
-maps of Manhattan: `wait_for_file` → `download` → `load` → `aggregate` → `map`.
+maps of Manhattan: `wait_for_file`, `prepare` → `download` → `load` → `aggregate` → `map`.
 
 | | |
 |---|---|
@@ -15,75 +15,104 @@ maps of Manhattan: `wait_for_file` → `download` → `load` → `aggregate` →
 **Waiting is normal.** The TLC publishes a month about two months after its end. Until then `wait_for_file` looks every
 six hours (`up_for_reschedule`; no worker is held) and gives up after 120 days.
 
+**Nothing new is no work.** Where another run has loaded the edition that the site has, and has made its map, `download`
+and all after it are `skipped`, and its log says so; the run is a success. A run that is cleared, or reprocessed by a
+backfill, does its work again.
+
 **What a failure means.** Every task leaves the last good state: a file is complete or absent, a month in the warehouse
 is replaced as a whole or not at all. The last line of the log says what was expected, what was found, what to do.
-`wait_for_file`: the site answers with an error other than "not published". `download`: it breaks off, or sends something
-that is no Parquet file. `ensure_zones`: the zones could not be loaded; see `taxi_zones`. `load`: the file's columns or
-values are not the fleet's, or a check failed; the month stays as it was. `aggregate`, `map`: look for a full disk.
+`wait_for_file`: the site answers with an error other than "not published". `prepare`: the zones, without which no trip
+is loaded, could not be; see `taxi_zones`. `download`: the site breaks off, or sends something that is no Parquet file.
+`load`: the file's columns or values are not the fleet's, or a check failed; the month stays as it was. `aggregate`,
+`map`: look for a full disk.
 A task that stays `scheduled` for ever: the pool `warehouse` is missing (`airflow pools set warehouse 1 "one writer"`).
 
 **To run a month again**, clear its run in the UI, or on 3.x
 `airflow backfill create --dag-id taxi_trips_<fleet> --from-date 2023-02-01 --to-date 2023-02-01 --reprocess-behavior completed`,
 on 2.11 `airflow dags backfill -s 2023-02-01 -e 2023-02-01 --reset-dagruns taxi_trips_<fleet>`. It replaces that month
-and nothing else.
+and nothing else. One task only, with what comes after it: docs/operations.md.
 """
 
-import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
 from airflow.providers.standard.operators.python import PythonOperator
 
 from calendar_timetables import START_DATE, CalendarMonthTimetable
-from include.nyc_taxi import tlc
+from include.nyc_taxi import settings, tlc
 from include.nyc_taxi.months import first_day
 from include.orchestration import assets
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, month_param
 from include.orchestration.permanent import no_retry_when_permanent
+from output_pages import OutputOperator
 from tlc_hook import TlcFileSensor
 
-FLEETS = [name.strip() for name in os.environ.get("NYC_TAXI_FLEETS", "yellow,green").split(",") if name.strip()]
-FIRST_MONTH = os.environ.get("NYC_TAXI_FIRST_MONTH", "2023-01")
-
 
 @no_retry_when_permanent
-def download(fleet, month, outlet_events):
-    """Fetch the month's file, unless the same edition is here."""
-    from include.nyc_taxi.download import download_month
-    from tlc_hook import TlcHook
-
-    with assets.event(outlet_events, assets.trips_file(fleet), month=month) as facts:
-        done = download_month(TlcHook(), fleet, month)
-        facts.update(path=str(done.path), fetched=done.fetched, **vars(done.edition))
-
-
-@no_retry_when_permanent
-def ensure_zones():
-    """Load the zones if the warehouse has none yet: trips are never loaded before them."""
+def prepare(fleet, month):
+    """Load the zones if the warehouse has none yet; say which edition of the month is loaded, and by which run."""
     from include.nyc_taxi import zones
+    from include.nyc_taxi.load import loaded_months
     from tlc_hook import TlcHook
     from warehouse_hook import WarehouseHook
 
     with WarehouseHook().transaction() as con:
         if zones.count_zones(con):
-            return
+            load = loaded_months(con, fleet).get(month)
+            facts = load and {"loaded_at": load.loaded_at.isoformat(), "run_id": load.run_id}
+            return load and {"edition": vars(load.edition), **facts}
     rows = zones.read_zones(*(done.path for done in zones.download_zones(TlcHook())))
     with WarehouseHook().transaction() as con:
         zones.load_zones(con, rows)
+    return None
+
+
+@no_retry_when_permanent
+def download(fleet, month, run_id, loaded, outlet_events):
+    """Fetch the month's file, unless the same edition is here; skip the rest when all is made of it already."""
+    from include.nyc_taxi.aggregate import made_since
+    from include.nyc_taxi.download import download_month
+    from include.nyc_taxi.settings import outputs_dir
+    from tlc_hook import TlcHook
+
+    with assets.event(outlet_events, assets.trips_file(fleet), month=month) as facts:
+        done = download_month(TlcHook(), fleet, month)
+        facts.update(path=str(done.path), fetched=done.fetched, **vars(done.edition))
+        # A run that is cleared, or reprocessed by a backfill, does its work again: that is what one does it for.
+        if loaded and loaded["run_id"] != run_id and not done.fetched and vars(done.edition) == loaded["edition"]:
+            loaded_at = datetime.fromisoformat(loaded["loaded_at"])
+            # Not where the run that loaded it did not get as far as the map.
+            if made_since(outputs_dir(fleet), month, loaded_at):
+                raise AirflowSkipException(
+                    f"nothing new: {fleet} {month} is loaded from this edition since {loaded_at:%Y-%m-%d %H:%M} UTC "
+                    f"(ETag {done.edition.etag}, Last-Modified {done.edition.last_modified}), and its map is made. "
+                    f"To do it again all the same, clear the run that did it, {loaded['run_id']}"
+                )
 
 
 @no_retry_when_permanent
 def load(fleet, month, run_id, outlet_events):
-    """Replace the month in the warehouse by the file's rows, in one transaction."""
+    """Replace the month in the warehouse by the file's rows, in one transaction, and count its weeks again."""
+    from include.nyc_taxi import weeks
     from include.nyc_taxi.download import month_path
     from include.nyc_taxi.load import load_month
+    from include.nyc_taxi.settings import outputs_dir
     from warehouse_hook import WarehouseHook
 
     with assets.event(outlet_events, assets.trips(fleet), month=month) as facts:
         with WarehouseHook().transaction() as con:
             done = load_month(con, fleet, month, month_path(fleet, month), run_id)
-        facts.update(rows=done.rows_loaded, bytes=done.bytes, etag=done.etag, quality=done.quality)
+            if done.weeks:
+                weeks.write_csv(con, fleet, outputs_dir(fleet))
+        facts.update(
+            rows=done.rows_loaded,
+            bytes=done.bytes,
+            etag=done.etag,
+            last_modified=done.last_modified,
+            quality=done.quality,
+            weeks_counted_again=[monday.isoformat() for monday in done.weeks],
+        )
 
 
 def aggregate(fleet, month, outlet_events):
@@ -96,16 +125,21 @@ def aggregate(fleet, month, outlet_events):
         with WarehouseHook().transaction() as con:
             done = aggregate_month(con, fleet, month, outputs_dir(fleet))
         facts.update(rows=done.zones, trips=done.trips, path=str(done.month_file))
+    return done.month_file
 
 
 def draw(fleet, month, outlet_events):
     """Draw the maps from the GeoJSON files. Needs no lock on the warehouse."""
+    from include.nyc_taxi import weeks
     from include.nyc_taxi.maps import draw_maps
     from include.nyc_taxi.settings import outputs_dir
 
+    if weeks.is_chart_old(outputs_dir(fleet)):  # `load` has counted weeks again
+        weeks.draw_chart(fleet, outputs_dir(fleet))
     with assets.event(outlet_events, assets.manhattan_map(fleet), month=month) as facts:
         done = draw_maps(month, outputs_dir(fleet))
         facts.update(path=str(done.month_file), overall_path=str(done.overall_file))
+    return done.month_file
 
 
 def make_dag(fleet):
@@ -115,7 +149,7 @@ def make_dag(fleet):
         dag_id=f"taxi_trips_{fleet}",
         description=f"{tlc.fleet(fleet).title}: a month of trips from the TLC's file to maps",
         doc_md=__doc__,
-        schedule=CalendarMonthTimetable(first=first_day(max(FIRST_MONTH, tlc.fleet(fleet).first_month))),
+        schedule=CalendarMonthTimetable(first=first_day(max(settings.first_month(), tlc.fleet(fleet).first_month))),
         start_date=START_DATE,
         catchup=True,
         max_active_runs=6,  # some of them only wait: two or three months are not published yet at any time
@@ -131,16 +165,17 @@ def make_dag(fleet):
             poke_interval=timedelta(hours=6),
             timeout=timedelta(days=120),
         )
+        prepare_task = PythonOperator(
+            task_id="prepare",
+            python_callable=prepare,
+            op_kwargs=arguments,
+            pool=WAREHOUSE_POOL,
+        )
         download_task = PythonOperator(
             task_id="download",
             python_callable=download,
-            op_kwargs=arguments,
+            op_kwargs=arguments | {"loaded": prepare_task.output},
             outlets=[assets.trips_file(fleet)],
-        )
-        ensure_zones_task = PythonOperator(
-            task_id="ensure_zones",
-            python_callable=ensure_zones,
-            pool=WAREHOUSE_POOL,
         )
         load_task = PythonOperator(
             task_id="load",
@@ -150,7 +185,7 @@ def make_dag(fleet):
             inlets=[assets.trips_file(fleet), assets.TAXI_ZONES],
             outlets=[assets.trips(fleet)],
         )
-        aggregate_task = PythonOperator(
+        aggregate_task = OutputOperator(
             task_id="aggregate",
             python_callable=aggregate,
             op_kwargs=arguments,
@@ -158,7 +193,7 @@ def make_dag(fleet):
             inlets=[assets.trips(fleet), assets.TAXI_ZONES],
             outlets=[assets.manhattan_stats(fleet)],
         )
-        map_task = PythonOperator(
+        map_task = OutputOperator(
             task_id="map",
             python_callable=draw,
             op_kwargs=arguments,
@@ -166,10 +201,9 @@ def make_dag(fleet):
             outlets=[assets.manhattan_map(fleet)],
         )
 
-        wait_for_file >> download_task >> load_task >> aggregate_task >> map_task
-        ensure_zones_task >> load_task
+        [wait_for_file, prepare_task] >> download_task >> load_task >> aggregate_task >> map_task
     return dag
 
 
-for name in FLEETS:
+for name in settings.fleets():
     globals()[f"taxi_trips_{name}"] = make_dag(name)

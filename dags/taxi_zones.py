@@ -14,7 +14,7 @@ than the two files. `load`: the files disagree with each other, and the message 
 files by hand, but look whether the TLC has changed its ids.
 
 **To run it again**, clear the task, or trigger the DAG. Runs of `taxi_trips_<fleet>` do not depend on this one: their
-task `ensure_zones` loads the zones itself if the warehouse has none yet.
+task `prepare` loads the zones itself if the warehouse has none yet.
 """
 
 from airflow.providers.common.compat.sdk import DAG

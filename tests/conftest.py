@@ -1,6 +1,7 @@
 """What all tests share. Above all: nothing of this machine's Airflow, settings or network gets into a test."""
 
 import atexit
+import logging
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["tests.receivers"]
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
@@ -73,6 +76,13 @@ def real_data() -> Path:
     if not (REAL_DATA / "tlc" / "trip-data").is_dir():
         pytest.skip(f"no real TLC files in {REAL_DATA} (NYC_TAXI_REAL_DATA says where they are)")
     return REAL_DATA
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """What was logged since the last call: 2.11 uses the standard library's logging, 3.x prints."""
+    caplog.set_level(logging.INFO)
+    return lambda: caplog.text + capsys.readouterr().out
 
 
 @pytest.fixture

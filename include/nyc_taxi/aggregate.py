@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -35,6 +35,17 @@ class Aggregate:
 def month_stats_path(outputs: Path, month: str) -> Path:
     """Where a month's GeoJSON is, in the fleet's outputs folder."""
     return outputs / f"manhattan_stats_{month}.geojson"
+
+
+def month_map_path(outputs: Path, month: str) -> Path:
+    """Where a month's map is, in the fleet's outputs folder."""
+    return outputs / f"manhattan_map_{month}.png"
+
+
+def made_since(outputs: Path, month: str, moment: datetime) -> bool:
+    """Whether a month's GeoJSON and its map, the last of a run's outputs, are there and younger than `moment`."""
+    made = (month_stats_path(outputs, month), month_map_path(outputs, month))
+    return all(path.exists() and path.stat().st_mtime > moment.timestamp() for path in made)
 
 
 def overall_stats_path(outputs: Path) -> Path:

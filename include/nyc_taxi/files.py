@@ -1,6 +1,7 @@
 """Files that are complete or absent: written under a temporary name in the same folder, then moved into place."""
 
 import contextlib
+import fcntl
 import os
 import tempfile
 import time
@@ -32,6 +33,14 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path` between processes of this machine; a killed holder's lock is gone with it."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _remove_stale(target: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi import quality, tlc, warehouse
+from include.nyc_taxi import quality, tlc, warehouse, weeks
 from include.nyc_taxi.download import Edition, read_edition
 from include.nyc_taxi.errors import LoadError
 from include.nyc_taxi.late import pandas_kept_out
@@ -29,6 +29,7 @@ class Load:
         etag, last_modified: the edition loaded.
         quality: numbers of odd rows by kind (see `quality.COUNTS`).
         unknown_columns: columns of the file that the catalogue does not know and that were left out.
+        weeks: Mondays of weeks that had been counted before, and that the month has trips in: counted again.
     """
 
     rows_in_file: int
@@ -38,6 +39,7 @@ class Load:
     last_modified: str | None
     quality: dict[str, int]
     unknown_columns: tuple[str, ...]
+    weeks: tuple[date, ...]
 
 
 @pandas_kept_out()
@@ -46,6 +48,7 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
 
     Call it inside a transaction: whatever it raises must roll back, so that the warehouse stays as it was.
     Rows are kept as published, also those whose pickup lies outside the month; `loads.quality` counts them.
+    Weeks that `trips_by_week` has already are counted again where the month has, or had, trips in them.
 
     Raises:
         LoadError: the file is missing or no Parquet file, a value does not fit its column's type, the file is empty,
@@ -66,6 +69,8 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
 
     warehouse.ensure_tables(con)
     start, end = first_day(month), next_first_day(month)
+    counted = weeks.counted_weeks(con, fleet_name).keys()
+    touched = weeks.weeks_in_month_file(con, fleet_name, start) if counted else set()
     con.execute(f"DELETE FROM {fleet.table} WHERE partition_month = ?", [start])
     rows = _insert(con, fleet, match, start, path)
     if rows != footer.rows:
@@ -76,6 +81,9 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
             f"{path.name}: {found.unknown_zones:,} rows have a zone id outside 1 to {tlc.ZONES}; rolled back. "
             "Is it a trip file of another source, or has the TLC added zones?"
         )
+    if counted:
+        touched |= weeks.weeks_in_month_file(con, fleet_name, start)
+        weeks.replace_weeks(con, fleet_name, sorted(touched & counted))
     edition = read_edition(path) or Edition(url=str(path), etag=None, last_modified=None, bytes=path.stat().st_size)
     _record(con, fleet_name, start, edition, footer.rows, rows, found.counts, run_id)
     return Load(
@@ -86,16 +94,32 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
         last_modified=edition.last_modified,
         quality=found.counts,
         unknown_columns=match.unknown,
+        weeks=tuple(sorted(touched & counted)),
     )
 
 
 @dataclass(frozen=True)
 class LoadedMonth:
-    """The latest load of a month, as recorded in `loads`."""
+    """The latest load of a month, as recorded in `loads`.
+
+    Attributes:
+        source_url, etag, last_modified, bytes: the edition loaded, as in `download.Edition`.
+        loaded_at: when (UTC).
+        run_id: the run that loaded it.
+    """
 
     rows_in_file: int
     rows_loaded: int
     source_url: str
+    etag: str | None
+    last_modified: str | None
+    bytes: int
+    loaded_at: datetime
+    run_id: str
+
+    @property
+    def edition(self) -> Edition:
+        return Edition(self.source_url, self.etag, self.last_modified, self.bytes)
 
 
 @pandas_kept_out()
@@ -103,11 +127,15 @@ def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[str, 
     """What is loaded of a fleet, by month: each month's latest load."""
     warehouse.ensure_tables(con)
     rows = con.execute(
-        "SELECT partition_month, rows_in_file, rows_loaded, source_url FROM loads WHERE fleet = ? "
-        "QUALIFY row_number() OVER (PARTITION BY partition_month ORDER BY loaded_at DESC) = 1 ORDER BY ALL",
+        "SELECT partition_month, rows_in_file, rows_loaded, source_url, etag, last_modified, bytes, loaded_at, run_id "
+        "FROM loads WHERE fleet = ? "
+        "QUALIFY row_number() OVER (PARTITION BY partition_month ORDER BY loaded_at DESC) = 1 ORDER BY partition_month",
         [fleet_name],
     ).fetchall()
-    return {month_of(start): LoadedMonth(*facts) for start, *facts in rows}
+    return {
+        month_of(start): LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id])
+        for start, *facts, loaded_at, run_id in rows
+    }
 
 
 def _footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:

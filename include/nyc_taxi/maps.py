@@ -1,9 +1,6 @@
 """Maps of Manhattan, drawn from the GeoJSON files that `aggregate` writes. Needs no warehouse."""
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from include.nyc_taxi import months, tlc
-from include.nyc_taxi.aggregate import month_stats_path, overall_stats_path
-from include.nyc_taxi.files import replacing
+from include.nyc_taxi.aggregate import month_map_path, month_stats_path, overall_stats_path
+from include.nyc_taxi.files import locked, replacing
 
 WIDTH_PIXELS, HEIGHT_PIXELS, DPI = 1000, 1300, 100
 
@@ -34,10 +31,10 @@ def draw_maps(month: str, outputs: Path) -> Maps:
     Raises:
         FileNotFoundError: `aggregate` has not written one of them.
     """
-    month_file, overall_file = outputs / f"manhattan_map_{month}.png", outputs / "manhattan_map.png"
+    month_file, overall_file = month_map_path(outputs, month), outputs / "manhattan_map.png"
     draw_map(month_stats_path(outputs, month), month_file)
     # Months are drawn side by side: without the lock one of them could put a picture of older figures over a newer.
-    with _locked(outputs / ".manhattan_map.lock"):
+    with locked(outputs / ".manhattan_map.lock"):
         draw_map(overall_stats_path(outputs), overall_file)
     return Maps(month_file, overall_file)
 
@@ -84,11 +81,3 @@ def _period(collection: dict[str, object]) -> tuple[str, str]:
     between = len(months.month_range(first, last))
     gap = "" if count == between else f" ({count} of {between} months)"
     return f"{months.title(first)} to {months.title(last)}", gap
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` between processes of this machine; a killed holder's lock is gone with it."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,12 +1,15 @@
-"""Calendar months written `YYYY-MM`: the partition key of everything here."""
+"""Calendar months written `YYYY-MM`, and weeks by their Monday: the partition keys of everything here."""
 
 import re
-from datetime import date
+from datetime import date, datetime, timedelta
 
-from include.nyc_taxi.errors import MonthError
+from include.nyc_taxi.errors import MonthError, WeekError
 
 PATTERN = r"^20\d{2}-(0[1-9]|1[0-2])$"
 """What a month looks like, as a regular expression that JSON schema understands too."""
+
+
+WEEK = timedelta(days=7)
 
 
 def first_day(month: str) -> date:
@@ -45,6 +48,42 @@ def month_range(first: str, last: str) -> list[str]:
         months.append(month_of(day))
         day = next_first_day(months[-1])
     return months
+
+
+def monday_of(day: date | str) -> date:
+    """The Monday of the ISO week that contains `day`, a date, datetime or text ("2023-02-01" gives 2023-01-30).
+
+    Raises:
+        WeekError: `day` is a text that is no date.
+    """
+    if isinstance(day, str):
+        try:
+            day = date.fromisoformat(day)
+        except ValueError:
+            raise WeekError(f"{day!r} is not a day: expected YYYY-MM-DD, for example 2023-01-30") from None
+    if isinstance(day, datetime):
+        day = day.date()
+    return day - timedelta(days=day.weekday())
+
+
+def months_of_week(monday: date) -> list[str]:
+    """The months that the week of `monday` touches, one or two (2023-01-30 gives 2023-01 and 2023-02)."""
+    return sorted({month_of(monday), month_of(monday + timedelta(days=6))})
+
+
+def week_range(first: str, last: str) -> list[date]:
+    """The Mondays of all weeks that lie wholly in the months from `first` to `last`, both included.
+
+    Raises:
+        MonthError: as month_range.
+    """
+    end = next_first_day(month_range(first, last)[-1])
+    monday = monday_of(first_day(first) + timedelta(days=6))  # the first day itself if that is a Monday
+    weeks = []
+    while monday + WEEK <= end:
+        weeks.append(monday)
+        monday += WEEK
+    return weeks
 
 
 def title(month: str) -> str:

@@ -33,7 +33,7 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConne
 def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Make what is missing of the tables, columns and the view that the catalogue asks for. Changes nothing else."""
     existing = _columns(con)
-    if not {"zones", "trips_by_zone", "loads"} <= existing.keys():
+    if not {"zones", "trips_by_zone", "trips_by_week", "loads"} <= existing.keys():
         con.execute(sql("tables"))
     changed = "trips" not in existing
     for fleet in tlc.FLEETS.values():

@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
+from include.nyc_taxi.months import monday_of
 from include.orchestration.month import chosen_month
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,10 @@ def alert_on_failure(context: Mapping[str, Any]) -> None:
 
 
 def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
-    """A subject line and a text: DAG, task, month, run, try, log link and the error's last line."""
+    """A subject line and a text: DAG, task, month or week, run, try, log link and the error's last line."""
     instance, dag_run = context["ti"], context.get("dag_run")
-    month = _month(context)
     error = str(context.get("exception") or "").strip().splitlines() or ["(no message)"]
-    subject = f"{instance.dag_id}.{instance.task_id} failed for {month}"
+    subject = f"{instance.dag_id}.{instance.task_id} failed for {_partition(context.get('params') or {}, dag_run)}"
     return subject, (
         f"run: {getattr(dag_run, 'run_id', '(unknown)')}\n"
         f"try: {instance.try_number}\n"
@@ -48,10 +48,15 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def _month(context: Mapping[str, Any]) -> str:
-    """The month the run is about, or what else is known of it."""
-    month = chosen_month(context.get("params") or {}, getattr(context.get("dag_run"), "logical_date", None))
-    return month or "a run without a date"
+def _partition(params: Mapping[str, Any], dag_run: Any) -> str:
+    """What the run is about, as far as it is known: a month, a week, or only its date."""
+    date = getattr(dag_run, "logical_date", None)
+    if "week" in params:
+        day = params["week"] or date
+        return f"the week of {monday_of(day)}" if day else "a run without a date"
+    if "name" in params:
+        return f"the request {params['name']}"
+    return chosen_month(params, date) or "a run without a date"
 
 
 def _mail(subject: str, text: str) -> None:

@@ -47,3 +47,11 @@ def simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlcSi
     with TlcSimulator(tmp_path / "tlc", rows=1000, last_month="2023-03") as tlc:
         monkeypatch.setenv("NYC_TAXI_TLC_URL", tlc.url)
         yield tlc
+
+
+@pytest.fixture
+def no_pauses(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing task is not tried again: `dag.test` would sit out its retry delays."""
+    for dag in dag_bag.dags.values():
+        for task in dag.tasks:
+            monkeypatch.setattr(task, "retries", 0)

@@ -2,48 +2,23 @@
 
 import contextlib
 import json
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 from airflow.exceptions import ParamValidationError
-from airflow.models.taskinstance import TaskInstance
+from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.tlc_simulator.faults import ErrorPage, Status
 from include.tlc_simulator.server import TlcSimulator
+from tests.dags.running import query, run, states
 
-pytestmark = pytest.mark.usefixtures("metadata_database")
-
-
-def run(dag: Any, day: str | None, **conf: Any) -> Any:
-    """Run all tasks of `dag` for a date, as `airflow dags test` does; the run is returned, also when it failed."""
-    moment = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None
-    # It does not raise when a task fails; what it raises besides is the run's end.
-    return dag.test(**{"logical_date" if IS_AIRFLOW_3 else "execution_date": moment}, run_conf=conf or None)
-
-
-def states(done: Any) -> dict[str, str]:
-    with create_session() as session:
-        found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == done.run_id)).all()
-        return {task.task_id: str(task.state) for task in found if task.dag_id == done.dag_id}
-
-
-def query(data_dir: Path, sql: str) -> list[tuple[Any, ...]]:
-    with contextlib.closing(duckdb.connect(str(data_dir / "warehouse.duckdb"))) as con:
-        return con.execute(sql).fetchall()
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing task is not tried again: `dag.test` would sit out its retry delays."""
-    for dag in dag_bag.dags.values():
-        for task in dag.tasks:
-            monkeypatch.setattr(task, "retries", 0)
+pytestmark = pytest.mark.usefixtures("metadata_database", "no_pauses")
 
 
 def test_taxi_zones_loads_all_zones(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
@@ -108,7 +83,7 @@ def test_trips_are_not_loaded_before_the_zones(dag_bag: Any, simulator: TlcSimul
     simulator.add_fault("/misc/", ErrorPage())
     done = run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
 
-    assert states(done)["ensure_zones"] == "failed"
+    assert states(done)["prepare"] == "failed"
     assert states(done)["load"] == "upstream_failed"
     assert query(data_dir, "SELECT count(*) FROM green_trips") == [(0,)]
 
@@ -128,6 +103,69 @@ def test_a_failed_download_keeps_the_month_as_it_was(dag_bag: Any, simulator: Tl
     assert states(done)["download"] == "failed"
     assert states(done)["load"] == "upstream_failed"
     assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == before
+
+
+def test_a_run_stops_early_and_says_why_when_nothing_is_new(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, logged: Any
+) -> None:
+    dag = dag_bag.dags["taxi_trips_green"]
+    first = run(dag, "2023-01-01")
+    before = query(data_dir, "SELECT run_id, loaded_at FROM loads")
+    logged()
+
+    again = run(dag, "2023-01-02")
+
+    assert str(again.state) == "success"
+    assert states(again) == {
+        "prepare": "success",
+        "wait_for_file": "success",
+        **dict.fromkeys(("download", "load", "aggregate", "map"), "skipped"),
+    }
+    assert "nothing new: green 2023-01 is loaded from this edition since" in logged()
+    assert query(data_dir, "SELECT run_id, loaded_at FROM loads") == before
+    assert before[0][0] == first.run_id
+
+    simulator.republish("green", "2023-01")
+    assert set(states(run(dag, "2023-01-03")).values()) == {"success"}
+
+
+def test_a_run_that_is_done_again_does_its_work_again(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = dag_bag.dags["taxi_trips_green"]
+    first = run(dag, "2023-01-01")
+    with contextlib.closing(duckdb.connect(str(data_dir / "warehouse.duckdb"))) as con:
+        # As if the run that comes now were the one that has loaded the month.
+        con.execute("UPDATE loads SET run_id = 'manual__again'")
+    monkeypatch.setattr(DagRun, "generate_run_id", lambda *args, **kwargs: "manual__again")
+    again = run(dag, "2023-01-02")
+    assert (again.run_id, first.run_id != again.run_id) == ("manual__again", True)
+    assert set(states(again).values()) == {"success"}
+
+
+@pytest.mark.parametrize("lost", ["manhattan_map_2023-01.png", "manhattan_stats_2023-01.geojson"])
+def test_a_run_goes_on_where_something_of_the_last_one_is_missing(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, lost: str
+) -> None:
+    run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
+    (data_dir / "outputs" / "green" / lost).unlink()
+    assert set(states(run(dag_bag.dags["taxi_trips_green"], "2023-01-02")).values()) == {"success"}
+    assert (data_dir / "outputs" / "green" / lost).exists()
+
+
+def test_a_run_goes_on_where_the_last_one_failed_after_its_load(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = dag_bag.dags["taxi_trips_green"]
+    run(dag, "2023-01-01")
+    simulator.republish("green", "2023-01")
+    with monkeypatch.context() as broken:
+        broken.setattr("include.nyc_taxi.aggregate.aggregate_month", None)
+        assert states(run(dag, "2023-01-02"))["aggregate"] == "failed"
+    # The new edition is loaded and the old one's map is there: that is not "nothing new".
+    assert set(states(run(dag, "2023-01-03")).values()) == {"success"}
+    (counted,) = query(data_dir, "SELECT sum(num_trips) FROM trips_by_zone")[0]
+    assert query(data_dir, "SELECT count(pickup_zone_id) FROM green_trips") == [(counted,)]
 
 
 def test_an_error_of_the_site_is_not_taken_for_not_yet_published(dag_bag: Any, simulator: TlcSimulator) -> None:

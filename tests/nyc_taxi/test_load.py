@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 import pytest
@@ -153,10 +153,20 @@ def test_loaded_months_are_each_months_latest_load_of_the_fleet(con, load, write
     load("green", "2023-01", path)
     path = write_trips("green", "2023-01", rows=5)
     latest = publish(path, "two")
-    load("green", "2023-01", path)
+    load("green", "2023-01", path, "run 2")
     found = loaded_months(con, "green")
     assert list(found) == ["2023-01", "2023-03"]
-    assert found["2023-01"] == LoadedMonth(rows_in_file=5, rows_loaded=5, source_url=latest.url)
+    assert timedelta(0) <= datetime.now(UTC) - found["2023-01"].loaded_at < timedelta(minutes=1)
+    assert found["2023-01"] == LoadedMonth(
+        rows_in_file=5,
+        rows_loaded=5,
+        source_url=latest.url,
+        etag="two",
+        last_modified=latest.last_modified,
+        bytes=latest.bytes,
+        loaded_at=found["2023-01"].loaded_at,
+        run_id="run 2",
+    )
     assert found["2023-03"].rows_loaded == 4
 
 

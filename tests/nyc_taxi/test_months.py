@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from include.nyc_taxi import months
-from include.nyc_taxi.errors import MonthError
+from include.nyc_taxi.errors import MonthError, WeekError
 
 NOT_MONTHS = [
     "2023-13",
@@ -77,3 +77,55 @@ def test_a_title_is_the_months_english_name_and_year():
     assert months.title("2023-01") == "January 2023"
     assert months.title("2023-12") == "December 2023"
     assert len({months.title(month) for month in months.month_range("2023-01", "2023-12")}) == 12
+
+
+@pytest.mark.parametrize(
+    ("day", "monday"),
+    [
+        (date(2023, 1, 30), date(2023, 1, 30)),
+        (date(2023, 2, 5), date(2023, 1, 30)),
+        (datetime(2023, 2, 5, 23, 59, tzinfo=UTC), date(2023, 1, 30)),
+        ("2023-02-06", date(2023, 2, 6)),
+        (date(2023, 1, 1), date(2022, 12, 26)),
+    ],
+)
+def test_the_monday_of_a_day_is_that_of_its_iso_week(day, monday):
+    assert type(months.monday_of(day)) is date
+    assert months.monday_of(day) == monday
+
+
+@pytest.mark.parametrize("text", ["2023-02-30", "2023-02", "Monday", "", "'; drop table zones; --"])
+def test_what_is_no_day_is_refused_with_an_example(text):
+    with pytest.raises(WeekError, match="expected YYYY-MM-DD, for example 2023-01-30"):
+        months.monday_of(text)
+
+
+@pytest.mark.parametrize(
+    ("monday", "touched"),
+    [
+        (date(2023, 1, 23), ["2023-01"]),
+        (date(2023, 1, 30), ["2023-01", "2023-02"]),
+        (date(2022, 12, 26), ["2022-12", "2023-01"]),
+        (date(2023, 5, 1), ["2023-05"]),
+    ],
+)
+def test_a_week_touches_the_months_of_its_days(monday, touched):
+    assert months.months_of_week(monday) == touched
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "mondays"),
+    [
+        ("2023-01", "2023-01", [2, 9, 16, 23]),  # the week of the 30th touches February
+        ("2023-05", "2023-05", [1, 8, 15, 22]),  # begins with a Monday
+        ("2021-02", "2021-02", [1, 8, 15, 22]),  # is exactly four weeks
+    ],
+)
+def test_the_weeks_of_a_range_lie_wholly_in_its_months(first, last, mondays):
+    year, month = int(first[:4]), int(first[5:])
+    assert months.week_range(first, last) == [date(year, month, day) for day in mondays]
+
+
+def test_the_weeks_of_several_months_are_without_a_gap():
+    weeks = months.week_range("2023-01", "2023-03")
+    assert (weeks[0], weeks[-1], len(weeks)) == (date(2023, 1, 2), date(2023, 3, 20), 12)

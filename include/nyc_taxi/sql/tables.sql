@@ -13,6 +13,14 @@ CREATE TABLE IF NOT EXISTS trips_by_zone (
     zone_id SMALLINT NOT NULL,
     num_trips BIGINT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS trips_by_week (
+    fleet VARCHAR NOT NULL,
+    period DATE NOT NULL,  -- the week's Monday
+    num_trips BIGINT NOT NULL,
+    total_amount DOUBLE NOT NULL,
+    trip_distance DOUBLE NOT NULL,
+    passenger_count BIGINT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS loads (
     fleet VARCHAR NOT NULL,
     partition_month DATE NOT NULL,

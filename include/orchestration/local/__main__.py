@@ -16,7 +16,11 @@ from include.nyc_taxi.months import month_range
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m include.orchestration.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("backfill", "run months on the TLC's files"), ("demo", "run months on a simulated TLC")):
+    for name, text in (
+        ("backfill", "run months on the TLC's files"),
+        ("backfill-weeks", "run the weeks that lie wholly in the months"),
+        ("demo", "run months on a simulated TLC"),
+    ):
         command = commands.add_parser(name, help=text)
         command.add_argument("--fleet", required=True, help=f"one of {', '.join(tlc.FLEETS)}")
         command.add_argument("--from", dest="first", required=True, metavar="YYYY-MM")
@@ -25,12 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "--reprocess",
             choices=("completed", "failed", "none"),
             default="completed",
-            help="which months run again that have run before: all, those that failed, none",
+            help="which run again that have run before: all, those that failed, none",
         )
     command = commands.add_parser("standalone", help="Airflow with its web UI")
     command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
     command.add_argument("--port", type=int, required=True)
     commands.add_parser("docs", help="write docs/dags.md")
+    command = commands.add_parser("status", help="how fresh the warehouse is, by fleet and month")
+    command.add_argument("--fleet", help=f"one of {', '.join(tlc.FLEETS)}; all that have DAGs, where none is named")
     options = parser.parse_args(arguments)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
@@ -42,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from include.orchestration.local import docs
 
         return docs.write(settings.PROJECT_ROOT)
+    if options.command == "status":
+        os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")  # the hooks say each thing they do
+        from include.orchestration.local import status
+
+        return status.show(settings.fleets() if options.fleet is None else [options.fleet])
     try:
         months = month_range(options.first, options.last)
         tlc.file_name(options.fleet, months[0])
@@ -56,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if options.command == "demo":
         with simulated_tlc():
-            return backfill.run(options.fleet, months, options.reprocess)
-    return backfill.run(options.fleet, months, options.reprocess)
+            return backfill.run(options.command, options.fleet, options.first, options.last, options.reprocess)
+    return backfill.run(options.command, options.fleet, options.first, options.last, options.reprocess)
 
 
 def _make_dag(fleet: str) -> None:

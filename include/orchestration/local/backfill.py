@@ -1,4 +1,5 @@
-"""`make backfill` and `make demo`: run a range of months through a real scheduler, show progress, end with a table."""
+"""`make backfill`, `make backfill-weeks` and `make demo`: run a range of months or weeks through a real scheduler, show
+progress, end with a table."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import contextlib
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 from include.nyc_taxi import settings, tlc
 from include.nyc_taxi.errors import NycTaxiError
-from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.months import first_day, month_range, next_first_day, week_range
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.orchestration.local import runs, table
 from include.orchestration.local.stack import Stack, StackError, only_scheduler
@@ -26,55 +29,109 @@ class BackfillError(Exception):
     """The backfill could not be started; the message says what to do."""
 
 
-def backfill(fleet: str, months: list[str], reprocess: str) -> int:
-    """Run the months and show how it goes; returns the exit status: 0 when every month succeeded."""
-    dag_id = f"taxi_trips_{fleet}"
-    print(f"{tlc.fleet(fleet).title}, {months[0]} to {months[-1]}: {len(months)} runs of {dag_id} on", end=" ")
-    print(f"{settings.tlc_url() or settings.DEFAULT_TLC_URL}\nData goes to {settings.data_dir()}", flush=True)
+@dataclass(frozen=True)
+class Job:
+    """What to run.
+
+    Attributes:
+        fleet, dag_id: whose DAG.
+        partitions: the logical dates, in order, by what each run is called: its month, or its week's Monday.
+        period: how long each run's interval is called.
+        summary: makes the table at the end, from the runs by name.
+    """
+
+    fleet: str
+    dag_id: str
+    partitions: Mapping[str, date]
+    period: str
+    summary: Callable[[str, list[str], Mapping[str, runs.Run]], str]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.partitions)
+
+    @property
+    def dates(self) -> tuple[str, str]:
+        """The first and the last logical date."""
+        days = list(self.partitions.values())
+        return days[0].isoformat(), days[-1].isoformat()
+
+
+def months_job(fleet: str, first: str, last: str) -> Job:
+    """The runs of the fleet's months from `first` to `last`.
+
+    Raises:
+        BackfillError: one of them has not ended.
+    """
+    months = month_range(first, last)
     not_ended = [month for month in months if next_first_day(month) > datetime.now(UTC).date()]
     if not_ended:
         raise BackfillError(f"{not_ended[0]} has not ended yet: the last month to ask for is the one before this")
-    progress = Progress(dag_id, months)
+    return Job(fleet, f"taxi_trips_{fleet}", {month: first_day(month) for month in months}, "months", table.of_months)
+
+
+def weeks_job(fleet: str, first: str, last: str) -> Job:
+    """The runs of the fleet's weeks that lie wholly in the months from `first` to `last`.
+
+    Raises:
+        BackfillError: one of the months is not loaded: the runs would wait for it, and so would the user.
+    """
+    wanted = month_range(first, last)
+    missing = sorted(set(wanted) - set(table.loaded(fleet)))
+    if missing:
+        raise BackfillError(
+            f"{fleet} {missing[0]} is not loaded, and the weeks need it: "
+            f"make backfill FLEET={fleet} FROM={missing[0]} TO={missing[-1]} first"
+        )
+    weeks = {monday.isoformat(): monday for monday in week_range(first, last)}
+    return Job(fleet, f"trips_by_week_{fleet}", weeks, "weeks", table.of_weeks)
+
+
+def backfill(job: Job, reprocess: str) -> int:
+    """Run the job and show how it goes; returns the exit status: 0 when every run succeeded."""
+    print(f"{tlc.fleet(job.fleet).title}, {job.names[0]} to {job.names[-1]}: {len(job.names)} runs of {job.dag_id}")
+    print(f"Source {settings.tlc_url() or settings.DEFAULT_TLC_URL}, data in {settings.data_dir()}", flush=True)
+    progress = Progress(job)
     if IS_AIRFLOW_3:
-        _through_scheduler(dag_id, months, reprocess, progress)
+        _through_scheduler(job, reprocess, progress)
     else:
-        _through_backfill_command(dag_id, months, reprocess, progress)
-    return progress.finish(fleet)
+        _through_backfill_command(job, reprocess, progress)
+    return progress.finish()
 
 
 class Progress:
     """Prints a line whenever something has changed: runs done of runs wanted, tasks by state, elapsed time."""
 
-    def __init__(self, dag_id: str, months: list[str]) -> None:
-        self.dag_id, self.months = dag_id, months
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self._started = time.monotonic()
         self._shown = ""
         self._reported: set[runs.Try] = set()
 
     def show(self) -> bool:
         """Print what has changed; returns whether every run has finished."""
-        found = runs.read_runs(self.dag_id, self.months)
-        states = runs.count_task_states(self.dag_id, found)
+        found = runs.read_runs(self.job.dag_id, self.job.partitions)
+        states = runs.count_task_states(self.job.dag_id, found)
         done = sum(run.state in runs.FINISHED for run in found)
         tasks = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none yet"
-        line = f"{done} of {len(self.months)} runs done; tasks: {tasks}"
+        line = f"{done} of {len(self.job.partitions)} runs done; tasks: {tasks}"
         if line != self._shown:
             elapsed = int(time.monotonic() - self._started)
             print(f"[{elapsed // 60}:{elapsed % 60:02d}] {line}", flush=True)
             self._shown = line
-        for failed in runs.failed_tries(self.dag_id, found):
+        for failed in runs.failed_tries(self.job.dag_id, found):
             if failed not in self._reported:
                 self._reported.add(failed)
                 _report(failed)
-        return done == len(self.months)
+        return done == len(self.job.partitions)
 
-    def finish(self, fleet: str) -> int:
+    def finish(self) -> int:
         """Print the table of what was made; returns the exit status."""
         self.show()
-        found = runs.read_runs(self.dag_id, self.months)
+        found = runs.read_runs(self.job.dag_id, self.job.partitions)
         print()
-        print(table.summary(fleet, self.months, {run.month: run for run in found}))
-        bad = sorted(set(self.months) - {run.month for run in found if run.state == "success"})
+        print(self.job.summary(self.job.fleet, self.job.names, {run.partition: run for run in found}))
+        bad = sorted(self.job.partitions.keys() - {run.partition for run in found if run.state == "success"})
         if bad:
             print(f"\nFailed: {', '.join(bad)}. Mend the cause, then run the same command again.", file=sys.stderr)
         return 1 if bad else 0
@@ -82,13 +139,13 @@ class Progress:
 
 def _report(failed: runs.Try) -> None:
     what = "FAILED" if failed.final else "will be tried again"
-    print(f"\n  {failed.dag_id}.{failed.task_id} for {failed.month}, try {failed.number}: {what}")
+    print(f"\n  {failed.dag_id}.{failed.task_id} for {failed.partition}, try {failed.number}: {what}")
     for line in runs.last_log_lines(failed.log, LOG_LINES):
         print(f"  | {line}")
     print(f"  {failed.log}\n", flush=True)
 
 
-def _through_scheduler(dag_id: str, months: list[str], reprocess: str, progress: Progress) -> None:
+def _through_scheduler(job: Job, reprocess: str, progress: Progress) -> None:
     """Airflow 3: `airflow backfill create` for a running scheduler to take up; ours, unless one is running."""
     with only_scheduler() as lock, contextlib.ExitStack() as ending:
         started = datetime.now(UTC)
@@ -106,12 +163,12 @@ def _through_scheduler(dag_id: str, months: list[str], reprocess: str, progress:
                     extra={"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"},
                 )
             )
-            _wait_until_parsed(dag_id, started, stack)
-        if unfinished := runs.end_interrupted_backfills(dag_id):
+            _wait_until_parsed(job.dag_id, started, stack)
+        if unfinished := runs.end_interrupted_backfills(job.dag_id):
             print(f"An earlier backfill was interrupted; of its runs {unfinished} had not finished", flush=True)
-        if runs.set_paused(dag_id, False):
-            ending.callback(runs.set_paused, dag_id, True)
-        _create(dag_id, months, reprocess)
+        if runs.set_paused(job.dag_id, False):
+            ending.callback(runs.set_paused, job.dag_id, True)
+        _create(job, reprocess)
         while not progress.show():
             if stack:
                 stack.check()
@@ -128,9 +185,9 @@ def _wait_until_parsed(dag_id: str, started: datetime, stack: Stack, seconds: in
         time.sleep(0.5)
 
 
-def _create(dag_id: str, months: list[str], reprocess: str) -> None:
-    command = ["airflow", "backfill", "create", "--dag-id", dag_id]
-    command += ["--from-date", first_day(months[0]).isoformat(), "--to-date", first_day(months[-1]).isoformat()]
+def _create(job: Job, reprocess: str) -> None:
+    first, last = job.dates
+    command = ["airflow", "backfill", "create", "--dag-id", job.dag_id, "--from-date", first, "--to-date", last]
     command += ["--max-active-runs", str(PARALLEL_RUNS), "--reprocess-behavior", reprocess]
     for attempt in range(1, CREATE_ATTEMPTS + 1):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -141,7 +198,7 @@ def _create(dag_id: str, months: list[str], reprocess: str) -> None:
             raise BackfillError(f"`{' '.join(command)}` failed:\n" + "\n".join(last))
 
 
-def _through_backfill_command(dag_id: str, months: list[str], reprocess: str, progress: Progress) -> None:
+def _through_backfill_command(job: Job, reprocess: str, progress: Progress) -> None:
     """Airflow 2.11: `airflow dags backfill` schedules the runs itself.
 
     After an interruption, tasks of the killed command that end late confuse the new one: it takes running tasks for
@@ -151,17 +208,18 @@ def _through_backfill_command(dag_id: str, months: list[str], reprocess: str, pr
     subprocess.run(["airflow", "dags", "reserialize"], capture_output=True, check=False)
     how = {"completed": "--reset-dagruns", "failed": "--rerun-failed-tasks"}.get(reprocess)
     for _ in range(BACKFILL_ATTEMPTS):
-        _run_backfill_command(dag_id, months, how, progress)
-        found = runs.read_runs(dag_id, months)
-        if all(run.state == "success" for run in found) or runs.has_failed_for_good(dag_id, found):
+        _run_backfill_command(job, how, progress)
+        found = runs.read_runs(job.dag_id, job.partitions)
+        if all(run.state == "success" for run in found) or runs.has_failed_for_good(job.dag_id, found):
             return
-        print("`airflow dags backfill` gave up before all months had ended; going on with what is left", flush=True)
+        print("`airflow dags backfill` gave up before all runs had ended; going on with what is left", flush=True)
         how = "--rerun-failed-tasks"
 
 
-def _run_backfill_command(dag_id: str, months: list[str], how: str | None, progress: Progress) -> None:
+def _run_backfill_command(job: Job, how: str | None, progress: Progress) -> None:
     command = ["airflow", "dags", "backfill", "--local", "--yes", *([how] if how else [])]
-    command += ["-s", first_day(months[0]).isoformat(), "-e", first_day(months[-1]).isoformat(), dag_id]
+    first, last = job.dates
+    command += ["-s", first, "-e", last, job.dag_id]
     log = runs.log_folder() / "backfill.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
@@ -174,15 +232,18 @@ def _run_backfill_command(dag_id: str, months: list[str], how: str | None, progr
             process.terminate()
             process.wait()
             raise
-    if process.returncode and not runs.read_runs(dag_id, months):
+    if process.returncode and not runs.read_runs(job.dag_id, job.partitions):
         last = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         raise BackfillError(f"`{' '.join(command)}` failed:\n" + "\n".join(last))
 
 
-def run(fleet: str, months: list[str], reprocess: str) -> int:
+JOBS = {"backfill": months_job, "demo": months_job, "backfill-weeks": weeks_job}
+
+
+def run(command: str, fleet: str, first: str, last: str, reprocess: str) -> int:
     """`backfill`, with errors as one sentence and exit status 1, and 130 for Ctrl-C."""
     try:
-        return backfill(fleet, months, reprocess)
+        return backfill(JOBS[command](fleet, first, last), reprocess)
     except (BackfillError, StackError, NycTaxiError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -1,11 +1,12 @@
-"""What Airflow's metadata database says of a range of months: runs, tasks, logs. Works on both Airflow lines."""
+"""What Airflow's metadata database says of a range of months or weeks: runs, tasks, logs. Works on both lines."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 from airflow.configuration import conf
@@ -16,7 +17,6 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from include.nyc_taxi.months import first_day, month_of
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 
 if IS_AIRFLOW_3:
@@ -28,9 +28,9 @@ _LOGICAL_DATE = "logical_date" if IS_AIRFLOW_3 else "execution_date"
 
 @dataclass(frozen=True)
 class Run:
-    """A run of one month: its id, state and how many seconds it took (None: not finished)."""
+    """A run of one month or week: its id, state and how many seconds it took (None: not finished)."""
 
-    month: str
+    partition: str
     run_id: str
     state: str
     seconds: float | None
@@ -42,7 +42,7 @@ class Try:
 
     dag_id: str
     task_id: str
-    month: str
+    partition: str
     run_id: str
     number: int
     final: bool
@@ -60,17 +60,17 @@ def log_folder() -> Path:
     return Path(conf.get("logging", "base_log_folder"))
 
 
-def read_runs(dag_id: str, months: list[str]) -> list[Run]:
-    """The DAG's runs whose logical date is the first day of one of `months`, in order of month."""
+def read_runs(dag_id: str, partitions: Mapping[str, date]) -> list[Run]:
+    """The DAG's runs of these logical dates, in order; `partitions` has each one's name: its month or its Monday."""
     logical_date = getattr(DagRun, _LOGICAL_DATE)
-    days = [datetime.combine(first_day(month), time.min, UTC) for month in months]
+    names = {datetime.combine(day, time.min, UTC): name for name, day in partitions.items()}
     with create_session() as session:
         found = session.scalars(
-            select(DagRun).where(DagRun.dag_id == dag_id, logical_date.in_(days)).order_by(logical_date)
+            select(DagRun).where(DagRun.dag_id == dag_id, logical_date.in_(list(names))).order_by(logical_date)
         ).all()
         return [
             Run(
-                month=month_of(getattr(run, _LOGICAL_DATE)),
+                partition=names[getattr(run, _LOGICAL_DATE)],
                 run_id=run.run_id,
                 state=str(run.state),
                 seconds=(run.end_date - run.start_date).total_seconds() if run.end_date and run.start_date else None,
@@ -92,17 +92,17 @@ def count_task_states(dag_id: str, runs: list[Run]) -> Counter[str]:
 
 def failed_tries(dag_id: str, runs: list[Run]) -> list[Try]:
     """The tries of the runs' tasks that have failed and not been replaced by a later try."""
-    months = {run.run_id: run.month for run in runs}
+    partitions = {run.run_id: run.partition for run in runs}
     with create_session() as session:
         found = session.scalars(
             select(TaskInstance).where(
                 TaskInstance.dag_id == dag_id,
-                TaskInstance.run_id.in_(list(months)),
+                TaskInstance.run_id.in_(list(partitions)),
                 TaskInstance.state.in_(["failed", "up_for_retry"]),
             )
         ).all()
         return [
-            Try(dag_id, task.task_id, months[task.run_id], task.run_id, task.try_number, str(task.state) == "failed")
+            Try(dag_id, task.task_id, partitions[task.run_id], task.run_id, task.try_number, task.state == "failed")
             for task in found
         ]
 

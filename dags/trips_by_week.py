@@ -1,0 +1,118 @@
+"""# Trips by week
+
+Counts one week of one fleet's trips, and writes all weeks so far as CSV and as a line chart:
+`wait_for_first_month`, `wait_for_last_month` → `aggregate` → `draw`.
+
+| | |
+|---|---|
+| **partition** | the week, Monday to Monday, that contains the run's logical date; `week` (any day of it) in the form or `--conf` comes first |
+| **schedule** | weekly when the week has ended, with catch-up from the first Monday of `NYC_TAXI_FIRST_MONTH` |
+| **inputs** | the table `<fleet>_trips`: the one or two months that the week touches |
+| **outputs** | the week's row in `trips_by_week`; `outputs/<fleet>/trips_by_week.csv` and `trips_by_week.png` with all weeks |
+
+**What counts.** Trips whose pickup is in the week, from whatever month's file they came in: files have strays. When a
+month is loaded later, or again, `taxi_trips_<fleet>` counts the weeks anew that are there already and in which the
+month has trips, so the figures are always those of the trips in the warehouse.
+
+**Waiting is normal.** A week waits for the months it touches (2023-01-30 needs January and February), however they are
+run: schedule, backfill or by hand. The sensors look every five minutes and hold no worker in between; a month that
+nobody has started is waited for too. They give up after 150 days.
+
+**What a failure means.** The week's row and the files stay as they were. `wait_for_first_month`,
+`wait_for_last_month`: that month's newest run has failed; the log names it. Mend that one, then clear the sensor here.
+`aggregate`, `draw`: look for a full disk.
+
+**To run a week again**, clear its run in the UI, or on 3.x
+`airflow backfill create --dag-id trips_by_week_<fleet> --from-date 2023-01-30 --to-date 2023-01-30 --reprocess-behavior completed`,
+on 2.11 `airflow dags backfill -s 2023-01-30 -e 2023-01-30 --reset-dagruns trips_by_week_<fleet>`. It replaces that
+week and nothing else.
+"""
+
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import DAG
+
+from calendar_timetables import START_DATE, CalendarWeekTimetable
+from include.nyc_taxi import settings, tlc
+from include.nyc_taxi.months import WEEK as ONE_WEEK
+from include.nyc_taxi.months import first_day, monday_of
+from include.orchestration import assets
+from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
+from include.orchestration.month_sensor import MonthLoadedSensor
+from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, week_param
+from output_pages import OutputOperator
+
+
+def aggregate(fleet, week, outlet_events):
+    """Count the week's trips, replace its row, and write all weeks as CSV."""
+    from include.nyc_taxi.settings import outputs_dir
+    from include.nyc_taxi.weeks import aggregate_week
+    from warehouse_hook import WarehouseHook
+
+    with assets.event(outlet_events, assets.trips_by_week(fleet), week=week) as facts:
+        with WarehouseHook().transaction() as con:
+            done = aggregate_week(con, fleet, monday_of(week), outputs_dir(fleet))
+        facts.update(rows=done.weeks, path=str(done.csv_file), **vars(done.week))
+    return done.csv_file
+
+
+def draw(fleet):
+    """Draw the line chart from the CSV file. Needs no lock on the warehouse."""
+    from include.nyc_taxi.settings import outputs_dir
+    from include.nyc_taxi.weeks import draw_chart
+
+    return draw_chart(fleet, outputs_dir(fleet))
+
+
+def first_monday(fleet):
+    """Where catch-up begins: the first week that lies in months that catch-up loads."""
+    start = first_day(max(settings.first_month(), tlc.fleet(fleet).first_month))
+    return start if start == monday_of(start) else monday_of(start) + ONE_WEEK
+
+
+def make_dag(fleet):
+    """The DAG of one fleet."""
+    arguments = {"fleet": fleet, "week": WEEK}
+    waiting = {
+        "fleet": fleet,
+        "pool": WAREHOUSE_POOL,
+        "mode": "reschedule",
+        "poke_interval": timedelta(minutes=5),
+        "timeout": timedelta(days=150),
+    }
+    with DAG(
+        dag_id=f"trips_by_week_{fleet}",
+        description=f"{tlc.fleet(fleet).title}: a week's trips, money, miles and passengers; CSV and chart of all weeks",
+        doc_md=__doc__,
+        schedule=CalendarWeekTimetable(first=first_monday(fleet)),
+        start_date=START_DATE,
+        catchup=True,
+        max_active_runs=16,  # a dozen weeks at any time only wait for months that are not published yet
+        default_args=DEFAULT_ARGS,
+        params={"week": week_param()},
+        user_defined_macros=MACROS,
+        tags=["nyc_taxi", "weeks", fleet],
+    ) as dag:
+        wait_for_first_month = MonthLoadedSensor(task_id="wait_for_first_month", month=FIRST_MONTH, **waiting)
+        wait_for_last_month = MonthLoadedSensor(task_id="wait_for_last_month", month=LAST_MONTH, **waiting)
+        aggregate_task = OutputOperator(
+            task_id="aggregate",
+            python_callable=aggregate,
+            op_kwargs=arguments,
+            pool=WAREHOUSE_POOL,
+            inlets=[assets.trips(fleet)],
+            outlets=[assets.trips_by_week(fleet)],
+        )
+        draw_task = OutputOperator(
+            task_id="draw",
+            python_callable=draw,
+            op_kwargs={"fleet": fleet},
+            inlets=[assets.trips_by_week(fleet)],
+        )
+
+        [wait_for_first_month, wait_for_last_month] >> aggregate_task >> draw_task
+    return dag
+
+
+for name in settings.fleets():
+    globals()[f"trips_by_week_{name}"] = make_dag(name)

@@ -1,0 +1,131 @@
+"""Trips by week: the table `trips_by_week`, and a CSV file and a line chart made from it."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from include.nyc_taxi import tlc, warehouse
+from include.nyc_taxi.files import locked, replacing
+from include.nyc_taxi.late import pandas_kept_out
+from include.nyc_taxi.months import WEEK
+
+HEADER = ("period", "num_trips", "total_amount", "trip_distance", "passenger_count")
+
+
+@dataclass(frozen=True)
+class Week:
+    """A week's figures.
+
+    Attributes:
+        num_trips: trips whose pickup is in the week.
+        total_amount: their fares with all that is added to them, in dollars.
+        trip_distance: in miles.
+        passenger_count: sum of what drivers entered; trips without a number add nothing.
+    """
+
+    num_trips: int
+    total_amount: float
+    trip_distance: float
+    passenger_count: int
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What an aggregation did: the week's figures, and the CSV file with that many weeks."""
+
+    week: Week
+    weeks: int
+    csv_file: Path
+
+
+def csv_path(outputs: Path) -> Path:
+    """Where the CSV file of all weeks is, in the fleet's outputs folder."""
+    return outputs / "trips_by_week.csv"
+
+
+def chart_path(outputs: Path) -> Path:
+    """Where the line chart of all weeks is, in the fleet's outputs folder."""
+    return outputs / "trips_by_week.png"
+
+
+@pandas_kept_out()
+def aggregate_week(con: duckdb.DuckDBPyConnection, fleet: str, monday: date, outputs: Path) -> Aggregate:
+    """Replace a week's row in `trips_by_week`, and write the CSV file of all the fleet's weeks from the table.
+
+    Call it inside a transaction: the file is written before it ends, while no other process can be at the warehouse,
+    so that of several runs each finds the weeks of those before it.
+    """
+    tlc.fleet(fleet)
+    warehouse.ensure_tables(con)
+    replace_weeks(con, fleet, [monday])
+    weeks = counted_weeks(con, fleet)
+    write_csv(con, fleet, outputs)
+    return Aggregate(weeks[monday], len(weeks), csv_path(outputs))
+
+
+def replace_weeks(con: duckdb.DuckDBPyConnection, fleet: str, mondays: Iterable[date]) -> None:
+    """Count the weeks again from the trips that are loaded. Call it inside a transaction."""
+    for monday in mondays:
+        con.execute("DELETE FROM trips_by_week WHERE fleet = ? AND period = ?", [fleet, monday])
+        con.execute(
+            warehouse.sql("replace_trips_by_week"),
+            {"fleet": fleet, "monday": monday, "next_monday": monday + WEEK},
+        )
+
+
+@pandas_kept_out()
+def counted_weeks(con: duckdb.DuckDBPyConnection, fleet: str) -> dict[date, Week]:
+    """What `trips_by_week` has of the fleet, by Monday, oldest first."""
+    found = con.execute(f"SELECT {', '.join(HEADER)} FROM trips_by_week WHERE fleet = ? ORDER BY period", [fleet])
+    return {monday: Week(*figures) for monday, *figures in found.fetchall()}
+
+
+def weeks_in_month_file(con: duckdb.DuckDBPyConnection, fleet: str, start: date) -> set[date]:
+    """The Mondays of all weeks in which a trip of one month's file was picked up, strays included."""
+    found = con.execute(
+        f"SELECT DISTINCT date_trunc('week', pickup_datetime)::DATE FROM {tlc.fleet(fleet).table} "
+        "WHERE partition_month = ? AND pickup_datetime IS NOT NULL",
+        [start],
+    ).fetchall()
+    return {monday for (monday,) in found}
+
+
+def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> None:
+    """Write all the fleet's weeks, oldest first, money (dollars) and miles rounded to 2."""
+    with replacing(csv_path(outputs)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for monday, week in counted_weeks(con, fleet).items():
+            amounts = f"{week.total_amount:.2f}", f"{week.trip_distance:.2f}"
+            writer.writerow((monday, week.num_trips, *amounts, week.passenger_count))
+
+
+def is_chart_old(outputs: Path) -> bool:
+    """Whether the CSV file has changed since the chart was drawn. False where no week has been counted."""
+    table, chart = csv_path(outputs), chart_path(outputs)
+    return table.exists() and not (chart.exists() and chart.stat().st_mtime >= table.stat().st_mtime)
+
+
+def draw_chart(fleet: str, outputs: Path) -> Path:
+    """Draw the line chart of all weeks from the CSV file; returns its path.
+
+    Raises:
+        FileNotFoundError: no week has been counted yet.
+    """
+    from include.nyc_taxi import charts  # slow to import, and of no use to those who count
+
+    # Weeks are drawn side by side: without the lock one of them could put a picture of older figures over a newer.
+    with locked(outputs / ".trips_by_week.lock"):
+        with csv_path(outputs).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        charts.draw_weeks(
+            tlc.fleet(fleet).title,
+            [date.fromisoformat(row["period"]) for row in rows],
+            {name: [float(row[name]) for row in rows] for name in HEADER[1:]},
+            chart_path(outputs),
+        )
+    return chart_path(outputs)

@@ -1,0 +1,55 @@
+"""Which week a run is about: its partition key, as templates for tasks' arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, Param
+
+from include.nyc_taxi import months
+from include.orchestration.permanent import no_retry_when_permanent
+
+WEEK = "{{ logical_week(params, dag_run) }}"
+"""Renders to the Monday of the run's week, "2023-01-30". Needs MACROS in the DAG's `user_defined_macros`."""
+
+FIRST_MONTH = "{{ months_of_week(params, dag_run)[0] }}"
+LAST_MONTH = "{{ months_of_week(params, dag_run)[-1] }}"
+"""Render to the months of the week's first and last day: the same month for most weeks."""
+
+
+def week_param() -> Param:
+    """The form field of a manual trigger: empty means the week that contains the run's logical date."""
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Week",
+        description="Any day of the week, Monday to Sunday, as YYYY-MM-DD. Empty: the week of the logical date.",
+    )
+
+
+@no_retry_when_permanent
+def logical_week(params: Mapping[str, Any], dag_run: Any) -> str:
+    """The Monday of the run's week: of `week` in its parameters, else of its logical date.
+
+    Raises:
+        AirflowFailException: the run has neither (a manual run without a logical date), or `week` is no day; no retry
+            will help.
+    """
+    if chosen := params.get("week"):
+        return months.monday_of(str(chosen)).isoformat()
+    if dag_run.logical_date is None:
+        raise AirflowFailException(
+            f"the run {dag_run.run_id} has no logical date and no week: trigger it again "
+            """with a week in the form, or with --conf '{"week": "2023-01-30"}'"""
+        )
+    return months.monday_of(dag_run.logical_date).isoformat()
+
+
+def months_of_week(params: Mapping[str, Any], dag_run: Any) -> list[str]:
+    """The months that the run's week touches, one or two, in order."""
+    return months.months_of_week(months.monday_of(logical_week(params, dag_run)))
+
+
+MACROS = {"logical_week": logical_week, "months_of_week": months_of_week}

@@ -1,0 +1,31 @@
+"""Running DAGs in a test's own process, and looking at what came of it."""
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from include.orchestration.airflow_line import IS_AIRFLOW_3
+
+
+def run(dag: Any, day: str | None, **conf: Any) -> Any:
+    """Run all tasks of `dag` for a date, as `airflow dags test` does; the run is returned, also when it failed."""
+    moment = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None
+    # It does not raise when a task fails; what it raises besides is the run's end.
+    return dag.test(**{"logical_date" if IS_AIRFLOW_3 else "execution_date": moment}, run_conf=conf or None)
+
+
+def states(done: Any) -> dict[str, str]:
+    with create_session() as session:
+        found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == done.run_id)).all()
+        return {task.task_id: str(task.state) for task in found if task.dag_id == done.dag_id}
+
+
+def query(data_dir: Path, sql: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(duckdb.connect(str(data_dir / "warehouse.duckdb"))) as con:
+        return con.execute(sql).fetchall()

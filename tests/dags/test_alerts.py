@@ -1,0 +1,74 @@
+"""What an operator hears of a task that fails: tries with pauses in between, then one alert."""
+
+import email.message
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from include.nyc_taxi.errors import LayoutError
+from include.tlc_simulator.faults import Status
+from include.tlc_simulator.server import TlcSimulator
+from tests.dags.running import run, states
+
+pytestmark = pytest.mark.usefixtures("metadata_database")
+
+
+@pytest.fixture
+def hasty(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The DAG of green trips, with its tries and its backoff but pauses of tenths of a second."""
+    dag = dag_bag.dags["taxi_trips_green"]
+    for task in dag.tasks:
+        monkeypatch.setattr(task, "retry_delay", timedelta(seconds=0.1))
+        monkeypatch.setattr(task, "max_retry_delay", timedelta(seconds=0.5))
+    return dag
+
+
+def test_a_task_is_tried_four_times_and_alerts_once_by_mail_and_webhook(
+    hasty: Any, simulator: TlcSimulator, chat: Any, mailbox: Any
+) -> None:
+    simulator.add_fault("/trip-data/", Status(500), methods=("HEAD",))
+
+    done = run(hasty, "2023-01-05")
+
+    assert states(done)["wait_for_file"] == "failed"
+    assert len([asked for asked in simulator.requests if asked.method == "HEAD"]) == 4
+    ((_, _, posted),) = chat.posts
+    (mail,) = mailbox.mails
+    for text in (posted["text"], _text(mail)):
+        assert "taxi_trips_green.wait_for_file failed for 2023-01" in text
+        assert f"run: {done.run_id}" in text
+        assert "try: 4" in text
+        assert "error: 500:" in text
+        assert "log: http" in text
+        assert "wait_for_file" in text.split("log: http")[1]
+
+
+def test_a_task_that_succeeds_at_a_later_try_alerts_nobody(hasty: Any, simulator: TlcSimulator, chat: Any) -> None:
+    simulator.add_fault("/trip-data/", Status(500), methods=("HEAD",), times=2)
+    assert set(states(run(hasty, "2023-01-06")).values()) == {"success"}
+    assert chat.posts == []
+
+
+def test_wrong_input_is_not_tried_again_and_alerts_once(
+    hasty: Any, simulator: TlcSimulator, chat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def load_month(*_: object) -> None:
+        tries.append(1)
+        raise LayoutError("green_tripdata_2023-02.parquet: required columns are missing: VendorID")
+
+    monkeypatch.setattr("include.nyc_taxi.load.load_month", load_month)
+    assert states(run(hasty, "2023-02-06"))["load"] == "failed"
+    assert len(tries) == 1
+    # The tasks that could not start because of it say nothing.
+    texts = [posted["text"] for _, _, posted in chat.posts]
+    assert [text.splitlines()[0] for text in texts] == ["taxi_trips_green.load failed for 2023-02"]
+    assert "try: 1\nerror: green_tripdata_2023-02.parquet: required columns are missing: VendorID" in texts[0]
+
+
+def _text(mail: email.message.EmailMessage) -> str:
+    return f"{mail['subject']}\n" + "\n".join(
+        part.get_content() for part in mail.walk() if part.get_content_maintype() == "text"
+    )

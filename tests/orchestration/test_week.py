@@ -1,0 +1,66 @@
+"""Which week a run is about."""
+
+from types import SimpleNamespace
+
+import pendulum
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow.providers.standard.operators.python import PythonOperator
+
+from calendar_timetables import CalendarWeekTimetable
+from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, logical_week, months_of_week, week_param
+
+
+def run(day="2023-02-01T00:00:00"):
+    """A run of that logical date; None for a manual run without one."""
+    return SimpleNamespace(run_id="manual__1", logical_date=day and pendulum.parse(day))
+
+
+def test_it_is_the_monday_of_the_week_that_contains_the_logical_date():
+    assert logical_week({"week": None}, run("2023-01-30T00:00:00")) == "2023-01-30"
+    assert logical_week({}, run("2023-02-05T23:59:59")) == "2023-01-30"
+
+
+def test_any_day_of_the_form_means_its_week_and_comes_first():
+    assert logical_week({"week": "2021-07-09"}, run()) == "2021-07-05"
+    assert logical_week({"week": "2021-07-09"}, run(None)) == "2021-07-05"
+
+
+def test_a_run_with_neither_fails_for_good_and_says_how_to_trigger_it():
+    with pytest.raises(AirflowFailException, match="the run manual__1 has no logical date and no week") as error:
+        logical_week({"week": None}, run(None))
+    assert """--conf '{"week": "2023-01-30"}'""" in str(error.value)
+
+
+def test_a_week_that_is_no_day_fails_for_good():
+    with pytest.raises(AirflowFailException, match="is not a day"):
+        logical_week({"week": "'; drop table zones; --"}, run())
+
+
+def test_its_months_are_one_or_two():
+    assert months_of_week({}, run("2023-02-01T00:00:00")) == ["2023-01", "2023-02"]
+    assert months_of_week({"week": "2023-02-08"}, run(None)) == ["2023-02"]
+
+
+@pytest.mark.parametrize("value", [None, "2023-02-01"])
+def test_the_form_takes_a_day_or_nothing(value):
+    assert week_param().resolve(value) == value
+
+
+@pytest.mark.parametrize("value", ["2023-02", "2023-02-30", "Monday", 20230201, "../2023-02-01"])
+def test_the_form_refuses_all_else(value):
+    with pytest.raises(Exception, match=r"is not a 'date'|is not of type"):
+        week_param().resolve(value)
+
+
+def test_the_templates_give_a_task_its_week_and_its_months():
+    with DAG(
+        "d",
+        schedule=CalendarWeekTimetable(),
+        start_date=pendulum.datetime(2023, 1, 1),
+        params={"week": week_param()},
+        user_defined_macros=MACROS,
+    ):
+        task = PythonOperator(task_id="t", python_callable=print, op_args=[WEEK, FIRST_MONTH, LAST_MONTH])
+    task.render_template_fields({"params": {"week": None}, "dag_run": run()})
+    assert task.op_args == ["2023-01-30", "2023-01", "2023-02"]
