@@ -39,6 +39,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from calendar_timetables import START_DATE
 from include.nyc_taxi import adhoc, tlc
 from include.orchestration import assets
+from include.orchestration.airflow_line import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.permanent import no_retry_when_permanent
 from output_pages import OutputOperator
@@ -123,7 +124,7 @@ with DAG(
     default_args=DEFAULT_ARGS,
     params=FORM,
     tags=["nyc_taxi", "requests"],
-):
+) as dag:
     check_task = PythonOperator(
         task_id="check",
         python_callable=check,
@@ -132,13 +133,15 @@ with DAG(
         task_id="count",
         python_callable=count,
         pool=WAREHOUSE_POOL,
-        inlets=[*(assets.trips(fleet) for fleet in tlc.FLEETS), assets.TAXI_ZONES],
+        inlets=[assets.trips(fleet) for fleet in tlc.FLEETS],
     )
     draw_task = OutputOperator(
         task_id="draw",
         python_callable=draw,
-        inlets=[*(assets.trips(fleet) for fleet in tlc.FLEETS), assets.TAXI_ZONES],
+        inlets=[assets.trips(fleet) for fleet in tlc.FLEETS],
         outlets=[assets.ADHOC_REQUEST],
     )
 
     check_task >> count_task >> draw_task
+
+show_inputs(dag)

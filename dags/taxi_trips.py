@@ -42,6 +42,7 @@ from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.nyc_taxi import settings, tlc
 from include.nyc_taxi.months import first_day
 from include.orchestration import assets
+from include.orchestration.airflow_line import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, month_param
 from include.orchestration.permanent import no_retry_when_permanent
@@ -190,7 +191,7 @@ def make_dag(fleet):
             python_callable=aggregate,
             op_kwargs=arguments,
             pool=WAREHOUSE_POOL,
-            inlets=[assets.trips(fleet), assets.TAXI_ZONES],
+            inlets=[assets.trips(fleet)],  # and the zones, which the graph has before `load`; see assets.py
             outlets=[assets.manhattan_stats(fleet)],
         )
         map_task = OutputOperator(
@@ -202,6 +203,7 @@ def make_dag(fleet):
         )
 
         [wait_for_file, prepare_task] >> download_task >> load_task >> aggregate_task >> map_task
+    show_inputs(dag)
     return dag
 
 

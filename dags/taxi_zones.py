@@ -22,6 +22,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 
 from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.orchestration import assets
+from include.orchestration.airflow_line import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.permanent import no_retry_when_permanent
 
@@ -59,7 +60,7 @@ with DAG(
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     tags=["nyc_taxi", "zones"],
-):
+) as dag:
     download_task = PythonOperator(
         task_id="download",
         python_callable=download,
@@ -74,3 +75,5 @@ with DAG(
     )
 
     download_task >> load_task
+
+show_inputs(dag)

@@ -37,6 +37,7 @@ from include.nyc_taxi import settings, tlc
 from include.nyc_taxi.months import WEEK as ONE_WEEK
 from include.nyc_taxi.months import first_day, monday_of
 from include.orchestration import assets
+from include.orchestration.airflow_line import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month_sensor import MonthLoadedSensor
 from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, week_param
@@ -111,6 +112,7 @@ def make_dag(fleet):
         )
 
         [wait_for_first_month, wait_for_last_month] >> aggregate_task >> draw_task
+    show_inputs(dag)
     return dag
 
 

@@ -1,6 +1,10 @@
 """The assets that tasks read and make: the lineage that the web UI shows.
 
 A URI says what a thing is, not where it lies: the data directory is a setting of the run, and these are parsed before.
+
+The zones are an inlet of `load` only, though what reads trips reads them too. Airflow 3.3 draws an asset's graph by
+looking at each task once, as a reader or as a maker: were the zones an inlet further on, it would come to `load` as one
+of their readers, and never to what else `load` reads, the TLC's files.
 """
 
 from __future__ import annotations
