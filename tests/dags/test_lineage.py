@@ -59,7 +59,7 @@ def upstream(name: str, edges: list[tuple[str, str]]) -> set[str]:
 def test_every_output_leads_back_to_the_files_of_the_tlc(output: Any) -> None:
     if IS_AIRFLOW_3:
         before = upstream(output.name, edges_of_airflow_3(output))
-        assert {asset.name for asset in FILES} <= before | {"taxi_zones_file"}
+        assert {asset.name for asset in FILES} <= before
         assert {"taxi_trips_green.load", "taxi_trips_green"} <= before
     else:
         before = upstream(output.uri, edges_of_airflow_2())
