@@ -1,0 +1,61 @@
+"""The TLC's real months by month and by week, through a real scheduler."""
+
+import contextlib
+import csv
+import itertools
+import sqlite3
+from pathlib import Path
+
+import duckdb
+
+from include.tlc_simulator.server import TlcSimulator
+from tests.integration.project import Project
+
+MONTHS = {"FROM": "2023-01", "TO": "2023-03"}
+
+
+def direct(folder: Path) -> list[tuple[str, ...]]:
+    """What a query on the TLC's files gives for the weeks that lie wholly in these months."""
+    files = [str(folder / f"green_tripdata_2023-{month}.parquet") for month in ("01", "02", "03")]
+    with contextlib.closing(duckdb.connect()) as con:
+        return con.execute(
+            """SELECT date_trunc('week', lpep_pickup_datetime)::DATE::VARCHAR AS period, count(*)::VARCHAR,
+                   format('{:.2f}', sum(total_amount)), format('{:.2f}', sum(trip_distance)),
+                   sum(passenger_count)::BIGINT::VARCHAR
+               FROM read_parquet(?, union_by_name = true)
+               WHERE lpep_pickup_datetime >= '2023-01-02' AND lpep_pickup_datetime < '2023-03-27'
+               GROUP BY period ORDER BY period""",
+            [files],
+        ).fetchall()
+
+
+def time_in_the_warehouse(project: Project) -> list[tuple[str, str]]:
+    """When each task that opens the warehouse began and ended, in order."""
+    with contextlib.closing(sqlite3.connect(project.state / "airflow.db")) as con:
+        return con.execute(
+            "SELECT start_date, end_date FROM task_instance WHERE pool = 'warehouse' ORDER BY start_date"
+        ).fetchall()
+
+
+def test_the_weeks_of_the_real_months_are_those_of_a_direct_query_on_the_files(real_data: Path, tmp_path: Path) -> None:
+    with TlcSimulator(tmp_path / "tlc", serve_folder=real_data / "tlc") as tlc:
+        project = Project(tmp_path, tlc.url)
+        status, output = project.run("backfill-weeks", FLEET="green", **MONTHS)
+        assert status != 0
+        assert "green 2023-01 is not loaded, and the weeks need it: make backfill FLEET=green FROM=2023-01" in output
+
+        status, output = project.run("backfill", FLEET="green", **MONTHS)
+        assert status == 0, output
+        status, output = project.run("backfill-weeks", FLEET="green", **MONTHS)
+        assert status == 0, output
+
+    assert "12 of 12 runs done; tasks: 48 success" in output
+    with (project.data_dir / "outputs" / "green" / "trips_by_week.csv").open() as file:
+        rows = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert rows == direct(real_data / "tlc" / "trip-data")
+    assert len(rows) == 12
+
+    # Two writers never meet: no task was in the pool while another was.
+    stays = time_in_the_warehouse(project)
+    assert len(stays) == 3 * 3 + 12 * 3
+    assert [pair for pair in itertools.pairwise(stays) if pair[1][0] < pair[0][1]] == []
