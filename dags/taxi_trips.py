@@ -16,8 +16,8 @@ maps of Manhattan: `wait_for_file`, `prepare` → `download` → `load` → `agg
 six hours (`up_for_reschedule`; no worker is held) and gives up after 120 days.
 
 **Nothing new is no work.** Where another run has loaded the edition that the site has, and has made its map, `download`
-and all after it are `skipped`, and its log says so; the run is a success. A run that is cleared, or reprocessed by a
-backfill, does its work again.
+and all after it are `skipped`, and its log says so; the run is a success. The run that has loaded it does its work again
+when it is cleared, or reprocessed by a backfill.
 
 **What a failure means.** Every task leaves the last good state: a file is complete or absent, a month in the warehouse
 is replaced as a whole or not at all. The last line of the log says what was expected, what was found, what to do.
@@ -80,7 +80,7 @@ def download(fleet, month, run_id, loaded, outlet_events):
     with assets.event(outlet_events, assets.trips_file(fleet), month=month) as facts:
         done = download_month(TlcHook(), fleet, month)
         facts.update(path=str(done.path), fetched=done.fetched, **vars(done.edition))
-        # A run that is cleared, or reprocessed by a backfill, does its work again: that is what one does it for.
+        # The run that loaded it does its work again when it is cleared or reprocessed: that is what one does it for.
         if loaded and loaded["run_id"] != run_id and not done.fetched and vars(done.edition) == loaded["edition"]:
             loaded_at = datetime.fromisoformat(loaded["loaded_at"])
             # Not where the run that loaded it did not get as far as the map.

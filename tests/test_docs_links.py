@@ -96,8 +96,8 @@ def test_what_is_not_there_is_found(tmp_path: Path) -> None:
         "[here](page.md), [there](#a-page-make-and-more), [web](https://example.org/none#none)\n"
         '[no file](none.md), [no heading](page.md#none), [nor here](#not-a-heading), <img src="none.png">\n'
         "`[code](is-no-link.md)`, make no-command, `make AIRFLOW=2 test ARGS=x`, `make no-target`\n"
-        "`taxi_trips_<fleet>`, `taxi_trips_yellow.load`, `dags/taxi_zones.py`, taxi_zones_in_prose, `taxi_trips_purple`\n"
-        "```\n# Not a heading\nmake status; make no-other-target   # comment\nairflow dags trigger adhoc_requests\n```\n"
+        "`taxi_trips_<fleet>`, `taxi_trips_yellow.load`, `dags/taxi_zones.py`, taxi_zones_no, `taxi_trips_purple`\n"
+        "```\n# Not a heading\nmake status; make no-other-target   # x\nairflow dags trigger adhoc_requests\n```\n"
     )
     assert broken_links(page) == ["none.md", "page.md#none", "#not-a-heading", "none.png"]
     assert unknown_targets(page) == {"no-target", "no-other-target"}

@@ -79,9 +79,7 @@ def has_ended_again(project: Project, before: tuple[str, str, str]) -> bool:
 
 
 def clear_aggregate(project: Project, month: str, port: str) -> None:
-    regex = "aggregate" if IS_AIRFLOW_3 else "^aggregate$"
-    dates = f"-s {month}-01 -e {month}-28"
-    project.shell(f"airflow tasks clear taxi_trips_green -t '{regex}' -d {dates} -y")
+    project.shell(f"airflow tasks clear taxi_trips_green -t aggregate -d -s {month}-01 -e {month}-28 -y")
 
 
 def clear_load(project: Project, month: str, port: str) -> None:
