@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from include.nyc_taxi import maps
 from include.nyc_taxi.aggregate import month_stats_path, overall_stats_path
+from include.nyc_taxi.files import locked
 
 LOCKS = Path("/proc/locks")
 # South to north, each 0.02 degrees high: together about the size of the island.
@@ -192,7 +193,7 @@ def test_the_overall_map_waits_its_turn_and_then_shows_the_latest_figures(stats,
     outputs = tmp_path / "green"
     stats(month_stats_path(outputs, "2023-02"))
     stats(overall_stats_path(outputs), trips=(1,) * 8)
-    with maps._locked(outputs / ".manhattan_map.lock"):
+    with locked(outputs / ".manhattan_map.lock"):
         process = start_python(
             "import sys\n"
             "from pathlib import Path\n"
