@@ -23,8 +23,8 @@ REQUESTS_AT_ONCE = 4
 LINES_ALIKE = 3
 """So many months of which nothing is known have a line each; more are one line together."""
 
-HEADER = ("fleet", "month", "published", "downloaded", "loaded (UTC)", "edition", "rows", "age", "state")
-_ALIGNMENT = ("left", "left", "left", "right", "left", "left", "right", "right", "left")
+HEADER = ("fleet", "month", "state", "published", "downloaded", "loaded (UTC)", "edition", "rows", "age")
+_ALIGNMENT = ("left", "left", "left", "left", "right", "left", "left", "right", "right")
 _BOLD_RED, _PLAIN = "\033[1;31m", "\033[0m"
 
 
@@ -277,13 +277,13 @@ def _row(month: MonthStatus, name: str, *, color: bool) -> tuple[str, ...]:
     return (
         month.fleet,
         name,
+        f"{_BOLD_RED}{state}{_PLAIN}" if color and month.state.isupper() else state,
         str(month.published_on or published),
         _size(month.downloaded) if month.downloaded is not None else "-",
         f"{month.load.loaded_at:%Y-%m-%d %H:%M}" if month.load else "-",
         month.edition or "-",
         f"{month.load.rows_loaded:,}" if month.load else "-",
         age_in_words(month.age) if month.age is not None else "-",
-        f"{_BOLD_RED}{state}{_PLAIN}" if color and month.state.isupper() else state,
     )
 
 

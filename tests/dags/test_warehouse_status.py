@@ -46,8 +46,8 @@ def test_it_logs_what_is_loaded_what_is_missing_and_what_failed(
 
     lines = report()
 
-    assert "1,000 0 minutes fresh" in line(lines, "green 2020-05 2020-07-20")
-    assert "- - - - - MISSING" in line(lines, "green 2020-06 2020-08-20")
+    assert "1,000 0 minutes" in line(lines, "green 2020-05 fresh 2020-07-20")
+    assert "- - - - -" in line(lines, "green 2020-06 MISSING 2020-08-20")
     assert "FAILED (wait_for_file)" in line(lines, "green 2020-08")
     assert "not published" in line(lines, "green 2023-04 … ")
     assert line(lines, "yellow: nothing is loaded yet.")

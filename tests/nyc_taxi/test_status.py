@@ -258,15 +258,15 @@ class TestTable:
         download("2023-01")
         table = status.render(judge("2023-01", "2023-02", loaded("2023-01"), runs=[run("2023-02")]))
         assert [" ".join(line.split()) for line in table.splitlines()[2:]] == [
-            "green 2023-01 2023-03-20 1.4 MB 2023-09-12 12:00 9051137b, 2023-03-20 68,211 3 days fresh",
-            "green 2023-02 ? - - - - - FAILED (load)",
+            "green 2023-01 fresh 2023-03-20 1.4 MB 2023-09-12 12:00 9051137b, 2023-03-20 68,211 3 days",
+            "green 2023-02 FAILED (load) ? - - - - -",
         ]
 
     def test_has_one_line_for_many_months_of_which_nothing_is_known(self):
         table = status.render(judge("2023-01", "2023-08", loaded("2023-01"), {"2023-08": Answer(published=False)}))
         assert [line.split()[1:4] for line in table.splitlines()[3:]] == [
             ["2023-02", "…", "2023-07"],
-            ["2023-08", "no", "-"],
+            ["2023-08", "not", "published"],
         ]
 
     def test_keeps_a_line_for_each_month_that_stands_out(self):

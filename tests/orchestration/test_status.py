@@ -61,12 +61,12 @@ class TestReport:
         )
         runs["taxi_trips_green"] = [failed]
         found = lines(status.report(WarehouseHook(), ["green"]))
-        assert found[2].startswith("green 2023-01 2023-03-20 - ")
-        assert found[2].endswith(" abc, 2023-03-20 5 0 minutes fresh")
-        assert found[3] == "green 2023-02 2023-04-20 - - - - - MISSING"
-        assert found[4] == "green 2023-03 2023-05-20 - - - - - FAILED (download)"
+        assert found[2].startswith("green 2023-01 fresh 2023-03-20 - ")
+        assert found[2].endswith(" abc, 2023-03-20 5 0 minutes")
+        assert found[3] == "green 2023-02 MISSING 2023-04-20 - - - - -"
+        assert found[4] == "green 2023-03 FAILED (download) 2023-05-20 - - - - -"
         assert found[5].startswith("green 2023-04 … 20")
-        assert found[5].endswith(" no - - - - - not published")
+        assert found[5].endswith(" not published no - - - - -")
         assert found[6:] == [
             "",
             "green: 1 month loaded, 2023-01; last load 0 minutes ago.",
