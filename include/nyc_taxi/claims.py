@@ -31,7 +31,7 @@ MAX_BYTES = 64 * 1024
 MAX_CLAIMS = 100
 """So many at a look, the rest at the next: Airflow maps over 1,024 at most, and a look should not take long."""
 QUIET_SECONDS = 2.0
-"""A file changed more lately than this may still be being written; the next look takes it."""
+"""A file changed more lately may still be being written: a look waits for it once, then leaves it to the next one."""
 LOCK_TIMEOUT_SECONDS = 60.0
 
 _SCHEMA = (Path(__file__).parent / "sql" / "claims.sql").read_text()
@@ -61,10 +61,22 @@ def claim(folder: Path, limit: int = MAX_CLAIMS) -> list[Claim]:
 
     Taken are files `*.json` of the folder itself that are not hidden. A file that went away and is back counts as new.
     """
+    _wait_for_writers(folder)
     with _ledger(folder) as ledger:
         # All in one transaction: of two looks, one sees the other's versions, never an older state of the folder.
         _record(ledger, folder)
         return _open_claims(ledger, "request", limit)
+
+
+def _wait_for_writers(folder: Path) -> None:
+    """Let files that have just been written come of age, before the ledger is locked."""
+    if not folder.is_dir():
+        return
+    ages = [0.0]
+    for path in _files(folder).values():
+        with contextlib.suppress(OSError):  # it is gone again
+            ages.append(QUIET_SECONDS - (time.time() - path.lstat().st_mtime))
+    time.sleep(min(max(ages), QUIET_SECONDS))
 
 
 def malformed(folder: Path, limit: int = MAX_CLAIMS) -> list[Claim]:

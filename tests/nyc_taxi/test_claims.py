@@ -118,21 +118,42 @@ class TestAFile:
         (again,) = look()
         assert again.run_id != first[0].run_id
 
-    def test_that_may_still_be_written_waits_for_the_next_look(self, put, look):
+    def test_that_has_just_been_written_is_taken_at_once_when_it_stays_as_it_is(self, put, look, monkeypatch):
+        waited = []
+
+        def sleep(seconds):
+            waited.append(seconds)
+            put("a.json", age=claims.QUIET_SECONDS)
+
+        put("a.json", age=0)
+        monkeypatch.setattr(claims.time, "sleep", sleep)
+        assert files(look()) == ["a.json"]
+        assert 0 < waited[0] <= claims.QUIET_SECONDS
+
+    def test_that_is_still_being_written_waits_for_the_next_look(self, put, look, monkeypatch):
         put("a.json", '{"fleet": "yel', age=0)
-        assert look() == []
-        put("a.json", age=claims.QUIET_SECONDS - 0.5)
-        assert look() == []
-        put("a.json", age=claims.QUIET_SECONDS)
+        with monkeypatch.context() as writing:
+            writing.setattr(claims.time, "sleep", lambda seconds: put("a.json", '{"fleet": "yellow", "bor', age=0))
+            assert look() == []
+        put("a.json")
         assert files(look()) == ["a.json"]
 
-    def test_being_written_does_not_count_as_gone(self, put, look):
+    def test_being_written_does_not_count_as_gone(self, put, look, monkeypatch):
         put("a.json")
         look()
         put("a.json", age=0)
-        assert look() == []
+        with monkeypatch.context() as writing:
+            writing.setattr(claims.time, "sleep", lambda seconds: None)
+            assert look() == []
         put("a.json")
         assert look() == []
+
+    def test_that_is_old_is_not_waited_for(self, put, look, monkeypatch):
+        put("a.json")
+        monkeypatch.setattr(
+            claims.time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s") if seconds else None
+        )
+        assert files(look()) == ["a.json"]
 
     def test_with_a_date_far_in_the_future_is_not_left_for_ever(self, put, look):
         put("a.json", age=-3600)
