@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from include.nyc_taxi import settings, tlc
 from include.nyc_taxi.errors import NycTaxiError
@@ -49,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return docs.write(settings.PROJECT_ROOT)
     if options.command == "status":
-        os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")  # the hooks say each thing they do
-        from include.orchestration.local import status
+        with _quiet_hooks():
+            from include.orchestration.local import status
 
         return status.show(settings.fleets() if options.fleet is None else [options.fleet])
     try:
@@ -62,13 +63,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _make_dag(options.fleet)
     settings.data_dir().mkdir(parents=True, exist_ok=True)
 
-    from include.orchestration.local import backfill  # imports Airflow, which takes seconds and the settings above
+    with _quiet_hooks():
+        from include.orchestration.local import backfill  # imports Airflow, which takes seconds and the settings above
     from include.orchestration.local.simulated import simulated_tlc
 
     if options.command == "demo":
         with simulated_tlc():
             return backfill.run(options.command, options.fleet, options.first, options.last, options.reprocess)
     return backfill.run(options.command, options.fleet, options.first, options.last, options.reprocess)
+
+
+@contextlib.contextmanager
+def _quiet_hooks() -> Iterator[None]:
+    """Import Airflow in here: hooks then do not log each thing they do. What this process starts logs as ever."""
+    name = "AIRFLOW__LOGGING__LOGGING_LEVEL"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "WARNING"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _make_dag(fleet: str) -> None:
