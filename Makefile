@@ -50,6 +50,9 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 export AIRFLOW__CORE__PLUGINS_FOLDER := $(CURDIR)/plugins
 # A worker takes 170 MB: a few are enough for one machine, and one of them at a time has the warehouse.
 export AIRFLOW__CORE__PARALLELISM := 4
+# More than all DAGs' max_active_runs together: 3.3 looks at so many runs at a time, and at those of a backfill last. With
+# the default of 20, weeks that wait for months would keep the months' own backfill from ever starting.
+export AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE := 200
 # On one machine nothing is late because of the network: what a killed process left is taken up after a minute, not five.
 export AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL := 20
 export AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT := 60

@@ -24,7 +24,7 @@ pickups, **both included**; and `name`, 1 to 64 letters, digits, `-` and `_`:
 
 What breaks a rule is refused before there is a run, and `check` says what no form can: that the dates are in order.
 
-**What a failure means.** The last line of the log says what is wrong; earlier outputs stay as they were. `check`: the
+**What a failure means.** The error in the log says what is wrong; earlier outputs stay as they were. `check`: the
 request itself; ask again with other values. `count`: months are not loaded (it names them; run `taxi_trips_<fleet>`), or
 the zones are not. `draw`: look for a full disk. A task that stays `scheduled` for ever: the pool `warehouse` is missing
 (`airflow pools set warehouse 1 "one writer"`).
@@ -75,7 +75,7 @@ FORM = {
         type="string",
         pattern=adhoc.NAME_PATTERN,
         title="Name",
-        description="Of the output files: 1 to 64 letters, digits, - and _. An earlier report of this name is replaced.",
+        description="Of the output files: 1 to 64 letters, digits, - and _, the first a letter or digit. An earlier report of this name is replaced.",
     ),
 }
 

@@ -20,7 +20,7 @@ change, and one that is half written then is reported as malformed, and read aga
 suffixes and subfolders do not count. A changed content, also back to an earlier one, and a file that had gone and
 came back, start one more run; a new date of the file does not. A look takes 100 files at most, the next one goes on.
 
-**What a failure means.** `report`: a file is malformed, and the last line of the log says all that is wrong with it.
+**What a failure means.** `report`: a file is malformed, and the error in the log says all that is wrong with it.
 Nothing else waits for it: mend the file, and the next look starts its run. Each version is reported once. `start`: Airflow
 could not make the run (is `adhoc_request` there?); the next look tries again. `claim`, `find_malformed`,
 `confirm`: the folder or its ledger cannot be written; nothing is lost, the next look goes on.

@@ -20,19 +20,20 @@ and all after it are `skipped`, and its log says so; the run is a success. The r
 when it is cleared, or reprocessed by a backfill.
 
 **What a failure means.** Every task leaves the last good state: a file is complete or absent, a month in the warehouse
-is replaced as a whole or not at all. The last line of the log says what was expected, what was found, what to do.
+is replaced as a whole or not at all. The error in the log says what was expected, what was found, what to do.
 `wait_for_file`: the site answers with an error other than "not published". `prepare`: the zones, without which no trip
 is loaded, could not be; see `taxi_zones`. `download`: the site breaks off, or sends something that is no Parquet file.
 `load`: the file's columns or values are not the fleet's, or a check failed; the month stays as it was. `aggregate`,
 `map`: look for a full disk.
 A task that stays `scheduled` for ever: the pool `warehouse` is missing (`airflow pools set warehouse 1 "one writer"`).
 
-**To run a month again**, clear its run in the UI, or on 3.x
+**To run a month again**, clear its run in the UI (on 2.11 not one that a backfill made: docs/operations.md), or on 3.x
 `airflow backfill create --dag-id taxi_trips_<fleet> --from-date 2023-02-01 --to-date 2023-02-01 --reprocess-behavior completed`,
 on 2.11 `airflow dags backfill -s 2023-02-01 -e 2023-02-01 --reset-dagruns taxi_trips_<fleet>`. It replaces that month
 and nothing else. One task only, with what comes after it: docs/operations.md.
 """
 
+import logging
 from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
@@ -48,6 +49,8 @@ from include.orchestration.month import MACROS, MONTH, month_param
 from include.orchestration.permanent import no_retry_when_permanent
 from output_pages import OutputOperator
 from tlc_hook import TlcFileSensor
+
+log = logging.getLogger(__name__)
 
 
 @no_retry_when_permanent
@@ -85,11 +88,13 @@ def download(fleet, month, run_id, loaded, outlet_events):
             loaded_at = datetime.fromisoformat(loaded["loaded_at"])
             # Not where the run that loaded it did not get as far as the map.
             if made_since(outputs_dir(fleet), month, loaded_at):
-                raise AirflowSkipException(
+                why = (
                     f"nothing new: {fleet} {month} is loaded from this edition since {loaded_at:%Y-%m-%d %H:%M} UTC "
                     f"(ETag {done.edition.etag}, Last-Modified {done.edition.last_modified}), and its map is made. "
                     f"To do it again all the same, clear the run that did it, {loaded['run_id']}"
                 )
+                log.info(why)  # the web UI folds a skipped task's reason away
+                raise AirflowSkipException(why)
 
 
 @no_retry_when_permanent

@@ -22,7 +22,7 @@ nobody has started is waited for too. They give up after 150 days.
 `wait_for_last_month`: that month's newest run has failed; the log names it. Mend that one, then clear the sensor here.
 `aggregate`, `draw`: look for a full disk.
 
-**To run a week again**, clear its run in the UI, or on 3.x
+**To run a week again**, clear its run in the UI (on 2.11 not one that a backfill made: docs/operations.md), or on 3.x
 `airflow backfill create --dag-id trips_by_week_<fleet> --from-date 2023-01-30 --to-date 2023-01-30 --reprocess-behavior completed`,
 on 2.11 `airflow dags backfill -s 2023-01-30 -e 2023-01-30 --reset-dagruns trips_by_week_<fleet>`. It replaces that
 week and nothing else.
@@ -53,7 +53,11 @@ def aggregate(fleet, week, outlet_events):
     with assets.event(outlet_events, assets.trips_by_week(fleet), week=week) as facts:
         with WarehouseHook().transaction() as con:
             done = aggregate_week(con, fleet, monday_of(week), outputs_dir(fleet))
-        facts.update(rows=done.weeks, path=str(done.csv_file), **vars(done.week))
+        facts.update(
+            rows=done.weeks,
+            path=str(done.csv_file),
+            **{name: round(value, 2) for name, value in vars(done.week).items()},
+        )
     return done.csv_file
 
 

@@ -13,7 +13,7 @@ the same.
 
 **A failure says nothing about the data**: gaps and failed months do not fail the task, and a site that cannot be reached
 shows as `?`. `report` fails when the warehouse is open in another process for ten minutes (a DuckDB shell or notebook?), or a
-setting is wrong (`NYC_TAXI_FLEETS`, `NYC_TAXI_FIRST_MONTH`); the last line of its log says which.
+setting is wrong (`NYC_TAXI_FLEETS`, `NYC_TAXI_FIRST_MONTH`); the error in its log says which.
 
 **To run it again**, trigger the DAG, clear the task, or type `make status`.
 """

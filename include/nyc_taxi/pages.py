@@ -82,6 +82,8 @@ class Output:
     def title(self) -> str:
         """The name as a reader would say it ("Manhattan map, February 2023")."""
         stem = PurePosixPath(self.path).stem
+        if self.folder == "requests":
+            return stem  # somebody has called it so
         month = _MONTH.search(stem)
         words = _MONTH.sub("", stem).replace("_", " ").strip() or stem
         return f"{words[:1].upper()}{words[1:]}" + (f", {months.title(month[1])}" if month else "")

@@ -283,7 +283,7 @@ class TestIndex:
             (f"{BASE}/outputs/green/manhattan_map_2023-01.png", "Manhattan map, January 2023"),
             (f"{BASE}/outputs/green/manhattan_map_2023-02.png", "Manhattan map, February 2023"),
             (f"{BASE}/outputs/green/manhattan_map_2023-03.png", "Manhattan map, March 2023"),
-            (f"{BASE}/outputs/requests/zone%207.csv", "Zone 7"),
+            (f"{BASE}/outputs/requests/zone%207.csv", "zone 7"),
         ]
         assert f"{BASE}/files/green/manhattan_stats_2023-01.geojson" in links(text)
         assert "hidden" not in text

@@ -26,6 +26,7 @@ def standalone(port: int, *, simulate: bool) -> int:
             ending.enter_context(simulated_tlc())
         if not IS_AIRFLOW_3:
             os.environ["AIRFLOW__WEBSERVER__WEB_SERVER_PORT"] = str(port)
+            os.environ["AIRFLOW__WEBSERVER__BASE_URL"] = f"http://localhost:{port}"  # alerts link to it
             with contextlib.suppress(KeyboardInterrupt):
                 return subprocess.run(["airflow", "standalone"], check=False).returncode
             return 0
