@@ -8,7 +8,7 @@ maps of Manhattan: `wait_for_file`, `prepare` → `download` → `load` → `agg
 | **partition** | the calendar month that contains the run's logical date; `month` in the form or `--conf` comes first |
 | **schedule** | monthly when the month has ended, with catch-up from `NYC_TAXI_FIRST_MONTH` |
 | **inputs** | `/trip-data/<fleet>_tripdata_YYYY-MM.parquet` of the TLC's site; the table `zones` |
-| **outputs** | `raw/<fleet>_tripdata_YYYY-MM.parquet`; the tables `<fleet>_trips`, `loads`, `trips_by_zone`; `outputs/<fleet>/manhattan_stats_YYYY-MM.geojson`, `manhattan_map_YYYY-MM.png`, and both over all months |
+| **outputs** | `raw/<fleet>_tripdata_YYYY-MM.parquet`; the tables `<fleet>_trips`, `loads`, `quality_checks`, `trips_by_zone`; `outputs/<fleet>/manhattan_stats_YYYY-MM.geojson`, `manhattan_map_YYYY-MM.png`, and both over all months |
 
 **Unpausing starts the catch-up** on all months since `NYC_TAXI_FIRST_MONTH`. A backfill may go further back.
 
@@ -23,8 +23,9 @@ when it is cleared, or reprocessed by a backfill.
 is replaced as a whole or not at all. The error in the log says what was expected, what was found, what to do.
 `wait_for_file`: the site answers with an error other than "not published". `prepare`: the zones, without which no trip
 is loaded, could not be; see `taxi_zones`. `download`: the site breaks off, or sends something that is no Parquet file.
-`load`: the file's columns or values are not the fleet's, or a check failed; the month stays as it was. `aggregate`,
-`map`: look for a full disk.
+`load`: the file's columns or values are not the fleet's, or a rule of the audit with the severity `error` is broken; the
+month stays as it was, and `make quality FLEET=<fleet> MONTH=2023-02` shows what was found. Rules with the severity `warn` let
+the month pass; the log says so. `aggregate`, `map`: look for a full disk.
 A task that stays `scheduled` for ever: the pool `warehouse` is missing (`airflow pools set warehouse 1 "one writer"`).
 
 **To run a month again**, clear its run in the UI (on 2.11 not one that a backfill made: docs/operations.md), or on 3.x
@@ -99,24 +100,33 @@ def download(fleet, month, run_id, loaded, outlet_events):
 
 @no_retry_when_permanent
 def load(fleet, month, run_id, outlet_events):
-    """Replace the month in the warehouse by the file's rows, in one transaction, and count its weeks again."""
+    """Replace the month in the warehouse by the file's rows, in one transaction, if they pass the audit."""
     from include.nyc_taxi import weeks
     from include.nyc_taxi.download import month_path
-    from include.nyc_taxi.load import load_month
+    from include.nyc_taxi.errors import QualityError
+    from include.nyc_taxi.load import load_month, record_refusal
     from include.nyc_taxi.settings import outputs_dir
     from warehouse_hook import WarehouseHook
 
     with assets.event(outlet_events, assets.trips(fleet), month=month) as facts:
-        with WarehouseHook().transaction() as con:
-            done = load_month(con, fleet, month, month_path(fleet, month), run_id)
-            if done.weeks:
-                weeks.write_csv(con, fleet, outputs_dir(fleet))
+        try:
+            with WarehouseHook().transaction() as con:
+                done = load_month(con, fleet, month, month_path(fleet, month), run_id)
+                if done.weeks:
+                    weeks.write_csv(con, fleet, outputs_dir(fleet))
+        except QualityError as refusal:
+            with WarehouseHook().transaction() as con:
+                record_refusal(con, fleet, month, refusal, run_id)
+            raise
         facts.update(
             rows=done.rows_loaded,
             bytes=done.bytes,
             etag=done.etag,
             last_modified=done.last_modified,
             quality=done.quality,
+            quality_checks={check.rule: check.value for check in done.checks},
+            quality_warnings=[check.detail for check in done.checks if not check.passed],
+            changes=done.changes,
             weeks_counted_again=[monday.isoformat() for monday in done.weeks],
         )
 

@@ -94,6 +94,11 @@ class WarehouseHook(DuckDBHook):
             """AIRFLOW_CONN_WAREHOUSE='{"conn_type": "duckdb", "host": "/srv/nyc_taxi/warehouse.duckdb"}'"""
         )
 
+    def exists(self) -> bool:
+        """Whether there is a warehouse, as far as can be told without opening it: False where its file is missing."""
+        database = self.get_database()
+        return not _is_file(database) or Path(database).exists()
+
     def get_conn(self) -> DuckDBPyConnection:
         """Open the warehouse, waiting while another process has it open.
 
@@ -101,7 +106,7 @@ class WarehouseHook(DuckDBHook):
             WarehouseLockedError: it is still held after `lock_timeout` seconds; names the file and the holder's pid.
         """
         database = self.get_database()
-        if not re.match(r"[a-z]+:", database):  # a file, not md: or ducklake:
+        if _is_file(database):
             Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self.lock_timeout
         wait = FIRST_WAIT_SECONDS
@@ -139,6 +144,10 @@ class WarehouseHook(DuckDBHook):
         path = Path(self.get_database())
         size = path.stat().st_size if path.exists() else 0
         return True, f"DuckDB {version}, {self._redact_database(str(path))}, {size:,} bytes"
+
+
+def _is_file(database: str) -> bool:
+    return not re.match(r"[a-z]+:", database)  # as md: or ducklake:
 
 
 def _holder(error: duckdb.IOException) -> str | None:

@@ -1,5 +1,14 @@
 """The errors that this package raises on purpose; each message says what was found and what to do."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from include.nyc_taxi.quality import Check
+
 
 class NycTaxiError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -21,10 +30,6 @@ class LayoutError(NycTaxiError):
     """A file's columns are not those of any layout that the TLC has published."""
 
 
-class UnsupportedLayoutError(LayoutError):
-    """A file has a layout that is known, but that this version cannot load."""
-
-
 class NotPublishedError(NycTaxiError):
     """The TLC answers 403 or 404: it has not published the file, or has withdrawn it."""
 
@@ -35,6 +40,14 @@ class DownloadError(NycTaxiError):
 
 class LoadError(NycTaxiError):
     """A month cannot be loaded, or failed a check; the warehouse is as it was before."""
+
+
+class QualityError(LoadError):
+    """A month breaks rules that no published month may break; `checks` are all that was found, by rule."""
+
+    def __init__(self, message: str, checks: Sequence[Check] = ()) -> None:
+        super().__init__(message)
+        self.checks = checks
 
 
 class ZonesError(NycTaxiError):

@@ -2,20 +2,26 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi import quality, tlc, warehouse, weeks
+from include.nyc_taxi import published, quality, tlc, warehouse, weeks
 from include.nyc_taxi.download import Edition, read_edition
-from include.nyc_taxi.errors import LoadError
+from include.nyc_taxi.errors import LoadError, QualityError
 from include.nyc_taxi.late import pandas_kept_out
-from include.nyc_taxi.months import first_day, month_of, next_first_day
+from include.nyc_taxi.months import first_day, month_of
 from include.nyc_taxi.parquet import Footer, read_footer
+from include.nyc_taxi.quality import Check
 
 log = logging.getLogger(__name__)
+
+
+Changes = dict[str, tuple[int | str | None, int | str | None]]
+"""What one edition of a month has changed against another: name to (old, new)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,9 @@ class Load:
         rows_loaded: rows inserted; equal to `rows_in_file`, or the load would have failed.
         bytes: the file's size.
         etag, last_modified: the edition loaded.
-        quality: numbers of odd rows by kind (see `quality.COUNTS`).
+        quality: numbers of odd rows by kind (see `quality.Audit.counts`).
+        checks: what each rule found.
+        changes: what is different from the edition loaded before, name to (old, new); None for a month's first.
         unknown_columns: columns of the file that the catalogue does not know and that were left out.
         weeks: Mondays of weeks that had been counted before, and that the month has trips in: counted again.
     """
@@ -38,22 +46,25 @@ class Load:
     etag: str | None
     last_modified: str | None
     quality: dict[str, int]
+    checks: tuple[Check, ...]
+    changes: Changes | None
     unknown_columns: tuple[str, ...]
     weeks: tuple[date, ...]
 
 
 @pandas_kept_out()
 def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path: Path, run_id: str) -> Load:
-    """Replace a month of a fleet by the rows of the file at `path`, and record it in `loads`.
+    """Replace a month of a fleet by the rows of the file at `path`, audit them, and record it in `loads`.
 
     Call it inside a transaction: whatever it raises must roll back, so that the warehouse stays as it was.
-    Rows are kept as published, also those whose pickup lies outside the month; `loads.quality` counts them.
+    Rows are kept as published, also those that cannot be true; `loads.quality` counts them and `quality_checks` judges.
     Weeks that `trips_by_week` has already are counted again where the month has, or had, trips in them.
 
     Raises:
-        LoadError: the file is missing or no Parquet file, a value does not fit its column's type, the file is empty,
-            not all rows arrived, or a zone id is not one of the TLC's.
+        LoadError: the file is missing or no Parquet file, a value does not fit its column's type, or the file is empty.
+        QualityError: a rule is broken that no published month may break.
         LayoutError: the file's columns are not this fleet's.
+        ZonesError: the file has coordinates, and there are no zones to look them up in.
     """
     fleet = tlc.fleet(fleet_name)
     footer = _footer(con, path)
@@ -68,33 +79,56 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
         raise LoadError(f"{path.name}: expected trips, found a file without rows; {month} stays as it was")
 
     warehouse.ensure_tables(con)
-    start, end = first_day(month), next_first_day(month)
+    start = first_day(month)
     counted = weeks.counted_weeks(con, fleet_name).keys()
     touched = weeks.weeks_in_month_file(con, fleet_name, start) if counted else set()
     con.execute(f"DELETE FROM {fleet.table} WHERE partition_month = ?", [start])
-    rows = _insert(con, fleet, match, start, path)
-    if rows != footer.rows:
-        raise LoadError(f"{path.name}: expected {footer.rows:,} rows (footer), inserted {rows:,}; rolled back")
-    found = quality.profile(con, fleet, start, end)
-    if found.unknown_zones:
-        raise LoadError(
-            f"{path.name}: {found.unknown_zones:,} rows have a zone id outside 1 to {tlc.ZONES}; rolled back. "
-            "Is it a trip file of another source, or has the TLC added zones?"
+    rows, counted_in_file = published.insert(con, fleet, match, start, path)
+    audit = quality.audit(con, fleet, month, footer.rows, counted_in_file)
+    if audit.errors:
+        raise QualityError(
+            f"{path.name}: not published, {month} stays as it was: {_sentences(audit.errors)}. "
+            "Is it a file of another fleet, month or source? If the TLC's own file is so, change the rule's limit in "
+            "include/nyc_taxi/quality.py, then clear this task",
+            audit.checks,
         )
+    if audit.warnings:
+        log.warning("%s: published, but %s", path.name, _sentences(audit.warnings))
+    quality.record(con, fleet_name, month, audit.checks, run_id, published=True)
     if counted:
         touched |= weeks.weeks_in_month_file(con, fleet_name, start)
         weeks.replace_weeks(con, fleet_name, sorted(touched & counted))
     edition = read_edition(path) or Edition(url=str(path), etag=None, last_modified=None, bytes=path.stat().st_size)
-    _record(con, fleet_name, start, edition, footer.rows, rows, found.counts, run_id)
+    changes = _record(con, fleet_name, start, edition, footer.rows, rows, audit.counts, run_id)
     return Load(
         rows_in_file=footer.rows,
         rows_loaded=rows,
         bytes=edition.bytes,
         etag=edition.etag,
         last_modified=edition.last_modified,
-        quality=found.counts,
+        quality=audit.counts,
+        checks=audit.checks,
+        changes=changes,
         unknown_columns=match.unknown,
         weeks=tuple(sorted(touched & counted)),
+    )
+
+
+@pandas_kept_out()
+def record_refusal(
+    con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, error: QualityError, run_id: str
+) -> None:
+    """Record why a month was not published, beside the checks of the one that is kept.
+
+    Call it in a transaction of its own, when that of the load has been rolled back.
+    """
+    warehouse.ensure_tables(con)
+    quality.record(con, fleet_name, month, error.checks, run_id, published=False)
+
+
+def _sentences(checks: Sequence[Check]) -> str:
+    return "; ".join(
+        f"{check.detail} ({check.rule}: at most {check.limit:g}, found {check.value:.4g})" for check in checks
     )
 
 
@@ -128,8 +162,7 @@ def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[str, 
     warehouse.ensure_tables(con)
     rows = con.execute(
         "SELECT partition_month, rows_in_file, rows_loaded, source_url, etag, last_modified, bytes, loaded_at, run_id "
-        "FROM loads WHERE fleet = ? "
-        "QUALIFY row_number() OVER (PARTITION BY partition_month ORDER BY loaded_at DESC) = 1 ORDER BY partition_month",
+        "FROM latest_loads WHERE fleet = ? ORDER BY partition_month",
         [fleet_name],
     ).fetchall()
     return {
@@ -150,26 +183,6 @@ def _footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
         ) from error
 
 
-def _insert(con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, match: tlc.Match, start: date, path: Path) -> int:
-    """Insert the file's rows, each column cast to ours; returns how many."""
-    # The file's spelling of a name is quoted; that it is one of the catalogue's was checked by match_columns.
-    casts = [
-        f'CAST("{published}" AS {column.type}) AS {column.name}'
-        if published
-        else f"CAST(NULL AS {column.type}) AS {column.name}"
-        for column, published in match.columns
-    ]
-    try:
-        inserted = con.execute(
-            f"INSERT INTO {fleet.table} BY NAME "
-            f"SELECT {', '.join(casts)}, CAST($month AS DATE) AS partition_month FROM read_parquet($path)",
-            {"month": start, "path": str(path)},
-        ).fetchone()
-    except duckdb.Error as error:
-        raise LoadError(f"{path.name}: cannot be loaded into {fleet.table}, rolled back: {error}") from error
-    return int(inserted[0]) if inserted else 0
-
-
 def _record(
     con: duckdb.DuckDBPyConnection,
     fleet_name: str,
@@ -179,15 +192,28 @@ def _record(
     rows_loaded: int,
     counts: dict[str, int],
     run_id: str,
-) -> None:
-    """Write the month's row in `loads`. Loading an edition again replaces its row; other editions' rows stay."""
+) -> Changes | None:
+    """Write the month's row in `loads`. Loading an edition again replaces its row; other editions' rows stay.
+
+    Returns:
+        What the edition changed against the one loaded before it; None where there is none.
+    """
+    same = "bytes = $bytes AND etag IS NOT DISTINCT FROM $etag AND last_modified IS NOT DISTINCT FROM $last_modified"
+    of_month = {"fleet": fleet_name, "month": start}
+    its_own = {"bytes": edition.bytes, "etag": edition.etag, "last_modified": edition.last_modified}
+    before = con.execute(
+        "SELECT rows_loaded, bytes, last_modified, etag FROM loads "
+        f"WHERE fleet = $fleet AND partition_month = $month AND NOT ({same}) ORDER BY loaded_at DESC LIMIT 1",
+        of_month | its_own,
+    ).fetchone()
+    now = (rows_loaded, edition.bytes, edition.last_modified, edition.etag)
+    changes: Changes | None = None
+    if before:
+        pairs = zip(("rows", "bytes", "last_modified", "etag"), before, now, strict=True)
+        changes = {name: (old, new) for name, old, new in pairs if old != new}
+    con.execute(f"DELETE FROM loads WHERE fleet = $fleet AND partition_month = $month AND {same}", of_month | its_own)
     con.execute(
-        "DELETE FROM loads WHERE fleet = ? AND partition_month = ? AND bytes = ? "
-        "AND etag IS NOT DISTINCT FROM ? AND last_modified IS NOT DISTINCT FROM ?",
-        [fleet_name, start, edition.bytes, edition.etag, edition.last_modified],
-    )
-    con.execute(
-        "INSERT INTO loads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO loads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             fleet_name,
             start,
@@ -200,5 +226,7 @@ def _record(
             json.dumps(counts),
             datetime.now(UTC).replace(tzinfo=None),
             run_id,
+            json.dumps(changes) if changes is not None else None,
         ],
     )
+    return changes

@@ -1,4 +1,4 @@
-"""The warehouse's tables, the view `trips`, and transactions on a DuckDB connection."""
+"""The warehouse's tables and views, and transactions on a DuckDB connection."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import quality, tlc
 
 _SQL = Path(__file__).parent / "sql"
 
@@ -31,11 +31,13 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConne
 
 
 def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Make what is missing of the tables, columns and the view that the catalogue asks for. Changes nothing else."""
+    """Make what is missing of the tables, columns and views that catalogue and rules ask for. Changes nothing else."""
     existing = _columns(con)
-    if not {"zones", "trips_by_zone", "trips_by_week", "loads"} <= existing.keys():
+    if not {"zones", "trips_by_zone", "trips_by_week", "loads", "quality_checks"} <= existing.keys():
         con.execute(sql("tables"))
-    changed = "trips" not in existing
+    if "changes" not in existing.get("loads", {"changes"}):
+        con.execute("ALTER TABLE loads ADD COLUMN changes JSON")
+    changed = not {"trips", "trips_clean", "latest_loads"} <= existing.keys()
     for fleet in tlc.FLEETS.values():
         columns = {column.name: column.type for column in fleet.columns} | {"partition_month": "DATE"}
         if fleet.table not in existing:
@@ -44,8 +46,20 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
         for name in columns.keys() - existing.get(fleet.table, columns.keys()):
             con.execute(f"ALTER TABLE {fleet.table} ADD COLUMN {name} {columns[name]}")
             changed = True
-    if changed:
+    (described,) = con.execute(
+        "SELECT any_value(comment) FROM duckdb_views() WHERE view_name = 'trips_clean'"
+    ).fetchone() or (None,)
+    if changed or described != _CLEAN_COMMENT:
         con.execute(f"CREATE OR REPLACE VIEW trips AS {_trips_select()}")
+        con.execute(f"CREATE OR REPLACE VIEW trips_clean AS {_trips_select(clean=True)}")
+        quoted = _CLEAN_COMMENT.replace("'", "''")  # COMMENT takes no bound values
+        con.execute(f"COMMENT ON VIEW trips_clean IS '{quoted}'")
+        con.execute(sql("latest_loads"))
+
+
+_CLEAN_COMMENT = "Trips of the view trips without impossible ones, which " + "; or ".join(
+    f"{rule.breaks} ({rule.name})" for rule in quality.TRIP_RULES if rule.impossible
+)
 
 
 def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
@@ -57,13 +71,22 @@ def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
     return {table: set(columns) for table, columns in found.fetchall()}
 
 
-def _trips_select() -> str:
-    """What fleets share, one SELECT a fleet. Identifiers and types come from the catalogue."""
+def _trips_select(*, clean: bool = False) -> str:
+    """What fleets share, one SELECT a fleet. Identifiers and types come from the catalogue.
+
+    Args:
+        clean: without the trips that cannot have been, as far as the rules that apply to a fleet tell.
+    """
     selects = []
     for fleet in tlc.FLEETS.values():
         shared = [
             name if name in fleet.column_names else f"CAST(NULL AS {kind}) AS {name}"
             for name, kind in tlc.COMMON_COLUMNS
         ]
-        selects.append(f"SELECT '{fleet.name}' AS fleet, partition_month, {', '.join(shared)} FROM {fleet.table}")
+        select = f"SELECT '{fleet.name}' AS fleet, partition_month, {', '.join(shared)} FROM {fleet.table}"
+        if clean:
+            broken = [rule.sql.format(month="partition_month") for rule in quality.rules_of(fleet) if rule.impossible]
+            # A rule that looks at a null says neither yes nor no: such a trip stays.
+            select += " WHERE " + " AND ".join(f"({sql}) IS NOT TRUE" for sql in broken)
+        selects.append(select)
     return " UNION ALL ".join(selects)

@@ -8,8 +8,17 @@ from typing import ParamSpec, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from include.nyc_taxi.errors import FleetError, LayoutError, MonthError, RequestError, WeekError, ZonesError
+from include.nyc_taxi.errors import (
+    FleetError,
+    LayoutError,
+    MonthError,
+    QualityError,
+    RequestError,
+    WeekError,
+    ZonesError,
+)
 
+PERMANENT = (FleetError, LayoutError, MonthError, QualityError, RequestError, WeekError, ZonesError)
 P, R = ParamSpec("P"), TypeVar("R")
 
 
@@ -20,7 +29,7 @@ def no_retry_when_permanent(task: Callable[P, R]) -> Callable[P, R]:
     def failing_at_once(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return task(*args, **kwargs)
-        except (FleetError, LayoutError, MonthError, RequestError, WeekError, ZonesError) as error:
+        except PERMANENT as error:
             raise AirflowFailException(str(error)) from error
 
     return failing_at_once

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.nyc_taxi import settings, status
@@ -54,10 +52,8 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
 
 def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, dict[str, LoadedMonth]], list[str]]:
     """Each fleet's loaded months, and what there is to say of the warehouse."""
-    database = warehouse.get_database()
-    is_file = not re.match(r"[a-z]+:", database)  # not md: or ducklake:
-    if is_file and not Path(database).exists():
-        return {fleet: {} for fleet in fleets}, [f"There is no warehouse yet at {database}."]
+    if not warehouse.exists():
+        return {fleet: {} for fleet in fleets}, [f"There is no warehouse yet at {warehouse.get_database()}."]
     with contextlib.closing(warehouse.get_conn()) as con:
         return {fleet: loaded_months(con, fleet) for fleet in fleets}, []
 

@@ -45,11 +45,11 @@ def write_trips(tmp_path: Path) -> WriteTrips:
 
 
 def _value(name: str, kind: str, month: str) -> str:
-    if name.casefold().endswith("pickup_datetime"):
-        return f"TIMESTAMP '{month}-01 00:00:00' + i * INTERVAL 1 MINUTE"
     if name.casefold().endswith("dropoff_datetime"):
-        return f"TIMESTAMP '{month}-01 00:10:00' + i * INTERVAL 1 MINUTE"
-    if name.endswith("LocationID"):
+        return f"CAST(TIMESTAMP '{month}-01 00:10:00' + i * INTERVAL 1 MINUTE AS {kind})"
+    if name.casefold().endswith("datetime"):
+        return f"CAST(TIMESTAMP '{month}-01 00:00:00' + i * INTERVAL 1 MINUTE AS {kind})"
+    if name.casefold().endswith("locationid"):
         return f"CAST(1 + i % 263 AS {kind})"
     return f"CAST({1 if kind != 'VARCHAR' else repr('N')} AS {kind})"
 

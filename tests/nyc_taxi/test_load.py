@@ -9,8 +9,8 @@ import pytest
 
 from include.nyc_taxi import tlc, warehouse
 from include.nyc_taxi.download import Edition
-from include.nyc_taxi.errors import LayoutError, LoadError
-from include.nyc_taxi.load import LoadedMonth, load_month, loaded_months
+from include.nyc_taxi.errors import LayoutError, LoadError, QualityError
+from include.nyc_taxi.load import LoadedMonth, load_month, loaded_months, record_refusal
 
 
 @pytest.fixture
@@ -45,6 +45,8 @@ def test_a_month_of_every_layout_loads(con, load, write_trips, fleet, month):
     load(fleet, month, write_trips(fleet, month, rows=5))
     column = "count(cbd_congestion_fee)"
     with_fee = 5 if month == "2025-01" else 0
+    if "cbd_congestion_fee" not in tlc.fleet(fleet).column_names:
+        column, with_fee = "0", 0
     assert con.execute(f"SELECT count(*), {column} FROM {fleet}_trips").fetchone() == (5, with_fee)
 
 
@@ -82,19 +84,19 @@ def test_loading_a_month_changes_no_other_month_and_no_other_fleet(load, write_t
         load(fleet, month, write_trips(fleet, month, rows=4))
     others = "partition_month <> '2023-02-01'"
     before = contents(others), contents()["yellow_trips"]
-    # A file full of January's pickups is still February's file.
-    january = {"lpep_pickup_datetime": "TIMESTAMP '2023-01-15 12:00:00'"}
-    for rows in (9, 2):
+    # A trip of January in February's file belongs to February's file.
+    january = {"lpep_pickup_datetime": "TIMESTAMP '2023-01-31 23:59:59' + i * INTERVAL 1 MINUTE"}
+    for rows in (90, 20):
         load("green", "2023-02", write_trips("green", "2023-02", rows=rows, columns=january))
         assert (contents(others), contents()["yellow_trips"]) == before
 
 
 def test_rows_outside_the_month_are_kept_and_counted(con, load, write_trips):
     column = {"lpep_pickup_datetime": "CASE i WHEN 0 THEN TIMESTAMP '2009-01-01' ELSE TIMESTAMP '2023-02-05' END"}
-    done = load("green", "2023-02", write_trips("green", "2023-02", rows=4, columns=column))
+    done = load("green", "2023-02", write_trips("green", "2023-02", rows=20, columns=column))
     assert done.quality["pickup_outside_month"] == 1
     found = con.execute("SELECT count(*), min(pickup_datetime)::DATE FROM green_trips").fetchone()
-    assert found == (4, date(2009, 1, 1))
+    assert found == (20, date(2009, 1, 1))
     (recorded,) = con.execute("SELECT quality FROM loads").fetchone()
     assert json.loads(recorded) == done.quality
 
@@ -134,6 +136,75 @@ def test_the_same_edition_replaces_its_record_and_a_new_one_adds_its_own(con, lo
     records = con.execute("SELECT etag, run_id, rows_loaded FROM loads ORDER BY loaded_at").fetchall()
     assert records == [("one", "run 2", 3), ("two", "run 3", 5)]
     assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (5,)
+
+
+def test_a_new_edition_names_what_it_has_changed(con, load, write_trips):
+    path = write_trips("green", "2023-02", rows=3)
+    old = publish(path, "one")
+    assert load("green", "2023-02", path).changes is None
+    path = write_trips("green", "2023-02", rows=5)
+    new = publish(path, "two", "Thu, 20 Apr 2023 14:30:00 GMT")
+    changes = {
+        "rows": (3, 5),
+        "bytes": (old.bytes, new.bytes),
+        "last_modified": (old.last_modified, new.last_modified),
+        "etag": ("one", "two"),
+    }
+    assert load("green", "2023-02", path).changes == changes
+    assert load("green", "2023-02", path).changes == changes, "loaded again, it is still the edition after the first"
+    recorded = con.execute("SELECT etag, changes FROM loads ORDER BY loaded_at").fetchall()
+    assert recorded[0] == ("one", None)
+    assert json.loads(recorded[1][1]) == {name: list(pair) for name, pair in changes.items()}
+
+
+def checks_in(con, where="TRUE"):
+    """What `quality_checks` has: (published, run, rules, rules broken)."""
+    return con.execute(
+        "SELECT published, run_id, count(*), count_if(NOT passed) FROM quality_checks "
+        f"WHERE {where} GROUP BY published, run_id ORDER BY published DESC"
+    ).fetchall()
+
+
+def test_what_the_audit_found_is_recorded_rule_by_rule_and_replaced_with_the_month(con, load, write_trips):
+    done = load("green", "2023-02", write_trips("green", "2023-02"), "run 1")
+    assert checks_in(con) == [(True, "run 1", len(done.checks), 0)]
+    load("green", "2023-01", write_trips("green", "2023-01"), "run 2")
+    load("green", "2023-02", write_trips("green", "2023-02"), "run 3")
+    assert checks_in(con, "partition_month = '2023-02-01'") == [(True, "run 3", len(done.checks), 0)]
+    assert checks_in(con, "partition_month = '2023-01-01'") == [(True, "run 2", len(done.checks), 0)]
+
+
+def test_a_broken_rule_that_only_warns_is_published_and_shown(con, load, write_trips, caplog):
+    done = load("green", "2023-02", write_trips("green", "2023-02", rows=4, columns={"fare_amount": "-9.0"}))
+    assert [check.rule for check in done.checks if not check.passed] == ["negative_fare_amount"]
+    assert checks_in(con) == [(True, "run 1", len(done.checks), 1)]
+    assert "4 of 4 trips have a negative fare_amount (negative_fare_amount: at most 0.05, found 1)" in caplog.text
+
+
+def test_a_refused_months_checks_are_kept_beside_the_published_ones_until_the_next(con, load, write_trips):
+    load("green", "2023-02", write_trips("green", "2023-02"), "run 1")
+    bad = write_trips("green", "2023-02", columns={"PULocationID": "CAST(266 AS INTEGER)"})
+    with pytest.raises(QualityError) as error:
+        load("green", "2023-02", bad, "run 2")
+    assert [row[:2] for row in checks_in(con)] == [(True, "run 1")], "the load itself is rolled back as a whole"
+    with warehouse.transaction(con):
+        record_refusal(con, "green", "2023-02", error.value, "run 2")
+    (_, published_by, rules, broken), (_, refused, rules_again, refused_for) = checks_in(con)
+    assert (published_by, broken, refused, refused_for) == ("run 1", 0, "run 2", 1)
+    assert rules == rules_again
+    load("green", "2023-02", write_trips("green", "2023-02"), "run 3")
+    assert [row[:2] for row in checks_in(con)] == [(True, "run 3")]
+
+
+def test_the_first_load_of_all_can_be_refused_and_recorded(write_trips, tmp_path):
+    bad = write_trips("green", "2023-02", columns={"PULocationID": "CAST(266 AS INTEGER)"})
+    with duckdb.connect(str(tmp_path / "new.duckdb")) as new:
+        with pytest.raises(QualityError) as error, warehouse.transaction(new):
+            load_month(new, "green", "2023-02", bad, "run 1")
+        with warehouse.transaction(new):
+            record_refusal(new, "green", "2023-02", error.value, "run 1")
+        assert [row[:2] for row in checks_in(new)] == [(False, "run 1")]
+        assert new.execute("SELECT count(*) FROM green_trips").fetchone() == (0,)
 
 
 def test_the_same_etag_of_another_month_or_fleet_is_another_record(con, load, write_trips):
@@ -220,7 +291,26 @@ class TestFailure:
     @pytest.mark.parametrize("column", ["PULocationID", "DOLocationID"])
     def test_a_zone_that_the_tlc_does_not_have(self, fails, write_trips, column, zone):
         odd = {column: f"CAST(CASE i WHEN 1 THEN {zone} ELSE 7 END AS INTEGER)"}
-        assert "1 rows have a zone id outside 1 to 265" in fails(write_trips("green", "2023-02", columns=odd))
+        message = fails(write_trips("green", "2023-02", columns=odd), QualityError)
+        assert "1 of 3 trips have a zone id outside 1 to 265 (unknown_zone: at most 0, found 0.3333)" in message
+
+    def test_more_than_one_in_twenty_picked_up_in_another_month(self, fails, load, write_trips):
+        odd = {
+            "lpep_pickup_datetime": "if(i < 6, TIMESTAMP '2023-03-01', TIMESTAMP '2023-02-05') + i * INTERVAL 1 MINUTE"
+        }
+        message = fails(write_trips("green", "2023-02", rows=100, columns=odd), QualityError)
+        assert "6 of 100 trips were picked up outside the file's month" in message
+        assert "2023-02 stays as it was" in message
+        load("green", "2023-02", write_trips("green", "2023-02", rows=120, columns=odd))
+
+    def test_a_file_that_has_every_trip_twice(self, fails, write_trips, tmp_path):
+        once = write_trips("green", "2023-02", rows=50)
+        twice = tmp_path / "twice" / once.name
+        twice.parent.mkdir()
+        duckdb.execute(f"COPY (FROM '{once}' UNION ALL FROM '{once}') TO '{twice}' (FORMAT parquet)")
+        message = fails(twice, QualityError)
+        assert "50 rows are like one before them in all columns" in message
+        assert "every_trip_doubled" in message
 
     def test_a_file_cut_off(self, fails, write_trips):
         path = write_trips("green", "2023-02", rows=50)

@@ -3,7 +3,7 @@
 import duckdb
 import pytest
 
-from include.nyc_taxi import tlc, warehouse
+from include.nyc_taxi import quality, tlc, warehouse
 
 FLEETS = sorted(tlc.FLEETS)
 TRIPS = ["fleet", "partition_month", "vendor_id", "pickup_zone_id", "dropoff_zone_id", "rate_code_id", "payment_type"]
@@ -13,6 +13,11 @@ TRIPS += ["pickup_datetime", "dropoff_datetime", "trip_distance", "passenger_cou
 def columns(con, table):
     """(name, type) of a table's or view's columns, in order."""
     return [(name, kind) for name, kind, *_ in con.execute(f"DESCRIBE {table}").fetchall()]
+
+
+def has_amount(fleet):
+    """Whether the fleet's files say what a trip cost in all."""
+    return "total_amount" in tlc.fleet(fleet).column_names
 
 
 def test_a_transaction_is_committed_when_the_block_ends(con, tmp_path):
@@ -94,7 +99,7 @@ def test_tables_of_the_design_have_its_columns(con):
     assert names("trips_by_zone") == ["fleet", "partition_month", "zone_id", "num_trips"]
     assert ", ".join(names("loads")) == (
         "fleet, partition_month, source_url, etag, last_modified, bytes, rows_in_file, rows_loaded, quality, "
-        "loaded_at, run_id"
+        "loaded_at, run_id, changes"
     )
 
 
@@ -105,14 +110,17 @@ def test_the_view_trips_has_the_designs_columns_in_order(con):
 
 def test_the_view_trips_shows_the_trips_of_every_fleet(con):
     for number, fleet in enumerate(FLEETS):
+        amount, value = (", total_amount", ", 9.5") if has_amount(fleet) else ("", "")
         con.execute(
-            f"INSERT INTO {fleet}_trips (partition_month, pickup_zone_id, dropoff_zone_id, total_amount) "
-            f"VALUES ('2023-01-01', {number + 1}, {number + 11}, 9.5)"
+            f"INSERT INTO {fleet}_trips (partition_month, pickup_zone_id, dropoff_zone_id{amount}) "
+            f"VALUES ('2023-01-01', {number + 1}, {number + 11}{value})"
         )
     shown = con.execute(
         "SELECT fleet, pickup_zone_id, dropoff_zone_id, total_amount FROM trips ORDER BY fleet"
     ).fetchall()
-    assert shown == [(fleet, number + 1, number + 11, 9.5) for number, fleet in enumerate(FLEETS)]
+    assert shown == [
+        (fleet, number + 1, number + 11, 9.5 if has_amount(fleet) else None) for number, fleet in enumerate(FLEETS)
+    ]
 
 
 def test_making_tables_again_changes_nothing(con, contents):
@@ -126,6 +134,7 @@ def test_making_tables_again_changes_nothing(con, contents):
 
 def test_a_column_that_a_table_of_an_older_version_lacks_is_added_as_null(con):
     con.execute("DROP VIEW trips")
+    con.execute("DROP VIEW trips_clean")
     con.execute("INSERT INTO green_trips (partition_month, pickup_zone_id, total_amount) VALUES ('2023-01-01', 7, 9.5)")
     for column in ("cbd_congestion_fee", "passenger_count"):
         con.execute(f"ALTER TABLE green_trips DROP COLUMN {column}")
@@ -136,10 +145,56 @@ def test_a_column_that_a_table_of_an_older_version_lacks_is_added_as_null(con):
     assert con.execute("SELECT passenger_count FROM trips").fetchall() == [(None,)]
 
 
-def test_a_view_that_someone_dropped_is_made_again(con):
-    con.execute("DROP VIEW trips")
+@pytest.mark.parametrize("view", ["trips", "trips_clean"])
+def test_a_view_that_someone_dropped_is_made_again(con, view):
+    con.execute(f"DROP VIEW {view}")
     warehouse.ensure_tables(con)
-    assert [name for name, _ in columns(con, "trips")] == TRIPS
+    assert [name for name, _ in columns(con, view)] == TRIPS
+
+
+def comment(con):
+    """What the view `trips_clean` says of itself."""
+    return con.execute("SELECT comment FROM duckdb_views() WHERE view_name = 'trips_clean'").fetchone()[0]
+
+
+def test_trips_clean_passes_over_impossible_trips_and_no_others(con):
+    good = {"pickup_datetime": "2023-01-05 12:00:00", "dropoff_datetime": "2023-01-05 12:30:00", "trip_distance": 3}
+    trips = [
+        good | {"vendor_id": 1},
+        good | {"vendor_id": 2, "trip_distance": 1000.5},
+        good | {"vendor_id": 3, "fare_amount": -3.5},
+        good | {"vendor_id": 4, "pickup_datetime": "2009-01-01", "dropoff_datetime": "2009-01-01"},
+        good | {"vendor_id": 5, "dropoff_datetime": None, "trip_distance": None},  # nothing is known against it
+        {"vendor_id": 6, "pickup_datetime": "2022-12-31 23:59:59", "passenger_count": 0},  # odd, but it can be
+    ]
+    for trip in trips:
+        names = [*trip, "partition_month"]
+        values = ", ".join("?" * len(names))
+        con.execute(f"INSERT INTO green_trips ({', '.join(names)}) VALUES ({values})", [*trip.values(), "2023-01-01"])
+    assert con.execute("SELECT vendor_id FROM trips_clean ORDER BY ALL").fetchall() == [(1,), (5,), (6,)]
+    assert con.execute("SELECT count(*) FROM trips").fetchone() == (6,)
+
+
+def test_trips_clean_says_by_which_rules(con):
+    impossible = [rule for rule in quality.TRIP_RULES if rule.impossible]
+    assert len(impossible) >= 8
+    for rule in impossible:
+        assert f"{rule.breaks} ({rule.name})" in comment(con)
+
+
+def test_trips_clean_follows_the_rules_when_they_change(con):
+    con.execute("CREATE OR REPLACE VIEW trips_clean AS FROM trips")
+    con.execute("COMMENT ON VIEW trips_clean IS 'as an older version had it'")
+    warehouse.ensure_tables(con)
+    assert "(over_1000_miles)" in comment(con)
+
+
+def test_a_record_of_loads_of_an_older_version_gets_the_column_for_changes(con):
+    con.execute("DROP VIEW latest_loads")
+    con.execute("ALTER TABLE loads DROP COLUMN changes")
+    warehouse.ensure_tables(con)
+    assert ("changes", "JSON") in columns(con, "loads")
+    assert ("changes", "JSON") in columns(con, "latest_loads")
 
 
 def test_a_table_that_someone_dropped_is_made_again(con):

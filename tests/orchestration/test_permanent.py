@@ -11,8 +11,8 @@ from include.orchestration.permanent import no_retry_when_permanent
 PERMANENT = [
     errors.FleetError,
     errors.LayoutError,
-    errors.UnsupportedLayoutError,
     errors.MonthError,
+    errors.QualityError,
     errors.RequestError,
     errors.WeekError,
     errors.ZonesError,

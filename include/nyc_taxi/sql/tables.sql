@@ -32,5 +32,19 @@ CREATE TABLE IF NOT EXISTS loads (
     rows_loaded BIGINT NOT NULL,
     quality JSON NOT NULL,
     loaded_at TIMESTAMP NOT NULL,  -- UTC
+    run_id VARCHAR NOT NULL,
+    changes JSON  -- against the edition before it: name to [old, new]; null for the first
+);
+CREATE TABLE IF NOT EXISTS quality_checks (
+    fleet VARCHAR NOT NULL,
+    partition_month DATE NOT NULL,
+    rule VARCHAR NOT NULL,
+    severity VARCHAR NOT NULL,  -- error or warn
+    at_most DOUBLE NOT NULL,
+    value DOUBLE,  -- null where the rule does not apply
+    passed BOOLEAN NOT NULL,
+    detail VARCHAR NOT NULL,
+    published BOOLEAN NOT NULL,  -- false: the month was refused, and the old one kept
+    checked_at TIMESTAMP NOT NULL,  -- UTC
     run_id VARCHAR NOT NULL
 );

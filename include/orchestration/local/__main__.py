@@ -38,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("docs", help="write docs/dags.md")
     command = commands.add_parser("status", help="how fresh the warehouse is, by fleet and month")
     command.add_argument("--fleet", help=f"one of {', '.join(tlc.FLEETS)}; all that have DAGs, where none is named")
+    command = commands.add_parser("quality", help="what the audit of a month has found")
+    command.add_argument("--fleet", required=True, help=f"one of {', '.join(tlc.FLEETS)}")
+    command.add_argument("--month", required=True, metavar="YYYY-MM")
+    commands.add_parser("compact", help="give the disk back what replaced months have left in the warehouse's file")
     options = parser.parse_args(arguments)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
@@ -54,6 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from include.orchestration.local import status
 
         return status.show(settings.fleets() if options.fleet is None else [options.fleet])
+    if options.command == "quality":
+        with _quiet_hooks():
+            from include.orchestration.local import quality
+
+        return quality.show(options.fleet, options.month)
+    if options.command == "compact":
+        with _quiet_hooks():
+            from include.orchestration.local import compact
+
+        return compact.run()
     try:
         months = month_range(options.first, options.last)
         tlc.file_name(options.fleet, months[0])
@@ -89,9 +103,8 @@ def _quiet_hooks() -> Iterator[None]:
 
 def _make_dag(fleet: str) -> None:
     """Let there be a DAG for the fleet."""
-    fleets = os.environ.setdefault("NYC_TAXI_FLEETS", "yellow,green").split(",")
-    if fleet not in fleets:
-        os.environ["NYC_TAXI_FLEETS"] = ",".join([*fleets, fleet])
+    if fleet not in settings.fleets():
+        os.environ["NYC_TAXI_FLEETS"] = ",".join([*settings.fleets(), fleet])
 
 
 if __name__ == "__main__":
