@@ -30,7 +30,7 @@ def insert(
     select = ", ".join(
         f"CAST({_value(column, origin)} AS {column.type}) AS {column.name}" for column, origin in match.columns
     )
-    joins = " ".join(coordinates.join(_quoted(at.longitude), _quoted(at.latitude), name) for name, at in places.items())
+    joins = " ".join(coordinates.join(*_degrees(at), name) for name, at in places.items())
     try:
         inserted = con.execute(
             f"INSERT INTO {fleet.table} BY NAME SELECT {select}, CAST($month AS DATE) AS partition_month "
@@ -47,11 +47,16 @@ def _value(column: tlc.Column, origin: tlc.Origin | None) -> str:
     if origin is None:
         return "NULL"
     if isinstance(origin, tlc.Coordinates):
-        return coordinates.zone_id(_quoted(origin.longitude), _quoted(origin.latitude), column.name)
+        return coordinates.zone_id(*_degrees(origin), column.name)
     if isinstance(origin, tlc.Coded):
         cases = " ".join(f"WHEN {_literal(text)} THEN {_literal(code)}" for text, code in origin.codes.items())
         return f"CASE {_text(origin)} {cases} END"
     return _quoted(origin)
+
+
+def _degrees(at: tlc.Coordinates) -> tuple[str, str]:
+    """SQL for a place's longitude and latitude."""
+    return f"CAST({_quoted(at.longitude)} AS DOUBLE)", f"CAST({_quoted(at.latitude)} AS DOUBLE)"
 
 
 def _text(origin: tlc.Coded) -> str:
@@ -69,7 +74,7 @@ def _count_lost(
             known = ", ".join(map(_literal, origin.codes))
             counts[f"unknown_{column.name}"] = f"count_if({_text(origin)} NOT IN ({known}))"
         elif isinstance(origin, tlc.Coordinates):
-            longitude, latitude = _quoted(origin.longitude), _quoted(origin.latitude)
+            longitude, latitude = _degrees(origin)
             counts[f"zero_{column.name}"] = f"count_if({longitude} = 0 OR {latitude} = 0)"
             # All that are something; what has become a zone, and what is zero, is taken off below.
             counts[f"outside_{column.name}"] = f"count_if({longitude} IS NOT NULL AND {latitude} IS NOT NULL)"

@@ -1,16 +1,23 @@
-"""docs/dags.md, which `make docs` makes from the DAG files."""
+"""docs/dags.md and docs/quality.md, which `make docs` makes from the DAG files and the rules."""
 
 from pathlib import Path
 
 import pytest
 
-from include.orchestration.local.docs import describe
+from include.nyc_taxi import quality
+from include.orchestration.local.docs import describe, describe_rules
 from tests.conftest import ROOT
 from tests.dags.test_structure import DAG_IDS
 
 
 def test_the_page_is_as_the_dag_files_are() -> None:
     assert (ROOT / "docs" / "dags.md").read_text() == describe(ROOT), "docs/dags.md is stale: run `make docs`"
+
+
+def test_the_page_on_quality_is_as_the_rules_are() -> None:
+    page = (ROOT / "docs" / "quality.md").read_text()
+    assert page == describe_rules(), "docs/quality.md is stale: run `make docs`"
+    assert [x.name for x in (*quality.TRIP_RULES, *quality.MONTH_RULES) if f"`{x.name}`" not in page] == []
 
 
 def test_the_page_names_every_dag() -> None:
