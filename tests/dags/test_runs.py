@@ -5,6 +5,7 @@ import json
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import duckdb
 import pytest
@@ -76,6 +77,9 @@ def test_asset_events_say_what_was_done(dag_bag: Any, simulator: TlcSimulator, d
     assert events["download"]["bytes"] == (data_dir / "raw" / "green_tripdata_2023-01.parquet").stat().st_size
     assert events["load"]["rows"] == 1000
     assert events["load"]["quality"]["pickup_outside_month"] > 0
+    assert events["load"]["quality_checks"]["rows_equal_footer"] == 0
+    assert 0 < events["load"]["quality_checks"]["pickup_outside_month"] < 0.05
+    assert events["load"]["changes"] is None
     assert Path(events["map"]["path"]).read_bytes().startswith(b"\x89PNG")
 
 
@@ -103,6 +107,37 @@ def test_a_failed_download_keeps_the_month_as_it_was(dag_bag: Any, simulator: Tl
     assert states(done)["download"] == "failed"
     assert states(done)["load"] == "upstream_failed"
     assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == before
+
+
+@pytest.mark.parametrize("fleet", ["fhv", "fhvhv"])
+def test_for_hire_vehicles_have_months_and_maps_too(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, fleet: str
+) -> None:
+    assert set(states(run(dag_bag.dags[f"taxi_trips_{fleet}"], "2023-01-01")).values()) == {"success"}
+    assert query(data_dir, f"SELECT count(*) FROM {fleet}_trips") == [(1000,)]
+    assert (data_dir / "outputs" / fleet / "manhattan_map_2023-01.png").exists()
+
+
+def test_a_month_that_does_not_pass_the_audit_is_refused_recorded_and_the_old_one_kept(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
+) -> None:
+    dag = dag_bag.dags["taxi_trips_green"]
+    run(dag, "2023-01-01")
+    before = query(data_dir, "SELECT * FROM green_trips ORDER BY ALL"), query(data_dir, "FROM loads")
+    simulator.republish("green", "2023-01")
+    # What the TLC sends for January are March's trips.
+    march = urlopen(f"{simulator.url}/trip-data/green_tripdata_2023-03.parquet").read()
+    monkeypatch.setattr("include.nyc_taxi.download.verify_parquet", lambda path: path.write_bytes(march))
+    logged()
+
+    done = run(dag, "2023-01-03")
+
+    assert (states(done)["load"], states(done)["aggregate"]) == ("failed", "upstream_failed")
+    assert "trips were picked up outside the file's month (pickup_outside_month: at most 0.05" in logged()
+    assert (query(data_dir, "SELECT * FROM green_trips ORDER BY ALL"), query(data_dir, "FROM loads")) == before
+    refused = "SELECT rule, severity FROM quality_checks WHERE NOT published AND NOT passed AND severity = 'error'"
+    assert query(data_dir, refused) == [("pickup_outside_month", "error")]
+    assert query(data_dir, "SELECT DISTINCT run_id FROM quality_checks WHERE NOT published") == [(done.run_id,)]
 
 
 def test_a_run_stops_early_and_says_why_when_nothing_is_new(
