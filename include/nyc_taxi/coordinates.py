@@ -14,9 +14,9 @@ from include.nyc_taxi.errors import ZonesError
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.warehouse import sql
 
-# A power of two, so that which cell a place is in, and where cells begin, has no rounding. Cells are 84 by 108 metres:
-# halving that makes the look-up hardly faster, and `prepare` twice as long.
-CELLS_PER_DEGREE = 1024
+# A power of two, so that which cell a place is in, and where cells begin, has no rounding. Cells are 42 by 54 metres.
+# With twice that, look-ups take a third longer, as more places are near a border; with half, `prepare` takes thrice.
+CELLS_PER_DEGREE = 2048
 
 
 @pandas_kept_out()
@@ -67,8 +67,9 @@ def zone_id(longitude: str, latitude: str, alias: str) -> str:
         f"{latitude} >= edge.south AND {latitude} < edge.north "
         f"AND {longitude} < edge.lon + ({latitude} - edge.south) * edge.slope"
     )
-    bits = f"list_bit_xor(list_transform({alias}.edges, lambda edge: CASE WHEN {is_east} THEN edge.bits ELSE 0 END))"
-    # The highest bit is the zone's place in the list. (In this form `bits` is worked out once.)
+    # The product, in place of a CASE, and the logarithm below, which needs `bits` once, save a quarter of the time.
+    bits = f"list_bit_xor(list_transform({alias}.edges, lambda edge: edge.bits * CAST({is_east} AS BIGINT)))"
+    # The highest bit says the zone's place in the list.
     return (
         f"CASE WHEN {alias}.edges IS NULL THEN {alias}.zone_id "
         f"ELSE {alias}.zones[CAST(floor(log2(nullif({bits}, 0))) AS INTEGER) + 1] END"

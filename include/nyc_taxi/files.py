@@ -4,27 +4,20 @@ import contextlib
 import fcntl
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-
-STALE_SECONDS = 24 * 3600
-"""A temporary file this old was left by a process that was killed; no task runs as long."""
-
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; move it to `target` when the block ends well, else remove it.
 
     Two processes may do this to one target at once: each has its own temporary file, and the later move wins whole.
-    What killed processes left behind long ago is removed on the way.
+    What killed processes left behind is removed on the way.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(target)
+    _remove_abandoned(target)
     # mkstemp would make the file private to this user; outputs are to be read by others as the umask allows.
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=f".part{target.suffix}", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    handle, temporary = _make_temporary(target)
     try:
         temporary.chmod(0o666 & ~_umask())
         yield temporary
@@ -33,6 +26,7 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -43,11 +37,22 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _remove_stale(target: Path) -> None:
+def _make_temporary(target: Path) -> tuple[int, Path]:
+    """Make a temporary file beside `target`, locked for as long as the handle is open: its maker lives."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=f".part{target.suffix}", dir=target.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:  # else another process was quicker with the lock, and has taken it for abandoned
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _remove_abandoned(target: Path) -> None:
     for leftover in target.parent.glob(f".{target.name}.*.part{target.suffix}"):
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-                leftover.unlink()
+        # Gone meanwhile, or locked by the process that is writing it.
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), leftover.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
 
 
 def _umask() -> int:

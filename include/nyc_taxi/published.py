@@ -75,9 +75,10 @@ def _count_lost(
             counts[f"unknown_{column.name}"] = f"count_if({_text(origin)} NOT IN ({known}))"
         elif isinstance(origin, tlc.Coordinates):
             longitude, latitude = _degrees(origin)
-            counts[f"zero_{column.name}"] = f"count_if({longitude} = 0 OR {latitude} = 0)"
-            # All that are something; what has become a zone, and what is zero, is taken off below.
-            counts[f"outside_{column.name}"] = f"count_if({longitude} IS NOT NULL AND {latitude} IS NOT NULL)"
+            is_known = f"{longitude} IS NOT NULL AND {latitude} IS NOT NULL"
+            counts[f"zero_{column.name}"] = f"count_if({is_known} AND ({longitude} = 0 OR {latitude} = 0))"
+            # All places; what has become a zone, and what is zero, is taken off below.
+            counts[f"outside_{column.name}"] = f"count_if({is_known})"
     if not counts:
         return {}
     numbers = ", ".join(f"coalesce({sql}, 0)" for sql in counts.values())

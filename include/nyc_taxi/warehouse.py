@@ -35,8 +35,12 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
     existing = _columns(con)
     if not {"zones", "trips_by_zone", "trips_by_week", "loads", "quality_checks"} <= existing.keys():
         con.execute(sql("tables"))
-    if "changes" not in existing.get("loads", {"changes"}):
+    # What an older version has made otherwise.
+    if "changes" not in existing.get("loads", {"changes": True}):
         con.execute("ALTER TABLE loads ADD COLUMN changes JSON")
+    for name in ("total_amount", "trip_distance", "passenger_count"):
+        if not existing.get("trips_by_week", {}).get(name, True):
+            con.execute(f"ALTER TABLE trips_by_week ALTER COLUMN {name} DROP NOT NULL")
     changed = not {"trips", "trips_clean", "latest_loads"} <= existing.keys()
     for fleet in tlc.FLEETS.values():
         columns = {column.name: column.type for column in fleet.columns} | {"partition_month": "DATE"}
@@ -62,13 +66,13 @@ _CLEAN_COMMENT = "Trips of the view trips without impossible ones, which " + "; 
 )
 
 
-def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
-    """The warehouse's tables and views, each with its columns' names. One query: every task asks."""
+def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, bool]]:
+    """The columns of each table and view, by name, and whether they take nulls. One query: every task asks."""
     found = con.execute(
-        "SELECT table_name, list(column_name) FROM information_schema.columns "
+        "SELECT table_name, map(list(column_name), list(is_nullable = 'YES')) FROM information_schema.columns "
         "WHERE table_catalog = current_database() AND table_schema = current_schema() GROUP BY ALL"
     )
-    return {table: set(columns) for table, columns in found.fetchall()}
+    return dict(found.fetchall())
 
 
 def _trips_select(*, clean: bool = False) -> str:

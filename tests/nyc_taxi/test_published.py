@@ -57,7 +57,7 @@ def test_places_become_zones_and_what_does_not_is_counted(load, month):
 
 
 def test_a_place_that_is_null_is_neither_zero_nor_outside(load):
-    columns = {"Start_Lon": "NULL::DOUBLE", "End_Lat": "NULL::DOUBLE", "Start_Lat": "40.7", "End_Lon": "-73.9"}
+    columns = {"Start_Lon": "NULL::DOUBLE", "End_Lat": "NULL::DOUBLE", "Start_Lat": "0.0", "End_Lon": "-73.9"}
     counts, column = load("2009-01", 2, columns)
     assert column("pickup_zone_id") == column("dropoff_zone_id") == [None, None]
     assert not any(n for name, n in counts.items() if name.startswith(("zero_", "outside_")))

@@ -145,6 +145,15 @@ def test_a_column_that_a_table_of_an_older_version_lacks_is_added_as_null(con):
     assert con.execute("SELECT passenger_count FROM trips").fetchall() == [(None,)]
 
 
+def test_weeks_of_an_older_version_take_nulls_from_now_on(con):
+    for name in ("total_amount", "trip_distance", "passenger_count"):
+        con.execute(f"ALTER TABLE trips_by_week ALTER COLUMN {name} SET NOT NULL")
+    warehouse.ensure_tables(con)
+    con.execute("INSERT INTO trips_by_week VALUES ('fhv', '2023-01-02', 5, NULL, NULL, NULL)")
+    with pytest.raises(duckdb.ConstraintException):
+        con.execute("INSERT INTO trips_by_week VALUES ('fhv', '2023-01-02', NULL, 1, 1, 1)")
+
+
 @pytest.mark.parametrize("view", ["trips", "trips_clean"])
 def test_a_view_that_someone_dropped_is_made_again(con, view):
     con.execute(f"DROP VIEW {view}")

@@ -166,9 +166,11 @@ def _through_scheduler(job: Job, reprocess: str, progress: Progress) -> None:
             _wait_until_parsed(job.dag_id, started, stack)
         if unfinished := runs.end_interrupted_backfills(job.dag_id):
             print(f"An earlier backfill was interrupted; of its runs {unfinished} had not finished", flush=True)
+        # Unpaused when all runs are made: a creation that meets a busy SQLite deletes those it has made already, and a
+        # scheduler that has begun one of them ends by itself.
+        _create(job, reprocess)
         if runs.set_paused(job.dag_id, False):
             ending.callback(runs.set_paused, job.dag_id, True)
-        _create(job, reprocess)
         while not progress.show():
             if stack:
                 stack.check()
@@ -226,6 +228,7 @@ def _run_backfill_command(job: Job, how: str | None, progress: Progress) -> None
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
+                runs.fail_killed(job.dag_id, runs.read_runs(job.dag_id, job.partitions))
                 progress.show()
                 time.sleep(POLL_SECONDS)
         except BaseException:

@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from airflow.configuration import conf
+from airflow.jobs.job import Job
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.errors import ParseImportError
@@ -22,6 +23,8 @@ from include.orchestration.airflow_line import IS_AIRFLOW_3
 if IS_AIRFLOW_3:
     from airflow.models.backfill import Backfill
 
+OVERLOOKED_AFTER = timedelta(seconds=10)
+"""So long after the end of a task's process nobody is going to record it."""
 FINISHED = frozenset({"success", "failed"})
 _LOGICAL_DATE = "logical_date" if IS_AIRFLOW_3 else "execution_date"
 
@@ -110,6 +113,27 @@ def failed_tries(dag_id: str, runs: list[Run]) -> list[Try]:
 def has_failed_for_good(dag_id: str, runs: list[Run]) -> bool:
     """Whether a task of the runs has failed and will not be tried again."""
     return any(failed.final for failed in failed_tries(dag_id, runs))
+
+
+def fail_killed(dag_id: str, runs: list[Run]) -> None:
+    """Fail the tries of the runs' tasks whose process was killed, so that they are tried again: for 2.11.
+
+    There a backfill overlooks the end of a first try that did not say itself how it ended, and would wait for ever.
+    """
+    with create_session() as session:
+        killed = session.scalars(
+            select(TaskInstance)
+            .join(Job, Job.id == TaskInstance.job_id)
+            .where(
+                TaskInstance.dag_id == dag_id,
+                TaskInstance.run_id.in_([run.run_id for run in runs]),
+                TaskInstance.state == "running",
+                Job.end_date < datetime.now(UTC) - OVERLOOKED_AFTER,
+            )
+        ).all()
+        for task in killed:
+            task.end_date = datetime.now(UTC)
+            task.state = "up_for_retry" if task.try_number <= task.max_tries else "failed"
 
 
 def last_log_lines(path: Path, count: int) -> list[str]:
