@@ -5,8 +5,11 @@
 #   make backfill-weeks FLEET=yellow FROM=2023-01 TO=2023-03   the weeks in these months, when they are loaded
 #   make standalone                                 Airflow with its web UI on http://localhost:8080 (PORT=8080)
 #   make status                                     fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
+#   make quality FLEET=yellow MONTH=2023-01         what the audit of a month has found, rule by rule
+#   make compact                                    give back the space that replaced months have left in the warehouse
 #   make shell                                      a shell in which `airflow …` has this configuration
 #   make test | lint | docs | bench | requirements
+#   make test-long                                  backfills killed, starved and obstructed, about an hour (docs/reliability.md)
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
 
@@ -23,6 +26,7 @@ PYTHON ?= python3
 FLEET ?= yellow
 FROM ?= 2023-01
 TO ?= $(FROM)
+MONTH ?= $(FROM)
 REPROCESS ?= completed
 PORT ?= 8080
 
@@ -77,7 +81,7 @@ endif
 export PATH := $(VENV)/bin:$(PATH)
 LOCAL := $(VENV)/bin/python -m include.orchestration.local
 
-.PHONY: help setup demo backfill backfill-weeks standalone status shell test lint docs bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks standalone status quality compact shell test test-long lint docs bench requirements clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -120,12 +124,22 @@ standalone: setup
 status: setup
 	@$(LOCAL) status $(if $(filter file,$(origin FLEET)),,--fleet "$(FLEET)")
 
+quality: setup
+	@$(LOCAL) quality --fleet "$(FLEET)" --month "$(MONTH)"
+
+compact: setup
+	@$(LOCAL) compact
+
 shell: setup
 	@echo "A shell with Airflow $(LINE) and this project's settings; exit leaves it"
 	@$(SHELL) -i
 
 test: setup
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+# Not part of `make test`. One scenario: make test-long ARGS="-k kill-017"
+test-long: setup
+	@$(VENV)/bin/python -m pytest tests/long $(ARGS)
 
 lint: $(VENV)/.installed
 	@$(VENV)/bin/ruff check .
@@ -136,7 +150,7 @@ docs: setup
 	@$(LOCAL) docs
 
 bench: $(VENV)/.installed
-	@$(VENV)/bin/python -m tests.bench $(ARGS)
+	@$(VENV)/bin/python -m tests.bench $(if $(ARCHIVE),--archive) $(if $(BIG),--big) $(ARGS)
 
 requirements:
 	@for line in "3.3.2 requirements.txt" "2.11.2 requirements-airflow2.txt"; do set -- $$line; \

@@ -60,5 +60,9 @@ class Project:
     def run(self, target: str, **variables: str) -> tuple[int, str]:
         """Run a make target to its end; returns its exit status and what it printed."""
         process = self.start(target, **variables)
-        output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+        try:
+            output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # make passes it on, and what it has started ends
+            raise
         return process.returncode, output

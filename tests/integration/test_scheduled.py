@@ -41,7 +41,7 @@ def free_port() -> str:
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGTERM)
+    process.terminate()  # make hands it on; the whole group at once would get it twice, and break off its own ending
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=60)
     with contextlib.suppress(ProcessLookupError):

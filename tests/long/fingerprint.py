@@ -1,0 +1,70 @@
+"""All that a backfill leaves behind, as checksums: what must be the same whatever happened on the way."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import duckdb
+import numpy
+from PIL import Image
+
+LEFT_OUT = frozenset({"loaded_at", "checked_at", "run_id"})
+"""Columns that say when, and by which run: the only ones that may differ."""
+
+LEFT_OUT_RULES = ("nulls_as_before", "rows_as_in_12_months", "rows_as_a_year_before")
+"""Rules of `quality_checks` that compare a month with those loaded before it. Months of a backfill are loaded in no
+particular order, also when nothing disturbs it."""
+
+
+def fingerprint(data_dir: Path) -> dict[str, str]:
+    """A checksum of each table (over its rows in order), of each view's text and of each file in the data directory.
+
+    Pictures count by their pixels, all other files by their bytes. Every file counts, hidden ones too: what a killed
+    task has left under a temporary name is a difference.
+    """
+    warehouse = data_dir / "warehouse.duckdb"
+    found = _tables(warehouse)
+    for path in sorted(data_dir.rglob("*")):
+        if path.is_file() and path != warehouse:
+            found[str(path.relative_to(data_dir))] = _checksum(_content(path))
+    return found
+
+
+def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """What is missing, what should not be there, and what is not the same; empty when all is."""
+    return [
+        *(f"missing: {name}" for name in sorted(expected.keys() - found.keys())),
+        *(f"left over: {name}" for name in sorted(found.keys() - expected.keys())),
+        *(f"different: {name}" for name in sorted(expected.keys() & found.keys()) if expected[name] != found[name]),
+    ]
+
+
+def _tables(warehouse: Path) -> dict[str, str]:
+    found = {}
+    # Not read-only: this is also the first to open the warehouse after a task was killed in it.
+    with contextlib.closing(duckdb.connect(str(warehouse))) as con:
+        columns = con.execute(
+            "SELECT table_name, list(column_name || ' ' || data_type ORDER BY ordinal_position) "
+            "FROM information_schema.columns WHERE table_catalog = current_database() GROUP BY ALL"
+        ).fetchall()
+        views = dict(con.execute("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal").fetchall())
+        for table, layout in columns:
+            if table in views:
+                found[f"view {table}"] = _checksum(views[table].encode())
+                continue
+            kept = [name for name in (column.split()[0] for column in layout) if name not in LEFT_OUT]
+            where = f"WHERE rule NOT IN {LEFT_OUT_RULES}" if table == "quality_checks" else ""
+            rows = con.execute(f"SELECT {', '.join(kept)} FROM {table} {where} ORDER BY ALL").fetchall()
+            found[f"table {table}"] = f"{len(rows)} rows, {_checksum(repr((layout, rows)).encode())}"
+    return found
+
+
+def _content(path: Path) -> bytes:
+    if path.suffix != ".png" or path.name.startswith("."):
+        return path.read_bytes()
+    with Image.open(path) as picture:
+        return repr((picture.mode, picture.size)).encode() + numpy.asarray(picture).tobytes()
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
