@@ -1,5 +1,7 @@
 """`make bench`: is a load as fast and lean as it should be, and does month 60 cost what month 1 cost?
 
+With --archive: does the whole archive's last month cost what its first did, and do its largest months fit in memory?
+
 Whatever else the machine does disturbs every figure. So what is compared runs by turns, in one run, and of several
 rounds the fastest counts (in memory, the largest). The exit status is 1 when a limit is exceeded.
 """
@@ -12,12 +14,14 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from include.nyc_taxi.months import month_range
+from tests.bench import archive
 from tests.bench.measure import FLEET, MONTH, Result
-from tests.bench.table import Row, table
+from tests.bench.table import HEADING, Row, table
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -51,9 +55,9 @@ class Bench:
 
     def __init__(self, folder: Path, size: Size, threads: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._size, self._threads = folder, size, threads
+        self.folder, self._size, self._threads = folder, size, threads
         self._temporary = tempfile.TemporaryDirectory(dir=folder)
-        self._scratch = Path(self._temporary.name)
+        self.scratch = Path(self._temporary.name)
 
     def __enter__(self) -> "Bench":
         return self
@@ -66,11 +70,11 @@ class Bench:
         file = self._file(self._size.load_rows)
         results: dict[str, list[Result]] = defaultdict(list)
         for number in range(self._size.load_rounds):
-            bare, ours = (str(self._scratch / f"{name}-{number}.duckdb") for name in ("bare", "ours"))
-            self._measure("make_tables", ours)
+            bare, ours = (str(self.scratch / f"{name}-{number}.duckdb") for name in ("bare", "ours"))
+            self.measure("make_tables", ours)
             turns = [("bare", "bare_load", bare), ("ours", "our_load", ours), ("again", "our_load", ours)]
             for name, measurement, database in turns if number % 2 == 0 else turns[1:] + turns[:1]:
-                results[name].append(self._measure(measurement, database, file, self._threads))
+                results[name].append(self.measure(measurement, database, file, self._threads))
             latest = {name: found[-1] for name, found in results.items()}
             print(f"  round {number + 1}: " + ", ".join(f"{n} {r['seconds']:.2f} s" for n, r in sorted(latest.items())))
             for database in (bare, ours):
@@ -80,11 +84,14 @@ class Bench:
         def least(name: str, figure: str) -> float:
             return min(result[figure] for result in results[name])
 
+        unaudited = min(result["seconds"] - result["audit_seconds"] for result in results["ours"])
+
         def peak(name: str) -> float:
             return max(result["peak_bytes"] for result in results[name]) / MIB
 
         return [
             Row("load", "s", least("ours", "seconds"), least("bare", "seconds"), LOAD_RATIO),
+            Row("load, without its audit", "s", unaudited, least("bare", "seconds")),
             Row("load, processor time", "s", least("ours", "processor_seconds"), least("bare", "processor_seconds")),
             Row("load over itself", "s", least("again", "seconds"), least("bare", "seconds")),
             Row("load, peak memory", "MiB", peak("ours"), peak("bare"), PEAK_MIB),
@@ -98,12 +105,12 @@ class Bench:
         after imports, is shown for information.
         """
         file = self._file(self._size.month_rows)
-        first, sixtieth = self._scratch / "first", self._scratch / "sixtieth"
+        first, sixtieth = self.scratch / "first", self.scratch / "sixtieth"
         for folder, first_month in ((first, MONTH), (sixtieth, self._size.first_month)):
             print(f"  filling a warehouse with {len(month_range(first_month, MONTH))} months …")
             folder.mkdir()
-            self._measure("fill", folder, file, first_month)
-        result = self._measure("aggregate_and_map", first, sixtieth, self._size.month_rounds)
+            self.measure("fill", folder, file, first_month)
+        result = self.measure("aggregate_and_map", first, sixtieth, self._size.month_rounds)
         print(f"  {result['trips first']:,} trips with a zone in month 1, {result['trips sixtieth']:,} in month 60")
         rows = []
         for task in ("aggregate", "map"):
@@ -111,7 +118,7 @@ class Bench:
             for number in range(self._size.task_rounds):
                 for folder in (first, sixtieth) if number % 2 else (sixtieth, first):
                     started = time.perf_counter()
-                    self._measure(f"{task}_task", folder)
+                    self.measure(f"{task}_task", folder)
                     seconds[folder].append(time.perf_counter() - started)
             within = (min(result[f"{task} {place}"]) for place in ("sixtieth", "first"))
             rows.append(Row(task, "s", min(seconds[sixtieth]), min(seconds[first]), MONTHS_RATIO))
@@ -119,34 +126,51 @@ class Bench:
         return rows
 
     def _file(self, rows: int) -> Path:
-        path = self._folder / f"{FLEET}_tripdata_{MONTH}_{rows}.parquet"
+        path = self.folder / f"{FLEET}_tripdata_{MONTH}_{rows}.parquet"
         if not path.exists():
             print(f"  making {path.name} …")
-            self._measure("make_file", path, rows)
+            self.measure("make_file", path, rows)
         return path
 
-    def _measure(self, name: str, *arguments: object) -> Result:
+    def measure(self, name: str, *arguments: object) -> Result:
         """Run a measurement of `measure` in a process of its own, apart from this machine's Airflow."""
-        foreign = ("AIRFLOW", "NYC_TAXI_", "PYTHONDONTWRITEBYTECODE")
-        own = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-        own |= {
-            "AIRFLOW_HOME": str(self._scratch / "airflow"),
-            "AIRFLOW_CONN_WAREHOUSE": '{"conn_type": "duckdb"}',
-            # So that no process but the first compiles Airflow, whoever owns the virtual environment.
-            "PYTHONPYCACHEPREFIX": str(self._scratch / "pycache"),
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.measure", name, *map(str, arguments)],
-            cwd=ROOT,
-            env=own,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = self._run("tests.bench.measure", [name, *map(str, arguments)], "", {}, stderr=subprocess.PIPE)
         if done.returncode:
             raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
         result: Result = json.loads(done.stdout.splitlines()[-1])
         return result
+
+    def measure_tasks(self, name: str, arguments: Mapping[str, object], environment: Mapping[str, str]) -> Result:
+        """Run a measurement of `tasks` likewise; what it says on stderr is shown."""
+        done = self._run("tests.bench.tasks", [name], json.dumps(arguments), environment, stderr=None)
+        if done.returncode:
+            raise SystemExit(f"{name} failed; its messages are above\n{done.stdout[-3000:]}")
+        result: Result = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+    def _run(
+        self, module: str, arguments: list[str], text: str, environment: Mapping[str, str], stderr: int | None
+    ) -> subprocess.CompletedProcess[str]:
+        foreign = ("AIRFLOW", "NYC_TAXI_", "PYTHONDONTWRITEBYTECODE")
+        own = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        own |= {
+            "AIRFLOW_HOME": str(self.scratch / "airflow"),
+            "AIRFLOW_CONN_WAREHOUSE": '{"conn_type": "duckdb"}',
+            **environment,
+        }
+        if self._size is not QUICK:
+            # So that no process but the first compiles Airflow, whoever owns the virtual environment.
+            own["PYTHONPYCACHEPREFIX"] = str(self.scratch / "pycache")
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            env=own,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            check=False,
+        )
 
 
 def main() -> int:
@@ -155,6 +179,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small files, one round: shows that the bench works")
     parser.add_argument("--rounds", type=int, help="rounds of loads (default: 5)")
     parser.add_argument("--threads", default="", help="for both sides of a load (default: what DuckDB takes, on both)")
+    parser.add_argument("--archive", action="store_true", help="in place of that: the whole archive, at a hundredth")
+    parser.add_argument("--big", action="store_true", help="in place of that: the archive's largest months only")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for the files that it makes")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size(**({"load_rounds": arguments.rounds} if arguments.rounds else {}))
@@ -163,13 +189,20 @@ def main() -> int:
         f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}: the figures are of use when that is low"
     )
     with Bench(arguments.folder.absolute(), size, arguments.threads) as bench:
-        print(
-            f"Loading {size.load_rows:,} rows, {size.load_rounds} rounds; seconds from connect to close, after imports"
-        )
-        rows = bench.loads()
-        print(f"Aggregating and drawing a month of {size.month_rows:,} rows, {size.month_rounds} rounds")
-        rows += bench.months()
-    print("\n" + table(rows))
+        if arguments.archive or arguments.big:
+            real_data = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
+            heading = archive.HEADING
+            rows = archive.Archive(bench, real_data, archive.QUICK if arguments.quick else archive.Size()).measure(
+                big_only=not arguments.archive
+            )
+        else:
+            heading = HEADING
+            what = f"{size.load_rows:,} rows, {size.load_rounds} rounds"
+            print(f"Loading {what}; seconds from connect to close, after imports")
+            rows = bench.loads()
+            print(f"Aggregating and drawing a month of {size.month_rows:,} rows, {size.month_rounds} rounds")
+            rows += bench.months()
+    print("\n" + table(rows, heading))
     if arguments.quick:
         print("\nQuick: these files are too small to judge by; the exit status is 0 whatever the figures are.")
         return 0

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-UNITS = {"s": "{:,.3f} s", "MiB": "{:,.0f} MiB"}
+UNITS = {"s": "{:,.3f} s", "ms": "{:,.1f} ms", "MiB": "{:,.0f} MiB"}
+HEADING = ("ours, month 60", "bare, month 1")
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,7 @@ class Row:
 
     Attributes:
         what: what was measured.
-        unit: of `ours` and `other`. "s" has a limit for the ratio of the two, "MiB" one for `ours`.
+        unit: of `ours` and `other`. "s" has a limit for the ratio of the two, "ms" and "MiB" one for `ours`.
         ours: the figure of our code, or of month 60.
         other: the figure of the bare thing, or of month 1; None where there is nothing to compare with.
         limit: None where the figure is there for information only.
@@ -37,7 +38,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """What the table shows of it."""
         figure = UNITS[self.unit].format
-        verdict = "TOO SLOW" if self.unit == "s" else "TOO MUCH"
+        verdict = "TOO MUCH" if self.unit == "MiB" else "TOO SLOW"
         return (
             self.what,
             figure(self.ours),
@@ -48,10 +49,9 @@ class Row:
         )
 
 
-def table(rows: list[Row]) -> str:
-    """All rows under a heading, columns separated by two or more spaces."""
-    heading = ("what", "ours, month 60", "bare, month 1", "ratio", "limit", "")
-    lines = [heading, *(row.cells() for row in rows)]
+def table(rows: list[Row], heading: tuple[str, str] = HEADING) -> str:
+    """All rows, columns separated by two or more spaces; `heading` is over the figures of `ours` and `other`."""
+    lines = [("what", *heading, "ratio", "limit", ""), *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

@@ -1,5 +1,6 @@
 """That `make bench` works. What it measures is not asserted: a test machine has other things to do."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import ROOT
+from tests.bench.archive import fit, read_files
 from tests.bench.table import Row, table
 
 FIGURE = re.compile(r"[\d,]+(\.\d{3})? (s|MiB)")
@@ -26,6 +28,7 @@ def test_quick_run_ends_with_the_table(tmp_path: Path) -> None:
     rows = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line) for line in lines[1:])}
     assert list(rows) == [
         "load",
+        "load, without its audit",
         "load, processor time",
         "load over itself",
         "load, peak memory",
@@ -43,12 +46,70 @@ def test_quick_run_ends_with_the_table(tmp_path: Path) -> None:
     assert [path.suffix for path in tmp_path.iterdir()] == [".parquet", ".parquet"]  # databases do not stay
 
 
+def test_quick_run_of_the_archive(tmp_path: Path) -> None:
+    """Two years of each fleet, and one of yellow coordinates; the list of files is made up."""
+    fleets = {"fhv": (2018, 2019), "fhvhv": (2020, 2021), "green": (2018, 2019), "yellow": (2010, 2020)}
+    months = [(fleet, f"{year}-{month:02}") for fleet, years in fleets.items() for year in years for month in (1, 2)]
+    reference = tmp_path / "real" / "reference" / "tlc_files.csv"
+    reference.parent.mkdir(parents=True)
+    lines = ["fleet,month,rows,bytes", *(f"{fleet},{month},{10_000_000 + 7},1" for fleet, month in months)]
+    reference.write_text("\n".join(lines))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--archive", "--quick", "--folder", str(tmp_path / "made")],
+        cwd=ROOT,
+        env=os.environ | {"NYC_TAXI_REAL_DATA": str(tmp_path / "real")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in (
+        "Loading yellow 2010-01, 2,000 rows: the largest month of yellow, coordinates",
+        "Running the tasks of 10 files, 20,000 rows",
+        "Seconds per file, by year",
+        "Size of the warehouse: ",
+        "At full size, 16 files with 160,000,112 rows: ",
+        "Slope, at equal rows",
+        "all, processor time",
+        "next month, all tasks",
+        "make status, all fleets",
+        "yellow 2010-01, 0.0 M rows over itself, peak memory",
+    ):
+        assert part in done.stdout, part
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {
+        "archive-0.0002",
+        "yellow_tripdata_2010-01_2000.parquet",
+    }
+
+
+def test_the_archive_needs_its_list_of_files(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="NYC_TAXI_REAL_DATA says"):
+        read_files(tmp_path, None)
+
+
+def test_fit_finds_what_a_month_is_made_of_whatever_disturbs_it() -> None:
+    kinds = [("yellow", "green")[number % 2] for number in range(400)]
+    rows = [(number * 7919) % 100_000 for number in range(400)]
+    seconds = [
+        (0.5 if kind == "yellow" else 0.3) + (4 if kind == "yellow" else 2) * count / 1e6 + 0.02 * number / 100
+        for number, (kind, count) in enumerate(zip(kinds, rows, strict=True))
+    ]
+    disturbed = [value + (9 if number % 20 == 0 else 0) for number, value in enumerate(seconds)]
+    found = fit(kinds, rows, disturbed)
+    assert found.per_100_months == pytest.approx(0.02, abs=0.002)
+    assert found.fixed == pytest.approx({"yellow": 0.5, "green": 0.3}, abs=0.01)
+    assert found.per_million == pytest.approx({"yellow": 4, "green": 2}, abs=0.1)
+    assert found.seconds("yellow", 1_000_000) == pytest.approx(4.5, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("row", "verdict"),
     [
         (Row("a", "s", 1.10, 1.0, 1.10), "ok"),
         (Row("a", "s", 1.11, 1.0, 1.10), "TOO SLOW"),
         (Row("a", "s", 9.0, 1.0), "-"),
+        (Row("a", "ms", 100, None, 100), "ok"),
+        (Row("a", "ms", 100.1, None, 100), "TOO SLOW"),
         (Row("a", "MiB", 1024, 1, 1024), "ok"),
         (Row("a", "MiB", 1025, None, 1024), "TOO MUCH"),
     ],

@@ -1,0 +1,34 @@
+"""`make compact`: give the disk back what replaced months have left behind in the warehouse's file."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+from include.nyc_taxi.compact import CompactError, compact
+from warehouse_hook import WarehouseHook, WarehouseLockedError
+
+
+def run() -> int:
+    """Compact the warehouse and say what came of it; returns the exit status."""
+    try:
+        print(_compact(WarehouseHook()))
+    except (CompactError, WarehouseLockedError) as error:
+        print(f"make compact: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("make compact: given up; the warehouse is as it was", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _compact(hook: WarehouseHook) -> str:
+    path = Path(hook.get_database())
+    if not path.exists():
+        return f"There is no warehouse in a file at {path}: nothing to do."
+    with contextlib.closing(hook.get_conn()):
+        pass  # takes in what a killed process may have left beside the file
+    print(f"Copying {path} ({path.stat().st_size / 1e6:,.1f} MB); tasks wait meanwhile …")
+    done = compact(WarehouseHook(read_only=True).get_conn, path)
+    return f"{done.rows:,} rows, {done.before / 1e6:,.1f} MB before, {done.after / 1e6:,.1f} MB now"
