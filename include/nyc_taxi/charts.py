@@ -13,7 +13,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from include.nyc_taxi.files import replacing
 
-WIDTH_PIXELS, HEIGHT_PIXELS, DPI = 1200, 1300, 100
+WIDTH_PIXELS, DPI = 1200, 100
+HEAD_PIXELS, PANEL_PIXELS, GAP_PIXELS, FOOT_PIXELS = 145, 228, 64, 63
 TITLES = {
     "num_trips": "Trips",
     "total_amount": "Total amount, dollars",
@@ -25,27 +26,37 @@ TITLES = {
 def draw_weeks(title: str, mondays: Sequence[date], figures: Mapping[str, Sequence[float]], picture: Path) -> None:
     """Draw weekly figures as lines, one panel a figure, 1200 pixels wide; a week that is missing is a gap in the line.
 
+    The picture is as high as it has panels.
+
     Args:
         title: what the figures are of ("Green taxis").
         mondays: the weeks, in order.
-        figures: for each of TITLES, as many values as there are weeks.
+        figures: some of TITLES, each with as many values as there are weeks; NaN is a gap too.
         picture: the PNG file to write.
     """
-    figure = Figure(figsize=(WIDTH_PIXELS / DPI, HEIGHT_PIXELS / DPI), dpi=DPI, facecolor="white")
+    shown = [name for name in TITLES if name in figures]
+    height = HEAD_PIXELS + len(shown) * (PANEL_PIXELS + GAP_PIXELS) - GAP_PIXELS + FOOT_PIXELS
+    figure = Figure(figsize=(WIDTH_PIXELS / DPI, height / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(len(TITLES), sharex=True)
-    figure.subplots_adjust(left=0.09, right=0.97, top=0.9, bottom=0.05, hspace=0.28)
-    for axes, (name, label) in zip(panels, TITLES.items(), strict=True):
-        _draw_panel(axes, label, *_with_gaps(mondays, figures[name]))
+    panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
+    figure.subplots_adjust(
+        left=0.09,
+        right=0.97,
+        top=1 - HEAD_PIXELS / height,
+        bottom=FOOT_PIXELS / height,
+        hspace=GAP_PIXELS / PANEL_PIXELS,
+    )
+    for axes, name in zip(panels, shown, strict=True):
+        _draw_panel(axes, TITLES[name], *_with_gaps(mondays, figures[name]))
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     panels[-1].xaxis.set_major_locator(locator)
     panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
     panels[-1].tick_params(axis="x", labelsize=13)
     weeks = "1 week" if len(mondays) == 1 else f"{len(mondays)} weeks"
-    figure.text(0.03, 0.955, f"{title} by week", fontsize=24, weight="bold")
+    figure.text(0.03, 1 - 58 / height, f"{title} by week", fontsize=24, weight="bold")
     figure.text(
         0.03,
-        0.93,
+        1 - 91 / height,
         f"{weeks}, by the Monday, {mondays[0]:%Y-%m-%d} to {mondays[-1]:%Y-%m-%d}",
         fontsize=15,
         color="0.35",
@@ -73,7 +84,9 @@ def _draw_panel(axes: Axes, label: str, weeks: list[date], values: list[float]) 
         markersize=5 if len(weeks) <= 60 else 2,
     )
     axes.set_title(label, loc="left", fontsize=15)
-    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    low, high = axes.get_ylim()
+    bottom = min(0, low)
+    axes.set_ylim(bottom, high + 0.05 * (high - bottom))  # a marker at the top is not cut in two
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     axes.tick_params(axis="y", labelsize=13, length=0)

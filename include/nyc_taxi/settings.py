@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from include.nyc_taxi import tlc
+
 DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,8 +45,8 @@ def requests_dir() -> Path:
 
 
 def fleets() -> list[str]:
-    """`NYC_TAXI_FLEETS`: the fleets to make DAGs for. Read when DAG files are parsed."""
-    return [name.strip() for name in os.environ.get("NYC_TAXI_FLEETS", "yellow,green").split(",") if name.strip()]
+    """`NYC_TAXI_FLEETS`: the fleets to make DAGs for, else all of the catalogue. Read when DAG files are parsed."""
+    return [name.strip() for name in os.environ.get("NYC_TAXI_FLEETS", "").split(",") if name.strip()] or [*tlc.FLEETS]
 
 
 def first_month() -> str:

@@ -13,12 +13,13 @@ from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import WEEK
 
-HEADER = ("period", "num_trips", "total_amount", "trip_distance", "passenger_count")
+SUMS = ("total_amount", "trip_distance", "passenger_count")
+HEADER = ("period", "num_trips", *SUMS)
 
 
 @dataclass(frozen=True)
 class Week:
-    """A week's figures.
+    """A week's figures; None is what the fleet's trips have no column for.
 
     Attributes:
         num_trips: trips whose pickup is in the week.
@@ -28,9 +29,9 @@ class Week:
     """
 
     num_trips: int
-    total_amount: float
-    trip_distance: float
-    passenger_count: int
+    total_amount: float | None
+    trip_distance: float | None
+    passenger_count: int | None
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,12 @@ def aggregate_week(con: duckdb.DuckDBPyConnection, fleet: str, monday: date, out
 
 def replace_weeks(con: duckdb.DuckDBPyConnection, fleet: str, mondays: Iterable[date]) -> None:
     """Count the weeks again from the trips that are loaded. Call it inside a transaction."""
+    table, columns = tlc.fleet(fleet).table, tlc.fleet(fleet).column_names
+    sums = {name: f"coalesce(sum({name}), 0)" if name in columns else "NULL" for name in SUMS}
     for monday in mondays:
         con.execute("DELETE FROM trips_by_week WHERE fleet = ? AND period = ?", [fleet, monday])
         con.execute(
-            warehouse.sql("replace_trips_by_week"),
+            warehouse.sql("replace_trips_by_week").format(table=table, **sums),
             {"fleet": fleet, "monday": monday, "next_monday": monday + WEEK},
         )
 
@@ -95,12 +98,12 @@ def weeks_in_month_file(con: duckdb.DuckDBPyConnection, fleet: str, start: date)
 
 
 def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> None:
-    """Write all the fleet's weeks, oldest first, money (dollars) and miles rounded to 2."""
+    """Write all the fleet's weeks, oldest first, money (dollars) and miles rounded to 2; empty is what is not known."""
     with replacing(csv_path(outputs)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         for monday, week in counted_weeks(con, fleet).items():
-            amounts = f"{week.total_amount:.2f}", f"{week.trip_distance:.2f}"
+            amounts = (None if x is None else f"{x:.2f}" for x in (week.total_amount, week.trip_distance))
             writer.writerow((monday, week.num_trips, *amounts, week.passenger_count))
 
 
@@ -125,7 +128,11 @@ def draw_chart(fleet: str, outputs: Path) -> Path:
         charts.draw_weeks(
             tlc.fleet(fleet).title,
             [date.fromisoformat(row["period"]) for row in rows],
-            {name: [float(row[name]) for row in rows] for name in HEADER[1:]},
+            {
+                name: [float(row[name] or "nan") for row in rows]
+                for name in HEADER[1:]
+                if any(row[name] for row in rows)
+            },
             chart_path(outputs),
         )
     return chart_path(outputs)

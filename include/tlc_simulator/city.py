@@ -7,6 +7,9 @@ but tests, demos and benchmarks.
 """
 
 import csv
+import functools
+import itertools
+import math
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -416,6 +419,66 @@ def _read_zones() -> dict[int, Zone]:
 
 ZONES: dict[int, Zone] = _read_zones()
 """The 265 zones by id, in order of id."""
+
+
+@dataclass(frozen=True)
+class Square:
+    """A place that lies wholly in a zone.
+
+    Attributes:
+        lon, lat: its centre, in degrees.
+        miles: the length of a side, from west to east and from south to north.
+    """
+
+    zone_id: int
+    lon: float
+    lat: float
+    miles: float
+
+
+@functools.cache
+def squares() -> tuple[Square, ...]:
+    """Squares around the zones' points, in order of zone id: off the shore, and off the middle between two zones."""
+    found = []
+    for zone in ZONES.values():
+        edges = [
+            (_miles(one), _miles(other))
+            for outline in _OUTLINES.get(zone.borough, ())
+            for one, other in itertools.pairwise(_closed(outline))
+        ]
+        others = [
+            _miles(point)
+            for other in ZONES.values()
+            if other.borough == zone.borough and other.id != zone.id
+            for point in other.points
+        ]
+        for lon, lat in zone.points:
+            here = _miles((lon, lat))
+            reach = min(
+                [0.25, *(math.dist(here, other) / 2 for other in others), *(_distance(here, *edge) for edge in edges)]
+            )
+            # The plane is not quite that on which the shapefile is drawn.
+            found.append(Square(zone.id, lon, lat, 0.95 * math.sqrt(2) * reach))
+    return tuple(found)
+
+
+def _closed(outline: str) -> list[tuple[float, float]]:
+    """An outline's corners, the first also at the end."""
+    corners = [(float(lon), float(lat)) for lon, lat in (corner.split() for corner in outline.split(","))]
+    return [*corners, corners[0]]
+
+
+def _miles(point: tuple[float, float]) -> tuple[float, float]:
+    """Degrees to miles on a plane that is good for one city."""
+    return 52.4 * point[0], 69.0 * point[1]
+
+
+def _distance(point: tuple[float, float], start: tuple[float, float], end: tuple[float, float]) -> float:
+    """Distance of a point to a line from start to end."""
+    (x, y), (x1, y1), (x2, y2) = point, start, end
+    along = ((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1)) / ((x2 - x1) ** 2 + (y2 - y1) ** 2)
+    along = max(0.0, min(1.0, along))
+    return math.dist(point, (x1 + along * (x2 - x1), y1 + along * (y2 - y1)))
 
 
 def write_lookup(path: Path) -> None:

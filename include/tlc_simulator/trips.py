@@ -3,7 +3,7 @@
 import hashlib
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import resources
@@ -14,7 +14,7 @@ import duckdb
 from include.nyc_taxi import tlc
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.months import first_day, next_first_day
-from include.tlc_simulator.city import ZONES, Zone
+from include.tlc_simulator.city import ZONES, Zone, squares
 
 ROW_GROUP_ROWS = 1_048_576  # as in the real files
 CHANGED_SHARE = 0.01  # of an edition's rows, against the first edition
@@ -29,17 +29,21 @@ class Profile:
         rows: rows of a typical month when no number is asked for.
         popular: pickups in single zones, as weights.
         elsewhere: the weight of any other zone, by its area (see `_area`).
-        card_share: share of the trips paid by card.
-        congestion_surcharge: US dollars, for a trip that touches Manhattan's core.
+        card_share: share of the trips paid by card, or with a tip where the layout has no payment type.
         missing_payment: the payment type of rows whose details are missing.
+        repeat_every: one in so many rows, at least 100, is the one before it once more; None for none.
+        by_month: what differs from `_BY_MONTH`, written like that.
+        values: what differs from `_VALUES`, written like that.
     """
 
     rows: int = 3000
     popular: Mapping[int, float] = field(default_factory=dict)
     elsewhere: Mapping[str, float] = field(default_factory=dict)
     card_share: float = 0.75
-    congestion_surcharge: float = 2.75
     missing_payment: int | None = None
+    repeat_every: int | None = None
+    by_month: tuple[tuple[str, str, float], ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def _weights(text: str) -> dict[int, float]:
@@ -58,8 +62,8 @@ PROFILES = {
         ),
         elsewhere={"Yellow Zone": 18, "Manhattan": 3, "Brooklyn": 0.6, "Queens": 0.6, "Bronx": 0.2},
         card_share=0.8,
-        congestion_surcharge=2.5,
         missing_payment=0,
+        by_month=(("congestion_surcharge", "2019-02", 2.5),),
     ),
     "green": Profile(
         rows=2000,
@@ -69,6 +73,51 @@ PROFILES = {
         ),
         elsewhere={"Yellow Zone": 0.3, "Manhattan": 4, "Brooklyn": 3, "Queens": 2.5, "Bronx": 1.5, "Airports": 1},
         card_share=0.62,
+    ),
+    "fhv": Profile(
+        rows=3000,
+        popular=_weights(
+            "132:60 138:50 1:10 76:20 244:20 42:20 69:20 168:20 169:20 174:20 213:20 254:20 264:10 265:20"
+        ),
+        elsewhere={"Yellow Zone": 8, "Manhattan": 8, "Brooklyn": 6, "Queens": 6, "Bronx": 9, "Staten Island": 4},
+        repeat_every=250,
+        # Bases sent in no drop-offs before 2017, and until then few said where a trip began.
+        by_month=(
+            ("no_pickup_zone", "2015-01", 0.75),
+            ("unknown_pickup_zone", "2015-01", 0.02),
+            ("no_dropoff_zone", "2015-01", 1.0),
+            ("no_pickup_zone", "2017-01", 0.32),
+            ("unknown_pickup_zone", "2017-01", 0.4),
+            ("no_dropoff_zone", "2017-01", 0.055),
+            ("shared_share", "2017-06", 0.15),
+            ("shared_share", "2019-02", 0.0),
+        ),
+        values={
+            "dispatching_base_num": "dispatching_base",
+            "affiliated_base_number": "affiliated_base",
+            "dropoff_datetime": "reported_dropoff_at",
+            "pulocationid": "reported_pickup_zone",
+            "dolocationid": "reported_dropoff_zone",
+            "sr_flag": "CASE WHEN wants_to_share THEN 1 END",
+        },
+    ),
+    "fhvhv": Profile(
+        rows=6000,
+        popular=_weights(
+            """132:90 138:85 61:55 76:50 79:60 231:50 161:50 230:50 48:45 68:45 234:45 246:45 37:45 42:45 7:40
+            181:40 225:40 17:35 36:35 244:35 264:0.1 265:0.5"""
+        ),
+        elsewhere={"Yellow Zone": 22, "Manhattan": 16, "Brooklyn": 17, "Queens": 11, "Bronx": 14, "Staten Island": 4},
+        card_share=0.15,
+        # Companies send in all details of a trip.
+        by_month=(
+            ("missing_share", "2019-02", 0.0),
+            ("airport_fee", "2021-04", 2.5),
+            ("cbd_congestion_fee", "2025-01", 1.5),
+            ("shared_share", "2019-02", 0.2),
+            ("shared_share", "2020-04", 0.0),
+            ("shared_share", "2022-06", 0.03),
+        ),
     ),
 }
 OTHER_FLEETS = Profile(
@@ -86,8 +135,9 @@ WEEKDAYS = (0.90, 0.98, 1.02, 1.05, 1.07, 1.04, 0.88)  # Monday first
 
 PASSENGERS = {0: 2, 1: 74, 2: 14, 3: 4, 4: 3, 5: 2, 6: 1}  # per cent of trips
 
-# What is charged from a month on, in US dollars; of a name's rows, the last one that has begun holds.
-_TARIFF = (
+# What is charged, in US dollars, and how much is lacking, as a share: by name, from a month on. Of a name's rows, the
+# last one that has begun holds.
+_BY_MONTH = (
     ("fare_start", "2009-01", 2.5),
     ("fare_step", "2009-01", 0.4),
     ("fare_step", "2012-09", 0.5),
@@ -106,11 +156,17 @@ _TARIFF = (
     ("mta_tax", "2010-01", 0.5),
     ("improvement_surcharge", "2015-01", 0.3),
     ("improvement_surcharge", "2023-01", 1.0),
+    ("congestion_surcharge", "2019-02", 2.75),
     ("airport_fee", "2021-04", 1.25),
     ("airport_fee", "2023-04", 1.75),
     ("cbd_congestion_fee", "2025-01", 0.75),
+    ("missing_share", "2009-01", 0.0),
+    ("missing_share", "2011-01", 0.045),
+    ("shared_share", "2009-01", 0.0),
+    ("no_pickup_zone", "2009-01", 0.0),
+    ("unknown_pickup_zone", "2009-01", 0.0),
+    ("no_dropoff_zone", "2009-01", 0.0),
 )
-_CONGESTION_SURCHARGE_FROM = "2019-02"
 _FEES = ("mta_tax", "improvement_surcharge", "congestion_surcharge", "airport_fee", "cbd_congestion_fee")
 
 # The value of a published column, by its name in small letters, over the columns of trips.sql.
@@ -140,53 +196,94 @@ _VALUES = {
     "airport_fee": "airport_fee",
     "cbd_congestion_fee": "cbd_congestion_fee",
     # For-hire vehicles, of bases (fhv) and of the big apps (fhvhv).
-    "hvfhs_license_num": "CASE vendor WHEN 1 THEN 'HV0005' ELSE 'HV0003' END",
-    "dispatching_base_num": "CASE vendor WHEN 1 THEN 'B03406' ELSE 'B03404' END",
-    "originating_base_num": "CASE vendor WHEN 2 THEN 'B03404' END",
-    "affiliated_base_number": "CASE vendor WHEN 1 THEN 'B03406' ELSE 'B03404' END",
-    "request_datetime": "pickup_at - INTERVAL 4 MINUTE",
-    "on_scene_datetime": "pickup_at - INTERVAL 1 MINUTE",
+    "hvfhs_license_num": "app",
+    "dispatching_base_num": "app_base",
+    "originating_base_num": "CASE app WHEN 'HV0003' THEN app_base END",
+    "affiliated_base_number": "app_base",
+    "request_datetime": "requested_at",
+    "on_scene_datetime": "CASE app WHEN 'HV0003' THEN arrived_at END",
     "pickup_datetime": "pickup_at",
     "dropoff_datetime": "dropoff_at",
     "trip_miles": "distance",
     "trip_time": "epoch(dropoff_at - pickup_at)",
     "base_passenger_fare": "fare",
     "tolls": "tolls",
-    "bcf": "round(0.03 * fare, 2)",
-    "sales_tax": "round(0.08875 * fare, 2)",
+    "bcf": "round(0.0275 * greatest(fare, 0), 2)",
+    "sales_tax": "round(0.08875 * greatest(fare, 0), 2)",
     "tips": "tip",
-    "driver_pay": "round(0.75 * fare, 2)",
-    "shared_request_flag": "'N'",
-    "shared_match_flag": "'N'",
-    "access_a_ride_flag": "'N'",
-    "wav_request_flag": "'N'",
-    "wav_match_flag": "'N'",
+    "driver_pay": "round(0.75 * greatest(fare, 0), 2)",
+    "shared_request_flag": "CASE WHEN wants_to_share THEN 'Y' ELSE 'N' END",
+    "shared_match_flag": "CASE WHEN shares THEN 'Y' ELSE 'N' END",
+    "access_a_ride_flag": "CASE app WHEN 'HV0003' THEN ' ' ELSE 'N' END",
+    "wav_request_flag": "CASE WHEN wants_wheelchair THEN 'Y' ELSE 'N' END",
+    "wav_match_flag": "CASE WHEN takes_wheelchair THEN 'Y' ELSE 'N' END",
+    "sr_flag": "NULL",
 }
+
+
+def _spelt(cmt: Sequence[str], vts: Sequence[str], dds: Sequence[str]) -> str:
+    """SQL for the payment type as each vendor spells it, in the order of the ids 1 to 4."""
+    spellings = " ".join(
+        f"WHEN '{vendor}' THEN {list(texts)}[payment]" for vendor, texts in (("CMT", cmt), ("VTS", vts))
+    )
+    return f"CASE vendor_text {spellings} ELSE {list(dds)}[payment] END"
+
+
 # Yellow 2009 and 2010; where a name is above too, this one holds in layouts without zones.
 _VALUES_BEFORE_ZONES = {
-    "vendor_name": "CASE vendor WHEN 1 THEN 'CMT' ELSE 'VTS' END",
-    "vendor_id": "CASE vendor WHEN 1 THEN 'CMT' ELSE 'VTS' END",
+    "vendor_id": "vendor_text",
+    "pickup_longitude": "pickup_lon",
+    "pickup_latitude": "pickup_lat",
+    "dropoff_longitude": "dropoff_lon",
+    "dropoff_latitude": "dropoff_lat",
+    "rate_code": "rate_code",
+    "store_and_fwd_flag": "CASE vendor_text WHEN 'CMT' THEN was_stored::INTEGER END",
+    "payment_type": _spelt(
+        cmt=("Cre", "Cas", "NA ", "Dis"), vts=("Cre", "CAS", "NOC", "DIS"), dds=("CRE", "CAS", "NOC", "DIS")
+    ),
+    "surcharge": "extra",
+    "__index_level_0__": "row_number",
+}
+_VALUES_OF_2009 = _VALUES_BEFORE_ZONES | {
+    "vendor_name": "vendor_text",
     "trip_pickup_datetime": "strftime(pickup_at, '%Y-%m-%d %H:%M:%S')",
     "trip_dropoff_datetime": "strftime(dropoff_at, '%Y-%m-%d %H:%M:%S')",
     "start_lon": "pickup_lon",
     "start_lat": "pickup_lat",
     "end_lon": "dropoff_lon",
     "end_lat": "dropoff_lat",
-    "pickup_longitude": "pickup_lon",
-    "pickup_latitude": "pickup_lat",
-    "dropoff_longitude": "dropoff_lon",
-    "dropoff_latitude": "dropoff_lat",
-    "rate_code": "rate_code",
-    "store_and_fwd_flag": "was_stored::INTEGER",
+    "rate_code": "NULL",
     "store_and_forward": "NULL",
-    "payment_type": "['CRE', 'CAS', 'NOC', 'DIS'][payment]",
+    "payment_type": _spelt(
+        cmt=("Credit", "Cash", "No Charge", "Dispute"),
+        vts=("Credit", "CASH", "No Charge", "Dispute"),
+        dds=("CREDIT", "CASH", "No Charge", "Dispute"),
+    ),
     "fare_amt": "fare",
-    "surcharge": "extra",
     "tip_amt": "tip",
     "tolls_amt": "tolls",
     "total_amt": "total",
-    "__index_level_0__": "i",
 }
+# Longitudes and latitudes as some meters had them: axes swapped, a sign lost, digits shifted, other cities.
+_WRONG_PLACES = ((40.75, -73.98), (73.98, 40.75), (-7.398, 4.075), (-739.8, 407.5), (-71.06, 42.36), (-74.5, 40.3))
+
+_APPS = (  # in per cent of the trips, until they gave up
+    ("HV0002", "2019-11", 4),  # Juno
+    ("HV0004", "2021-10", 3),  # Via
+    ("HV0005", None, 28),  # Lyft
+    ("HV0003", None, 70),  # Uber
+)
+_BASES_MERGED_FROM = "2022-01"  # Uber's and Lyft's trips are all of one base each since then
+_UBER_BASES = tuple(
+    f"B0{number}"
+    for number in (2764, 2875, 2872, 2765, 2878, 2887, 2869, 2864, 2617, 2879, 2871, 2866, 2882, 2682, 2395)
+)
+
+# A list of each item as often as asked. Bound whole, thousands of items take longer than a small file's trips.
+_REPEATED = """SELECT list(item ORDER BY item) FROM (
+    SELECT unnest(list_resize([item], times, item)) AS item
+    FROM (SELECT unnest(${name}) AS item, unnest(${name}_times) AS times)
+)"""
 
 _MACROS = (
     # 53 bits: a DOUBLE holds no more.
@@ -235,22 +332,30 @@ def write_month(
             f"cannot make edition {edition} of {fleet} {month} with {rows} rows: expected edition 1 or more"
         )
     trips = resources.files("include.tlc_simulator").joinpath("trips.sql").read_text(encoding="utf-8")
-    lists = _lists(fleet, month, seed)
+    lists, slots = _lists(month), _slots(fleet, month, seed)
     # One thread: more of them spend their time on counting references to the same lists, and take longer (measured).
     with duckdb.connect(config={"threads": 1}) as connection, replacing(Path(path)) as temporary:
         for macro in _MACROS:
             connection.execute(macro)
         # Lists come from a table: as parameters they would be copied into every expression that uses them.
-        connection.execute(f"CREATE TABLE lists AS SELECT {', '.join(f'${name} AS {name}' for name in lists)}", lists)
+        selected = {name: f"${name}" for name in lists} | {name: f"({_REPEATED.format(name=name)})" for name in slots}
+        items = {name: list(slot) for name, slot in slots.items()}
+        times = {f"{name}_times": list(slot.values()) for name, slot in slots.items()}
         connection.execute(
-            f"COPY (SELECT {_select_list(layout)} FROM ({trips})) TO $path "
+            f"CREATE TABLE lists AS SELECT {', '.join(f'{sql} AS {name}' for name, sql in selected.items())}",
+            lists | items | times,
+        )
+        connection.execute(
+            f"COPY (SELECT {_select_list(fleet, layout)} FROM ({trips})) TO $path "
             f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})",
             {"path": str(temporary), **_parameters(fleet, month, layout, rows, seed, edition)},
         )
 
 
-def _select_list(layout: tlc.Layout) -> str:
-    values = _VALUES if layout.has_zones else _VALUES | _VALUES_BEFORE_ZONES
+def _select_list(fleet: str, layout: tlc.Layout) -> str:
+    values = {**_VALUES, **_profile(fleet).values}
+    if not layout.has_zones:
+        values |= _VALUES_OF_2009 if layout.first_month < "2010-01" else _VALUES_BEFORE_ZONES
     unknown = [name for name in layout.names if name.casefold() not in values]
     if unknown:
         raise NotImplementedError(
@@ -263,14 +368,12 @@ def _parameters(fleet: str, month: str, layout: tlc.Layout, rows: int, seed: int
     """The parameters of trips.sql."""
     profile = _profile(fleet)
     key = f"{fleet} {month} {seed}"
-    tariff: dict[str, float | None] = dict.fromkeys(_FEES)
-    tariff |= {name: amount for name, since, amount in _TARIFF if since <= month}
-    if month >= _CONGESTION_SURCHARGE_FROM:
-        tariff["congestion_surcharge"] = profile.congestion_surcharge
+    known: dict[str, float | None] = dict.fromkeys(_FEES)
+    known |= {name: value for name, since, value in (*_BY_MONTH, *profile.by_month) if since <= month}
     # A total is the sum of the file's own columns: what has no column is not charged.
     in_layout = {name.casefold() for name in layout.names}
-    tariff |= {name: None for name in _FEES if name not in in_layout}
-    return tariff | {
+    known |= {name: None for name in _FEES if name not in in_layout}
+    return known | {
         "rows": rows,
         "added_rows": math.ceil(rows * ADDED_SHARE) if edition > 1 else 0,
         "key": _key(key),
@@ -281,28 +384,46 @@ def _parameters(fleet: str, month: str, layout: tlc.Layout, rows: int, seed: int
         "unset_clock": "2008-12-31 22:00:00" if month == "2009-01" else "2009-01-01 00:00:00",
         # A handful of each quirk in any file of 1,000 rows or more, however large.
         "quirk_every": max(1000, rows // 20),
-        "missing_share": 0.045 if layout.has_zones else 0,
+        "repeat_every": profile.repeat_every,
         "missing_payment": profile.missing_payment,
         "card_share": profile.card_share,
     }
 
 
-def _lists(fleet: str, month: str, seed: int) -> dict[str, Sequence[float]]:
-    """The lists of trips.sql, by name."""
-    pickups, dropoffs = _zone_weights(_profile(fleet))
+def _lists(month: str) -> dict[str, Sequence[object]]:
+    """The lists of trips.sql that do not depend on the fleet, by name."""
     centres = [zone.centre for zone in ZONES.values()]
     core = [zone.service_zone == "Yellow Zone" for zone in ZONES.values()]
+    squares_of: dict[int, list[int]] = {zone_id: [] for zone_id in ZONES}
+    for number, square in enumerate(squares(), start=1):
+        squares_of[square.zone_id].append(number)
     return {
-        "hours": _slots(enumerate(_hour_weights(month, f"{fleet} {month} {seed}"))),
-        "pickup_zones": _slots(pickups.items()),
-        "dropoff_zones": _slots(dropoffs.items()),
         "lons": [lon for lon, _ in centres],
         "lats": [lat for _, lat in centres],
         "core": core,
         # South of 60th Street, as far as zones' centres tell.
         "toll_area": [in_core and lat < 40.766 for in_core, (_, lat) in zip(core, centres, strict=True)],
         "speeds": MILES_PER_HOUR,
-        "passenger_counts": _slots(PASSENGERS.items(), slots=100),
+        "squares": list(squares_of.values()),
+        "square_lons": [square.lon for square in squares()],
+        "square_lats": [square.lat for square in squares()],
+        "square_miles": [square.miles for square in squares()],
+        "wrong_lons": [lon for lon, _ in _WRONG_PLACES],
+        "wrong_lats": [lat for _, lat in _WRONG_PLACES],
+        "apps": [app for app, last, share in _APPS if last is None or month <= last for _ in range(share)],
+        "uber_bases": _UBER_BASES if month < _BASES_MERGED_FROM else ["B03404"],
+        "lyft_bases": ["B02510"] if month < _BASES_MERGED_FROM else ["B03406"],
+    }
+
+
+def _slots(fleet: str, month: str, seed: int) -> dict[str, dict[int, int]]:
+    """The fleet's lists of trips.sql, by name: how often each item stands in the list, items in ascending order."""
+    pickups, dropoffs = _zone_weights(_profile(fleet))
+    return {
+        "hours": _times(dict(enumerate(_hour_weights(month, f"{fleet} {month} {seed}")))),
+        "pickup_zones": _times(pickups),
+        "dropoff_zones": _times(dropoffs),
+        "passenger_counts": _times(PASSENGERS, slots=100),
     }
 
 
@@ -344,8 +465,7 @@ def _hour_weights(month: str, key: str) -> list[float]:
     return weights
 
 
-def _slots(weights: Iterable[tuple[int, float]], slots: int = 16384) -> list[int]:
-    """Each item as often as its weight says, at least once, in the order given: drawing is looking up a position."""
-    pairs = list(weights)
-    total = sum(weight for _, weight in pairs)
-    return [item for item, weight in pairs for _ in range(max(1, round(slots * weight / total)))]
+def _times(weights: Mapping[int, float], slots: int = 16384) -> dict[int, int]:
+    """Each item as often as its weight says, at least once: drawing is looking up a position in the list."""
+    total = sum(weights.values())
+    return {item: max(1, round(slots * weight / total)) for item, weight in weights.items()}

@@ -2,14 +2,23 @@
 -- draw(trip, n) is a number in [0, 1) that depends on the trip and n only. Each n stands here once, so that no two
 -- values of a trip depend on each other by accident, and no value depends on threads or on the order of work.
 -- The table `lists` has one row: lists by zone (zone 1 first), by hour, and lists to pick from.
-WITH numbered AS (
+WITH counted AS (
     SELECT
+        row_number,
+        -- A trip that was sent in twice is two rows alike in everything. Where $repeat_every is null, none was.
+        CASE WHEN row_number % $repeat_every::BIGINT = 99 THEN row_number - 1 ELSE row_number END AS i
+    FROM range($rows + $added_rows) AS numbers(row_number)
+),
+
+numbered AS (
+    SELECT
+        row_number,
         i,
         -- 64 numbers are set aside for each trip's draws. A later edition of a month keeps most trips, changes a few and
         -- has some more at its end; in the first edition both keys are the same.
         CASE WHEN i >= $rows OR draw($edition_key + i * 64, 0) < $changed_share THEN $edition_key ELSE $key END + i * 64
             AS trip
-    FROM range($rows + $added_rows) AS numbers(i)
+    FROM counted
 ),
 
 ends AS (
@@ -129,10 +138,36 @@ tips AS (
             ELSE 0
         END AS tip
     FROM charges
+),
+
+-- For layouts with coordinates: a place in the zone, in one of the squares that the city has of it.
+places AS (
+    SELECT
+        *,
+        pick(squares[pickup_zone], draw(trip, 32)) AS pickup_square,
+        pick(squares[dropoff_zone], draw(trip, 33)) AS dropoff_square,
+        draw(trip, 31) AS place_draw,
+        draw(trip, 34) AS wrong_place
+    FROM tips
+),
+
+-- For the layouts of vehicles for hire: how the trip was ordered, and who sent the car.
+orders AS (
+    SELECT
+        *,
+        pick(apps, draw(trip, 35)) AS app,
+        pickup_at - to_seconds(90 + floor(600 * draw(trip, 36))::BIGINT) AS requested_at,
+        pickup_at - to_seconds(floor(80 * draw(trip, 37))::BIGINT) AS arrived_at,
+        draw(trip, 38) < $shared_share AS wants_to_share,
+        -- A few bases send most of the cars.
+        'B' || lpad((1 + floor(3400 * draw(trip, 39) * draw(trip, 40)))::INTEGER::VARCHAR, 5, '0') AS base,
+        draw(trip, 41) AS base_draw,
+        draw(trip, 42) AS pickup_draw
+    FROM places
 )
 
 SELECT
-    i,
+    row_number,
     1 + (draw(trip, 23) < 0.7)::INTEGER AS vendor,
     pickup_at,
     pickup_at + to_seconds(30 + floor(60 * minutes)::BIGINT) AS dropoff_at,
@@ -142,13 +177,27 @@ SELECT
     CASE WHEN NOT is_missing THEN draw(trip, 25) < 0.007 END AS was_stored,
     pickup_zone,
     dropoff_zone,
-    -- Where the place is unknown, coordinates are zero.
-    CASE WHEN pickup_zone < 264 THEN round(lons[pickup_zone] + 0.006 * (draw(trip, 26) - 0.5), 6) ELSE 0 END AS pickup_lon,
-    CASE WHEN pickup_zone < 264 THEN round(lats[pickup_zone] + 0.006 * (draw(trip, 27) - 0.5), 6) ELSE 0 END AS pickup_lat,
-    CASE WHEN dropoff_zone < 264 THEN round(lons[dropoff_zone] + 0.006 * (draw(trip, 28) - 0.5), 6) ELSE 0 END
-        AS dropoff_lon,
-    CASE WHEN dropoff_zone < 264 THEN round(lats[dropoff_zone] + 0.006 * (draw(trip, 29) - 0.5), 6) ELSE 0 END
-        AS dropoff_lat,
+    -- Zero where the place is not known; a few are nowhere near the city.
+    CASE
+        WHEN pickup_zone = 264 OR place_draw < 0.012 THEN 0
+        WHEN place_draw < 0.013 THEN pick(wrong_lons, wrong_place)
+        ELSE round(square_lons[pickup_square] + square_miles[pickup_square] * (draw(trip, 26) - 0.5) / 52.4, 6)
+    END AS pickup_lon,
+    CASE
+        WHEN pickup_zone = 264 OR place_draw < 0.012 THEN 0
+        WHEN place_draw < 0.013 THEN pick(wrong_lats, wrong_place)
+        ELSE round(square_lats[pickup_square] + square_miles[pickup_square] * (draw(trip, 27) - 0.5) / 69, 6)
+    END AS pickup_lat,
+    CASE
+        WHEN dropoff_zone = 264 OR place_draw < 0.012 THEN 0
+        WHEN place_draw < 0.014 THEN pick(wrong_lons, wrong_place)
+        ELSE round(square_lons[dropoff_square] + square_miles[dropoff_square] * (draw(trip, 28) - 0.5) / 52.4, 6)
+    END AS dropoff_lon,
+    CASE
+        WHEN dropoff_zone = 264 OR place_draw < 0.012 THEN 0
+        WHEN place_draw < 0.014 THEN pick(wrong_lats, wrong_place)
+        ELSE round(square_lats[dropoff_square] + square_miles[dropoff_square] * (draw(trip, 29) - 0.5) / 69, 6)
+    END AS dropoff_lat,
     CASE WHEN is_missing THEN $missing_payment::INTEGER ELSE payment END AS payment,
     CASE WHEN NOT is_missing THEN 1 + (draw(trip, 30) < 0.03)::INTEGER END AS trip_type,
     round(sign * fare, 2) AS fare,
@@ -166,5 +215,27 @@ SELECT
             + coalesce(airport_fee, 0) + coalesce(cbd_congestion_fee, 0)
         ) + tip + tolls,
         2
-    ) AS total
-FROM tips
+    ) AS total,
+    CASE WHEN draw(trip, 43) < 0.12 THEN 'DDS' WHEN vendor = 1 THEN 'CMT' ELSE 'VTS' END AS vendor_text,
+    -- Of the pickups that bases send in, some have no zone, and many the zone "Unknown".
+    CASE
+        WHEN pickup_draw < $no_pickup_zone THEN NULL
+        WHEN pickup_draw < $no_pickup_zone + $unknown_pickup_zone THEN 264
+        ELSE pickup_zone
+    END AS reported_pickup_zone,
+    CASE WHEN draw(trip, 44) >= $no_dropoff_zone THEN dropoff_zone END AS reported_dropoff_zone,
+    CASE WHEN $no_dropoff_zone < 1 THEN dropoff_at END AS reported_dropoff_at,
+    CASE WHEN base_draw < 0.01 THEN lower(base) WHEN base_draw < 0.02 THEN rpad(base, 15, ' ') ELSE base END
+        AS dispatching_base,
+    CASE WHEN base_draw > 0.997 THEN 'UBER' WHEN base_draw > 0.99 THEN NULL WHEN base_draw > 0.7 THEN 'B02764' ELSE base END
+        AS affiliated_base,
+    app,
+    CASE app WHEN 'HV0003' THEN pick(uber_bases, draw(trip, 45)) WHEN 'HV0005' THEN lyft_bases[1] ELSE 'B02800' END
+        AS app_base,
+    requested_at,
+    arrived_at,
+    wants_to_share,
+    wants_to_share AND draw(trip, 46) < 0.6 AS shares,
+    draw(trip, 47) < 0.002 AS wants_wheelchair,
+    draw(trip, 48) < 0.03 AS takes_wheelchair
+FROM orders

@@ -142,7 +142,7 @@ class TestAdhocRequest:
 
     def test_has_lists_and_date_pickers_in_its_form(self, dag_bag: Any) -> None:
         form = {key: dag_bag.dags["adhoc_request"].params.get_param(key) for key in GIVEN}
-        assert form["fleet"].schema["enum"] == ["yellow", "green"]
+        assert form["fleet"].schema["enum"] == ["yellow", "green", "fhv", "fhvhv"]
         assert "Staten Island" in form["borough"].schema["enum"]
         for key in ("start_date", "end_date"):
             assert form[key].schema["format"] == "date"

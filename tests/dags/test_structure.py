@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from include.nyc_taxi import tlc
 from include.orchestration.alerts import alert_on_failure
 from include.orchestration.defaults import WAREHOUSE_POOL
 from include.orchestration.month_sensor import MonthLoadedSensor
@@ -21,14 +22,18 @@ DAG_IDS = [
     "adhoc_request",
     "adhoc_request_sensor",
     "taxi_trips_editions",
+    "taxi_trips_fhv",
+    "taxi_trips_fhvhv",
     "taxi_trips_green",
     "taxi_trips_yellow",
     "taxi_zones",
+    "trips_by_week_fhv",
+    "trips_by_week_fhvhv",
     "trips_by_week_green",
     "trips_by_week_yellow",
     "warehouse_status",
 ]
-TAGS = {"nyc_taxi", "trips", "zones", "weeks", "requests", "status", "yellow", "green"}
+TAGS = {"nyc_taxi", "trips", "zones", "weeks", "requests", "status", "yellow", "green", "fhv", "fhvhv"}
 
 
 def structure(dag: Any) -> dict[str, Any]:
@@ -108,7 +113,7 @@ class TestEveryDag:
 
 
 def test_waiting_holds_no_worker_and_is_patient(dag_bag: Any) -> None:
-    for fleet in ("yellow", "green"):
+    for fleet in ("yellow", "green", "fhv", "fhvhv"):
         sensor = dag_bag.dags[f"taxi_trips_{fleet}"].get_task("wait_for_file")
         assert sensor.mode == "reschedule"
         assert sensor.reschedule
@@ -146,6 +151,7 @@ def test_reading_the_dag_files_imports_nothing_heavy() -> None:
     [
         ({"NYC_TAXI_FLEETS": "green"}, ["taxi_trips_green"], "2023-01-01"),
         ({"NYC_TAXI_FLEETS": " green , yellow "}, ["taxi_trips_green", "taxi_trips_yellow"], "2023-01-01"),
+        ({"NYC_TAXI_FLEETS": ""}, [f"taxi_trips_{x}" for x in ("fhv", "fhvhv", "green", "yellow")], "2023-01-01"),
         # The TLC's first green file is of 2014-01.
         ({"NYC_TAXI_FLEETS": "green", "NYC_TAXI_FIRST_MONTH": "2009-01"}, ["taxi_trips_green"], "2014-01-01"),
     ],
@@ -159,6 +165,20 @@ def test_settings_say_which_fleets_there_are_and_when_catchup_begins(
     assert read.import_errors == {}
     assert sorted(read.dags) == dag_ids
     assert read.dags[dag_ids[0]].timetable.first == date.fromisoformat(first)
+
+
+def test_a_fleet_added_to_the_catalogue_has_dags_and_can_be_asked_for(
+    monkeypatch: pytest.MonkeyPatch, dag_bag: Any
+) -> None:
+    hover = tlc.Fleet("hover", "Hovercrafts", tlc.fleet("green").layouts, tlc.fleet("green").columns)
+    monkeypatch.setitem(tlc.FLEETS, "hover", hover)
+    read = type(dag_bag)(str(ROOT / "dags"))
+    assert read.import_errors == {}
+    assert read.dags.keys() - dag_bag.dags.keys() == {"taxi_trips_hover", "trips_by_week_hover"}
+    for kind in ("taxi_trips", "trips_by_week"):
+        added, known = structure(read.dags[f"{kind}_hover"]), structure(dag_bag.dags[f"{kind}_green"])
+        assert json.dumps(added).replace("hover", "green") == json.dumps(known)
+    assert "hover" in read.dags["adhoc_request"].params.get_param("fleet").schema["enum"]
 
 
 def test_an_unknown_fleet_is_an_import_error_that_lists_the_known_ones(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from include.nyc_taxi import settings
+from include.nyc_taxi import settings, tlc
 
 
 def test_the_data_directory_is_beside_the_project_where_nothing_is_set(monkeypatch):
@@ -25,6 +25,20 @@ def test_a_relative_data_directory_becomes_absolute_because_tasks_run_in_other_f
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NYC_TAXI_DATA_DIR", "mine")
     assert settings.data_dir() == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("value", [None, "", " , "])
+def test_all_fleets_of_the_catalogue_have_dags_where_none_is_named(monkeypatch, value):
+    if value is not None:
+        monkeypatch.setenv("NYC_TAXI_FLEETS", value)
+    assert settings.fleets() == ["yellow", "green", "fhv", "fhvhv"]
+    monkeypatch.setitem(tlc.FLEETS, "hover", tlc.fleet("green"))
+    assert settings.fleets() == ["yellow", "green", "fhv", "fhvhv", "hover"]
+
+
+def test_only_the_named_fleets_have_dags_where_some_are(monkeypatch):
+    monkeypatch.setenv("NYC_TAXI_FLEETS", " fhv ,yellow,")
+    assert settings.fleets() == ["fhv", "yellow"]
 
 
 @pytest.mark.parametrize("value", ["http://localhost:8000", "http://localhost:8000/", "http://localhost:8000//"])

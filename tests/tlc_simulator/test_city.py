@@ -5,6 +5,7 @@ from pathlib import Path
 
 import geopandas
 import pytest
+import shapely
 
 from include.tlc_simulator import city
 
@@ -58,6 +59,16 @@ def test_manhattan_is_a_slim_tilted_island(shapes: geopandas.GeoDataFrame) -> No
     assert centres.x.corr(centres.y) > 0.8
     west, south, east, north = manhattan.total_bounds
     assert north - south > 1.8 * (east - west)
+
+
+def test_squares_lie_wholly_in_their_zones(shapes: geopandas.GeoDataFrame) -> None:
+    assert {square.zone_id for square in city.squares()} == set(city.ZONES)
+    in_degrees = shapes.set_index("OBJECTID").geometry.to_crs("EPSG:4326")
+    for square in city.squares():
+        if square.zone_id in in_degrees.index:
+            east, north = square.miles / 2 / 52.4, square.miles / 2 / 69
+            box = shapely.box(square.lon - east, square.lat - north, square.lon + east, square.lat + north)
+            assert in_degrees[square.zone_id].contains(box), square
 
 
 def test_three_location_ids_are_wrong_as_in_the_tlcs_shapefile(shapes: geopandas.GeoDataFrame, real_data: Path) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import shapely
 
 from include.nyc_taxi import tlc
 from include.nyc_taxi.errors import FleetError, MonthError
-from include.tlc_simulator import trips
+from include.tlc_simulator import city, trips
 from include.tlc_simulator.trips import write_month
 
 LAYOUTS = [(fleet.name, layout.first_month) for fleet in tlc.FLEETS.values() for layout in fleet.layouts]
@@ -65,13 +66,14 @@ def test_a_fleet_added_to_the_catalogue_is_made_without_a_change_here(
         ("pickup_datetime", "TIMESTAMP"),
         ("PULocationID", "INTEGER"),
         ("trip_miles", "DOUBLE"),
-        ("trip_time", "BIGINT"),
-        ("tips", "DOUBLE"),
+        ("SR_Flag", "INTEGER"),
     )
-    fleet = tlc.Fleet("fhvhv", "High volume", (tlc.Layout("2019-02", None, columns),), ())
-    monkeypatch.setitem(tlc.FLEETS, "fhvhv", fleet)
-    write_month(tmp_path / "month.parquet", "fhvhv", "2024-01", rows=100)
+    monkeypatch.setitem(
+        tlc.FLEETS, "hover", tlc.Fleet("hover", "Hovercrafts", (tlc.Layout("2019-02", None, columns),), ())
+    )
+    write_month(tmp_path / "month.parquet", "hover", "2024-01", rows=100)
     assert layout_of(tmp_path / "month.parquet") == columns
+    assert one(f"SELECT count(DISTINCT PULocationID) > 10 FROM '{tmp_path}/month.parquet'") == (True,)
 
 
 def test_a_column_without_values_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,12 +203,150 @@ def test_tips_are_for_cards(yellow: str) -> None:
     assert one(f"SELECT count(*) > 0 FROM {yellow} WHERE passenger_count = 0") == (True,)
 
 
-def test_coordinates_of_2010_lie_in_the_city_or_are_zero(tmp_path: Path) -> None:
-    path = tmp_path / "month.parquet"
-    write_month(path, "yellow", "2010-02", rows=5000)
-    west, east = one(f"SELECT min(pickup_longitude), max(pickup_longitude) FROM '{path}' WHERE pickup_longitude != 0")
-    assert (west > -74.3, east < -73.6) == (True, True)
-    assert one(f"SELECT min(__index_level_0__), max(__index_level_0__) FROM '{path}'") == (0, 4999)
+class TestTheLayoutsWithCoordinates:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def oldest(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
+        path = tmp_path_factory.mktemp("trips") / "2009.parquet"
+        write_month(path, "yellow", "2009-01", rows=10_000)
+        return f"'{path}'"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def old(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
+        path = tmp_path_factory.mktemp("trips") / "2010.parquet"
+        write_month(path, "yellow", "2010-02", rows=10_000)
+        return f"'{path}'"
+
+    def test_vendors_and_payments_are_texts_in_the_spellings_of_the_real_files(self, oldest: str, old: str) -> None:
+        assert rows_of(f"SELECT DISTINCT vendor_name FROM {oldest} ORDER BY 1") == [("CMT",), ("DDS",), ("VTS",)]
+        assert rows_of(f"SELECT DISTINCT vendor_id FROM {old} ORDER BY 1") == [("CMT",), ("DDS",), ("VTS",)]
+        texts = "SELECT list(DISTINCT payment_type ORDER BY payment_type) FROM {}"
+        assert one(texts.format(oldest)) == (["CASH", "CREDIT", "Cash", "Credit", "Dispute", "No Charge"],)
+        assert one(texts.format(old)) == (["CAS", "CRE", "Cas", "Cre", "DIS", "Dis", "NA ", "NOC"],)
+
+    def test_2009_has_times_as_texts_and_columns_without_values(self, oldest: str) -> None:
+        assert one(f"SELECT min(length(Trip_Pickup_DateTime)), max(length(Trip_Dropoff_DateTime)) FROM {oldest}") == (
+            19,
+            19,
+        )
+        assert one(f"SELECT count(Rate_Code), count(store_and_forward), count(mta_tax) FROM {oldest}") == (0, 0, 0)
+
+    def test_2010_has_flags_of_one_vendor_and_an_index_of_its_rows(self, old: str) -> None:
+        assert rows_of(f"SELECT DISTINCT store_and_fwd_flag FROM {old} ORDER BY 1") == [("0",), ("1",), (None,)]
+        assert rows_of(f"SELECT DISTINCT vendor_id FROM {old} WHERE store_and_fwd_flag IS NOT NULL") == [("CMT",)]
+        assert one(f"SELECT min(__index_level_0__), max(__index_level_0__) FROM {old}") == (0, 9999)
+
+    def test_most_places_are_in_a_zone_some_are_zero_and_a_few_are_nowhere_near(self, old: str) -> None:
+        shapes = city.zone_shapes().to_crs("EPSG:4326").geometry.union_all()
+        places = rows_of(f"SELECT pickup_longitude, pickup_latitude FROM {old}")
+        zero = [place for place in places if place == (0, 0)]
+        inside = shapely.contains_xy(shapes, *zip(*places, strict=True)).sum()
+        assert 100 < len(zero) < 500
+        assert inside > 0.95 * len(places)
+        assert 0 < len(places) - len(zero) - inside < 200
+
+    def test_places_are_in_the_trips_own_zone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The same trips, with zone ids in place of the index.
+        monkeypatch.setitem(trips._VALUES_BEFORE_ZONES, "__index_level_0__", "265 * pickup_zone + dropoff_zone")
+        write_month(tmp_path / "month.parquet", "yellow", "2010-02", rows=10_000)
+        shapes = city.zone_shapes().set_index("OBJECTID").to_crs("EPSG:4326").geometry
+        found = rows_of(f"""SELECT (__index_level_0__ - 1) // 265, 1 + (__index_level_0__ - 1) % 265, pickup_longitude,
+            pickup_latitude, dropoff_longitude, dropoff_latitude FROM '{tmp_path}/month.parquet'""")
+        ends = [end for pickup, dropoff, *place in found for end in ((pickup, *place[:2]), (dropoff, *place[2:]))]
+        known = [end for end in ends if end[0] < 264 and -74.3 < end[1] < -73.6]
+        assert len(known) > 19_000
+        assert [end for end in known if not shapely.contains_xy(shapes[end[0]], *end[1:])] == []
+
+
+class TestVehiclesForHireOfBases:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fhv(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
+        path = tmp_path_factory.mktemp("trips") / "fhv.parquet"
+        write_month(path, "fhv", "2020-04", rows=20_000)
+        return f"'{path}'"
+
+    def test_a_third_of_the_pickups_have_no_zone_and_many_an_unknown_one(self, fhv: str) -> None:
+        null, unknown, no_dropoff = one(f"""SELECT avg((PUlocationID IS NULL)::INT), avg((PUlocationID = 264)::INT),
+            avg((DOlocationID IS NULL)::INT) FROM {fhv}""")
+        assert 0.28 < null < 0.36
+        assert 0.3 < unknown < 0.7
+        assert 0.03 < no_dropoff < 0.08
+
+    def test_there_are_many_bases_some_of_them_spelt_oddly(self, fhv: str) -> None:
+        bases, odd, affiliated, without = one(f"""SELECT count(DISTINCT dispatching_base_num),
+            avg((NOT regexp_full_match(dispatching_base_num, 'B[0-9]{{5}}'))::INT),
+            avg((dispatching_base_num IS DISTINCT FROM Affiliated_base_number)::INT),
+            avg((Affiliated_base_number IS NULL)::INT) FROM {fhv}""")
+        assert bases > 200
+        assert 0 < odd < 0.05
+        assert 0.2 < affiliated < 0.5
+        assert 0 < without < 0.02
+
+    def test_some_trips_stand_there_twice(self, fhv: str) -> None:
+        copies, rows = one(f"SELECT count(*) - count(DISTINCT t), count(*) FROM {fhv} AS t")
+        assert (copies, rows) == (20_000 // 250, 20_000)
+
+    def test_a_shared_ride_has_a_flag_in_the_years_that_had_them_else_none(self, fhv: str, tmp_path: Path) -> None:
+        assert one(f"SELECT count(SR_Flag) FROM {fhv}") == (0,)
+        write_month(tmp_path / "month.parquet", "fhv", "2018-04", rows=1000)
+        assert rows_of(f"SELECT DISTINCT SR_Flag FROM '{tmp_path}/month.parquet' ORDER BY 1") == [(1,), (None,)]
+
+    def test_before_2017_bases_sent_in_no_dropoffs_and_few_pickup_zones(self, tmp_path: Path) -> None:
+        write_month(tmp_path / "month.parquet", "fhv", "2016-12", rows=5000)
+        dropoffs, zones, pickups = (
+            one(f"""SELECT count(dropOff_datetime), count(DOlocationID), avg((PUlocationID >= 1)::INT)
+            FROM (SELECT * REPLACE (coalesce(PUlocationID, 0) AS PUlocationID) FROM '{tmp_path}/month.parquet')""")
+        )
+        assert (dropoffs, zones) == (0, 0)
+        assert 0.1 < pickups < 0.4
+
+
+class TestVehiclesForHireOfApps:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fhvhv(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
+        path = tmp_path_factory.mktemp("trips") / "fhvhv.parquet"
+        write_month(path, "fhvhv", "2020-02", rows=20_000)
+        return f"'{path}'"
+
+    def test_only_uber_says_who_took_the_call_and_when_the_car_was_there(self, fhvhv: str) -> None:
+        assert rows_of(f"SELECT DISTINCT hvfhs_license_num FROM {fhvhv} ORDER BY 1") == [
+            ("HV0003",),
+            ("HV0004",),
+            ("HV0005",),
+        ]
+        for column in ("originating_base_num", "on_scene_datetime"):
+            assert one(f"SELECT avg(({column} IS NULL)::INT) BETWEEN 0.25 AND 0.35 FROM {fhvhv}") == (True,)
+            assert rows_of(f"SELECT DISTINCT hvfhs_license_num FROM {fhvhv} WHERE {column} IS NOT NULL") == [
+                ("HV0003",)
+            ]
+
+    def test_a_trip_is_ordered_before_it_begins_and_lasts_as_long_as_it_says(self, fhvhv: str) -> None:
+        assert one(f"""SELECT count(*) FROM {fhvhv} WHERE request_datetime >= pickup_datetime
+            OR request_datetime > on_scene_datetime OR on_scene_datetime > pickup_datetime
+            OR trip_time != epoch(dropoff_datetime - pickup_datetime)""") == (0,)
+
+    def test_flags_are_yes_no_or_blank(self, fhvhv: str) -> None:
+        flags = {
+            name: rows_of(f"SELECT DISTINCT {name}_flag FROM {fhvhv} ORDER BY 1")
+            for name in ("shared_request", "shared_match", "access_a_ride", "wav_request", "wav_match")
+        }
+        assert flags.pop("access_a_ride") == [(" ",), ("N",)]
+        assert set(map(tuple, flags.values())) == {(("N",), ("Y",))}
+        assert one(f"SELECT count(*) FROM {fhvhv} WHERE shared_match_flag = 'Y' AND shared_request_flag = 'N'") == (0,)
+
+    def test_fares_are_rarely_negative_and_pay_never_is(self, fhvhv: str) -> None:
+        negative, least = one(f"SELECT avg((base_passenger_fare < 0)::INT), min(driver_pay) FROM {fhvhv}")
+        assert 0 < negative < 0.01
+        assert least == 0
+
+    @pytest.mark.parametrize(("month", "fees"), [("2020-12", [None]), ("2021-05", [0, 2.5])])
+    def test_airports_charge_from_2021_on(self, month: str, fees: list[float | None], tmp_path: Path) -> None:
+        write_month(tmp_path / "month.parquet", "fhvhv", month, rows=2000)
+        found = rows_of(f"SELECT DISTINCT abs(airport_fee) FROM '{tmp_path}/month.parquet' ORDER BY 1")
+        assert [fee for (fee,) in found] == fees
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7])

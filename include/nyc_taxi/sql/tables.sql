@@ -17,9 +17,10 @@ CREATE TABLE IF NOT EXISTS trips_by_week (
     fleet VARCHAR NOT NULL,
     period DATE NOT NULL,  -- the week's Monday
     num_trips BIGINT NOT NULL,
-    total_amount DOUBLE NOT NULL,
-    trip_distance DOUBLE NOT NULL,
-    passenger_count BIGINT NOT NULL
+    -- Sums; null where the fleet's trips have no such column.
+    total_amount DOUBLE,
+    trip_distance DOUBLE,
+    passenger_count BIGINT
 );
 CREATE TABLE IF NOT EXISTS loads (
     fleet VARCHAR NOT NULL,
