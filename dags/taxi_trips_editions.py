@@ -49,12 +49,12 @@ def read_loads():
     from dataclasses import asdict
 
     from include.nyc_taxi import editions, settings, tlc
-    from include.nyc_taxi.load import loaded_months
+    from include.nyc_taxi.load import months_by_fleet
     from tlc_hook import TlcHook
     from warehouse_hook import WarehouseHook
 
     with WarehouseHook().transaction() as con:
-        loads = {fleet: loaded_months(con, tlc.fleet(fleet).name) for fleet in settings.fleets()}
+        loads = months_by_fleet(con, [tlc.fleet(fleet).name for fleet in settings.fleets()])
     return asdict(editions.begin(TlcHook().url(""), loads))
 
 

@@ -156,19 +156,24 @@ class LoadedMonth:
         return Edition(self.source_url, self.etag, self.last_modified, self.bytes)
 
 
-@pandas_kept_out()
 def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[str, LoadedMonth]:
     """What is loaded of a fleet, by month: each month's latest load."""
+    return months_by_fleet(con, [fleet_name])[fleet_name]
+
+
+@pandas_kept_out()
+def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> dict[str, dict[str, LoadedMonth]]:
+    """What is loaded of each of the fleets, by month: each month's latest load."""
     warehouse.ensure_tables(con)
     rows = con.execute(
-        "SELECT partition_month, rows_in_file, rows_loaded, source_url, etag, last_modified, bytes, loaded_at, run_id "
-        "FROM latest_loads WHERE fleet = ? ORDER BY partition_month",
-        [fleet_name],
+        "SELECT fleet, partition_month, rows_in_file, rows_loaded, source_url, etag, last_modified, bytes, loaded_at, "
+        "run_id FROM latest_loads WHERE list_contains(?, fleet) ORDER BY partition_month",
+        [list(fleets)],
     ).fetchall()
-    return {
-        month_of(start): LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id])
-        for start, *facts, loaded_at, run_id in rows
-    }
+    found: dict[str, dict[str, LoadedMonth]] = {fleet: {} for fleet in fleets}
+    for fleet, start, *facts, loaded_at, run_id in rows:
+        found[fleet][month_of(start)] = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id])
+    return found
 
 
 def _footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:

@@ -69,8 +69,8 @@ _CLEAN_COMMENT = "Trips of the view trips without impossible ones, which " + "; 
 def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, bool]]:
     """The columns of each table and view, by name, and whether they take nulls. One query: every task asks."""
     found = con.execute(
-        "SELECT table_name, map(list(column_name), list(is_nullable = 'YES')) FROM information_schema.columns "
-        "WHERE table_catalog = current_database() AND table_schema = current_schema() GROUP BY ALL"
+        "SELECT table_name, map(list(column_name), list(is_nullable)) FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = current_schema() AND NOT internal GROUP BY ALL"
     )
     return dict(found.fetchall())
 

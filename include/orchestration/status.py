@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from include.nyc_taxi import settings, status
-from include.nyc_taxi.load import LoadedMonth, loaded_months
+from include.nyc_taxi.load import LoadedMonth, months_by_fleet
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.orchestration.month_runs import unsettled_runs
 
@@ -55,7 +55,7 @@ def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, d
     if not warehouse.exists():
         return {fleet: {} for fleet in fleets}, [f"There is no warehouse yet at {warehouse.get_database()}."]
     with contextlib.closing(warehouse.get_conn()) as con:
-        return {fleet: loaded_months(con, fleet) for fleet in fleets}, []
+        return months_by_fleet(con, fleets), []
 
 
 def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], status.Answer], str | None]:

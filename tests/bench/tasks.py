@@ -130,7 +130,7 @@ def ask(data_dir: str, rounds: int) -> Result:
     """
     sys.path.insert(0, str(PLUGINS))
     from include.nyc_taxi import quality
-    from include.nyc_taxi.load import loaded_months
+    from include.nyc_taxi.load import months_by_fleet
     from warehouse_hook import WarehouseHook
 
     with contextlib.closing(WarehouseHook().get_conn()) as con:
@@ -146,7 +146,7 @@ def ask(data_dir: str, rounds: int) -> Result:
         "trips_by_zone, Manhattan over all months": lambda con: con.execute(
             warehouse.sql("manhattan_stats"), {"fleet": fleet, "first": first, "last": last}
         ).fetchall(),
-        "make status, all fleets": lambda con: [loaded_months(con, name) for name in tlc.FLEETS],
+        "make status, all fleets": lambda con: months_by_fleet(con, [*tlc.FLEETS]),
         "make quality, a month": lambda con: quality.report(con, fleet, f"{last:%Y-%m}"),
     }
     found: Result = {name: [] for name in ("connect", *questions)}
