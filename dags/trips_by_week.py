@@ -56,7 +56,7 @@ def aggregate(fleet, week, outlet_events):
         facts.update(
             rows=done.weeks,
             path=str(done.csv_file),
-            **{name: round(value, 2) for name, value in vars(done.week).items()},
+            **{name: value and round(value, 2) for name, value in vars(done.week).items()},
         )
     return done.csv_file
 

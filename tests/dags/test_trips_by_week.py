@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import duckdb
 import pytest
 
 from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.local.table import of_weeks
 from include.tlc_simulator.faults import ErrorPage
 from include.tlc_simulator.server import TlcSimulator
 from tests.dags.running import query, run, states
@@ -41,6 +43,21 @@ def direct(data_dir: Path, monday: date) -> tuple[int, float]:
         ).fetchone()
     assert found is not None
     return found
+
+
+def test_a_fleet_whose_trips_have_no_amounts_has_weeks_too(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path
+) -> None:
+    run(dag_bag.dags["taxi_trips_fhv"], "2023-01-01")
+
+    done = run(dag_bag.dags["trips_by_week_fhv"], "2023-01-09")
+
+    assert set(states(done).values()) == {"success"}
+    _, line = (data_dir / "outputs" / "fhv" / "trips_by_week.csv").read_text().splitlines()
+    assert re.fullmatch(r"2023-01-09,\d+,,,", line)
+    assert query(data_dir, "SELECT total_amount FROM trips_by_week") == [(None,)]
+    (trips,) = query(data_dir, "SELECT num_trips FROM trips_by_week")[0]
+    assert re.search(rf"2023-01-09 +\S.* {trips:,} +- ", of_weeks("fhv", ["2023-01-09"], {}))
 
 
 def test_a_week_needs_both_of_its_months_however_they_were_run(

@@ -56,8 +56,9 @@ def of_weeks(fleet: str, mondays: list[str], runs: Mapping[str, Run]) -> str:
     rows = []
     for monday in mondays:
         week = weeks.get(monday)
-        figures = (f"{week.num_trips:,}", f"{week.total_amount:,.2f}") if week else ("-", "-")
-        rows.append((monday, _state(runs.get(monday)), *figures, _seconds(runs.get(monday))))
+        trips = f"{week.num_trips:,}" if week else "-"
+        amount = f"{week.total_amount:,.2f}" if week and week.total_amount is not None else "-"
+        rows.append((monday, _state(runs.get(monday)), trips, amount, _seconds(runs.get(monday))))
     outputs = settings.outputs_dir(fleet)
     files = [("all weeks", path.name) for path in (csv_path(outputs), chart_path(outputs)) if path.exists()]
     return _tables(rows, WEEK_HEADER, ("left", "left", "right", "right", "right"), fleet, files)
