@@ -10,6 +10,8 @@ from tests.conftest import ROOT
 
 LINE = "3" if IS_AIRFLOW_3 else "2"
 TIMEOUT_SECONDS = 600
+MONTHS = {"FROM": "2023-01", "TO": "2023-03"}
+"""What `undisturbed` backfills, as variables of make."""
 
 
 class Project:

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.tlc_simulator import city
 from include.tlc_simulator.server import TlcSimulator
 from include.tlc_simulator.trips import write_month
-from tests.integration.project import TIMEOUT_SECONDS, Project
+from tests.integration.project import MONTHS, TIMEOUT_SECONDS, Project
 
-MONTHS = {"FROM": "2023-01", "TO": "2023-03"}
 OUTPUTS = {
     *(
         f"manhattan_{kind}_2023-{month}.{ending}"
@@ -52,23 +50,6 @@ def runs_of_trips(project: Project) -> list[tuple[str, str]]:
     with contextlib.closing(sqlite3.connect(project.state / "airflow.db")) as con:
         rows = con.execute(f"SELECT {column}, state FROM dag_run WHERE dag_id = 'taxi_trips_green' ORDER BY 1")
         return [(day[:10], state) for day, state in rows]
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlcSimulator]:
-    """Small months, published from 2023-01 to 2023-03."""
-    folder = tmp_path_factory.mktemp("tlc")
-    with TlcSimulator(folder, rows=1000, first_month="2023-01", last_month="2023-03") as tlc:
-        yield tlc
-
-
-@pytest.fixture(scope="module")
-def undisturbed(site: TlcSimulator, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
-    """A project that has backfilled the three months, and what the command printed."""
-    project = Project(tmp_path_factory.mktemp("undisturbed"), site.url)
-    status, output = project.run("backfill", FLEET="green", **MONTHS)
-    assert status == 0, output
-    return project, output
 
 
 def test_a_backfill_processes_exactly_the_months_asked_for_exactly_once(

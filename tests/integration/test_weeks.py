@@ -9,9 +9,7 @@ from pathlib import Path
 import duckdb
 
 from include.tlc_simulator.server import TlcSimulator
-from tests.integration.project import Project
-
-MONTHS = {"FROM": "2023-01", "TO": "2023-03"}
+from tests.integration.project import MONTHS, Project
 
 
 def direct(folder: Path) -> list[tuple[str, ...]]:

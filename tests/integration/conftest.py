@@ -1,0 +1,25 @@
+"""A backfill that nothing has disturbed: what others are compared with. One for all tests here."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from include.tlc_simulator.server import TlcSimulator
+from tests.integration.project import MONTHS, Project
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlcSimulator]:
+    """Small months, published from 2023-01 to 2023-03."""
+    folder = tmp_path_factory.mktemp("tlc")
+    with TlcSimulator(folder, rows=1000, first_month="2023-01", last_month="2023-03") as tlc:
+        yield tlc
+
+
+@pytest.fixture(scope="session")
+def undisturbed(site: TlcSimulator, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A project that has backfilled the three months, and what the command printed."""
+    project = Project(tmp_path_factory.mktemp("undisturbed"), site.url)
+    status, output = project.run("backfill", FLEET="green", **MONTHS)
+    assert status == 0, output
+    return project, output
