@@ -7,6 +7,7 @@
 #   make status                                     fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
 #   make quality FLEET=yellow MONTH=2023-01         what the audit of a month has found, rule by rule
 #   make compact                                    give back the space that replaced months have left in the warehouse
+#   make migrate TO=warehouse_lake                  copy the warehouse into a lake, or back: to what that connection says
 #   make shell                                      a shell in which `airflow …` has this configuration
 #   make test | lint | docs | bench | requirements
 #   make test-long                                  backfills killed, starved and obstructed, about an hour (docs/reliability.md)
@@ -81,7 +82,7 @@ endif
 export PATH := $(VENV)/bin:$(PATH)
 LOCAL := $(VENV)/bin/python -m include.orchestration.local
 
-.PHONY: help setup demo backfill backfill-weeks standalone status quality compact shell test test-long lint docs bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks standalone status quality compact migrate shell test test-long lint docs bench requirements clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -100,9 +101,13 @@ $(STATE)/.ready: $(VENV)/.installed
 	@echo "Setting up Airflow's metadata database in $(patsubst $(CURDIR)/%,%,$(STATE)) …"
 	@mkdir -p $(STATE)
 	@airflow db migrate > $(STATE)/setup.log 2>&1 || { tail -5 $(STATE)/setup.log >&2; exit 1; }
-	@airflow pools set warehouse 1 "DuckDB lets one process at a time open the file" >> $(STATE)/setup.log 2>&1 \
-	  || { tail -5 $(STATE)/setup.log >&2; exit 1; }
+	@$(MAKE) pool >> $(STATE)/setup.log 2>&1 || { tail -5 $(STATE)/setup.log >&2; exit 1; }
 	@touch $@
+
+# As many slots as the connection `warehouse` asks for; `make backfill`, `demo` and `standalone` set it again.
+.PHONY: pool
+pool:
+	@$(LOCAL) pool
 
 demo:
 	@$(MAKE) DEMO=1 FLEET=yellow FROM=2023-01 TO=2023-03 run-demo
@@ -129,6 +134,9 @@ quality: setup
 
 compact: setup
 	@$(LOCAL) compact
+
+migrate: setup
+	@$(LOCAL) migrate --to "$(if $(filter file,$(origin TO)),,$(TO))"
 
 shell: setup
 	@echo "A shell with Airflow $(LINE) and this project's settings; exit leaves it"

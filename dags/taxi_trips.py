@@ -68,7 +68,7 @@ def prepare(fleet, month):
             facts = load and {"loaded_at": load.loaded_at.isoformat(), "run_id": load.run_id}
             return load and {"edition": vars(load.edition), **facts}
     rows = zones.read_zones(*(done.path for done in zones.download_zones(TlcHook())))
-    with WarehouseHook().transaction() as con:
+    with WarehouseHook().opened() as con:
         zones.load_zones(con, rows)
     return None
 
@@ -110,12 +110,12 @@ def load(fleet, month, run_id, outlet_events):
 
     with assets.event(outlet_events, assets.trips(fleet), month=month) as facts:
         try:
-            with WarehouseHook().transaction() as con:
+            with WarehouseHook().opened() as con:
                 done = load_month(con, fleet, month, month_path(fleet, month), run_id)
                 if done.weeks:
                     weeks.write_csv(con, fleet, outputs_dir(fleet))
         except QualityError as refusal:
-            with WarehouseHook().transaction() as con:
+            with WarehouseHook().opened() as con:
                 record_refusal(con, fleet, month, refusal, run_id)
             raise
         facts.update(
@@ -138,7 +138,7 @@ def aggregate(fleet, month, outlet_events):
     from warehouse_hook import WarehouseHook
 
     with assets.event(outlet_events, assets.manhattan_stats(fleet), month=month) as facts:
-        with WarehouseHook().transaction() as con:
+        with WarehouseHook().opened() as con:
             done = aggregate_month(con, fleet, month, outputs_dir(fleet))
         facts.update(rows=done.zones, trips=done.trips, path=str(done.month_file))
     return done.month_file

@@ -46,7 +46,7 @@ def load(outlet_events):
 
     with assets.event(outlet_events, assets.TAXI_ZONES) as facts:
         rows = zones.read_zones(zones.lookup_path(), zones.shapes_path())
-        with WarehouseHook().transaction() as con:
+        with WarehouseHook().opened() as con:
             facts.update(rows=zones.load_zones(con, rows))
 
 

@@ -51,7 +51,7 @@ def aggregate(fleet, week, outlet_events):
     from warehouse_hook import WarehouseHook
 
     with assets.event(outlet_events, assets.trips_by_week(fleet), week=week) as facts:
-        with WarehouseHook().transaction() as con:
+        with WarehouseHook().opened() as con:
             done = aggregate_week(con, fleet, monday_of(week), outputs_dir(fleet))
         facts.update(
             rows=done.weeks,

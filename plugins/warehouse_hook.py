@@ -1,4 +1,4 @@
-"""The hook for the warehouse: the official DuckDB hook, plus what tasks that share one file need.
+"""The hook for the warehouse: the official DuckDB hook, plus what tasks that share one warehouse need.
 
 `include` is imported where it is used: Airflow loads plugins also in processes without the DAG bundle on their path.
 """
@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import tempfile
 import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import duckdb
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
@@ -22,6 +25,13 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
     from duckdb import DuckDBPyConnection
 
+    from include.nyc_taxi.lake import Secret
+
+LAKE = "ducklake:"
+CATALOG_TIMEOUT_SECONDS = 60.0
+"""A lake's catalog that cannot be reached may be starting again; a wrong address should not take longer than this."""
+WRITERS = 16
+"""To a lake at a time, where its connection does not say how many; each holds connections to the catalog."""
 LOCK_TIMEOUT_SECONDS = 600.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
 MEMORY_LIMIT = "1GB"
@@ -32,11 +42,15 @@ class WarehouseLockedError(AirflowException):
 
 
 class WarehouseHook(DuckDBHook):
-    """Opens the warehouse.
+    """Opens the warehouse that the connection `warehouse` says: a DuckDB file, a DuckLake, or one at MotherDuck.
 
-    Where no connection `warehouse` is defined, it is the file `warehouse.duckdb` in the data directory; its folder is
-    made when it is missing. DuckDB lets one process at a time have a file open, readers included: the hook waits for
-    its turn, with growing pauses, and gives up after `lock_timeout` seconds.
+    - A path, or no connection: a DuckDB file, `warehouse.duckdb` in the data directory where there is no connection;
+      its folder is made when it is missing. DuckDB lets one process at a time have a file open, readers included: the
+      hook waits for its turn, with growing pauses, and gives up after `lock_timeout` seconds.
+    - `ducklake:…`: a DuckLake, `ducklake:postgres:` for many writers. The connection's extra has `data_path`, where its
+      Parquet files are; `catalog_conn_id`, the Airflow connection (postgres) to its catalog; and `storage_conn_id`, one
+      (aws) to the S3 that `data_path` may be in. DuckDB's extensions come from their packages.
+    - `md:…`: MotherDuck, as the official hook has it.
 
     Args:
         lock_timeout: seconds to wait for another process; else the connection's extra `lock_timeout`, else 600.
@@ -61,6 +75,28 @@ class WarehouseHook(DuckDBHook):
         """What DuckDB may use before it spills to disk."""
         return self.resolve_parameter("memory_limit", self._memory_limit, MEMORY_LIMIT)
 
+    @property
+    def temp_directory(self) -> str | None:
+        """Where DuckDB spills to: beside a file; of a lake, in this machine's temporary folder, not in the task's."""
+        default = f"{tempfile.gettempdir()}/nyc_taxi-{os.getpid()}" if self.is_lake else None
+        return self.resolve_parameter("temp_directory", self._temp_directory, default)
+
+    @property
+    def is_lake(self) -> bool:
+        """Whether the warehouse is a DuckLake."""
+        return self.get_database().startswith(LAKE)
+
+    @property
+    def writers(self) -> int:
+        """How many processes may have the warehouse open at a time: the slots that its pool should have.
+
+        The connection's extra `writers` says how many, where there can be more than one.
+        """
+        database = self.get_database()
+        if database.startswith(("md:", f"{LAKE}postgres:", f"{LAKE}mysql:")):
+            return int(self.resolve_parameter("writers", None, WRITERS))
+        return 1  # a file, or a lake whose catalog is one
+
     @cached_property
     def airflow_connection(self) -> Connection | None:
         """The connection, or None where the default one is not defined. Looked up when the hook is first used."""
@@ -84,6 +120,8 @@ class WarehouseHook(DuckDBHook):
         connection = self.airflow_connection
         if connection is None and not self.database:
             return str(settings.warehouse_path())
+        if connection and not self.database and (connection.host or "").startswith(LAKE):
+            return str(connection.host)  # the official hook would take a password for a token of MotherDuck
         database = super().get_database()
         if database != ":memory:":
             return database
@@ -104,34 +142,112 @@ class WarehouseHook(DuckDBHook):
 
         Raises:
             WarehouseLockedError: it is still held after `lock_timeout` seconds; names the file and the holder's pid.
+            LakeError: the lake cannot be opened: an extension is missing, or its catalog does not answer.
         """
         database = self.get_database()
         if _is_file(database):
             Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + self.lock_timeout
-        wait = FIRST_WAIT_SECONDS
+        begun, wait = time.monotonic(), FIRST_WAIT_SECONDS
         while True:
             try:
-                return super().get_conn()
-            except duckdb.IOException as error:
-                if "Could not set lock" not in str(error):
+                return self._open_lake(database) if self.is_lake else super().get_conn()
+            except Exception as error:
+                if "Could not set lock" in str(error):
+                    timeout, why = self.lock_timeout, f"is open in process {_holder(error) or 'unknown'}"
+                elif self.is_lake and "Unable to connect to Postgres" in str(error):
+                    timeout, why = min(self.lock_timeout, CATALOG_TIMEOUT_SECONDS), "does not answer"
+                else:
                     raise
-                left = deadline - time.monotonic()
+                left = begun + timeout - time.monotonic()
                 if left <= 0:
-                    raise WarehouseLockedError(_locked_message(database, self.lock_timeout, error)) from error
-                self.log.info("%s is open in process %s; waiting", database, _holder(error) or "unknown")
+                    if self.is_lake and "Could not set lock" not in str(error):
+                        raise
+                    raise WarehouseLockedError(_locked_message(self.place, self.lock_timeout, error)) from error
+                self.log.info("%s %s; waiting", self.place, why)
                 time.sleep(min(wait, left))
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
+    def _open_lake(self, database: str) -> DuckDBPyConnection:
+        from include.nyc_taxi import lake, warehouse
+
+        self.log.info("Opening the lake %s", self.place)
+        con = duckdb.connect(config=self.get_connect_config())
+        try:
+            self.load_extensions(con)
+            data_path = self.connection_extra.get("data_path")
+            lake.attach(con, database, data_path, self._catalog_secret(), self._storage_secret())
+            warehouse.make_ready(con)
+        except Exception:
+            con.close()
+            raise
+        return con
+
+    def _catalog_secret(self) -> Secret | None:
+        """The Postgres connection that `catalog_conn_id` names, as a secret of DuckDB."""
+        connection = self._named_connection("catalog_conn_id")
+        return connection and _secret(
+            "postgres",
+            host=connection.host,
+            port=connection.port,
+            database=connection.schema,
+            user=connection.login,
+            password=connection.password,
+        )
+
+    def _storage_secret(self) -> Secret | None:
+        """The AWS connection that `storage_conn_id` names, as a secret of DuckDB."""
+        connection = self._named_connection("storage_conn_id")
+        if connection is None:
+            return None
+        extra = connection.extra_dejson
+        url = urlsplit(extra.get("endpoint_url") or "")
+        elsewhere: dict[str, Any] = {}
+        if url.netloc:
+            elsewhere = {"endpoint": url.netloc, "use_ssl": url.scheme == "https", "url_style": "path"}
+        return _secret(
+            "s3",
+            key_id=connection.login or extra.get("aws_access_key_id"),
+            secret=connection.password or extra.get("aws_secret_access_key"),
+            session_token=extra.get("aws_session_token"),
+            region=extra.get("region_name"),
+            **elsewhere,
+        )
+
+    def _named_connection(self, key: str) -> Connection | None:
+        conn_id = self.connection_extra.get(key)
+        return self.get_connection(conn_id) if conn_id else None
+
+    @property
+    def place(self) -> str:
+        """What to call the warehouse in messages and logs: where it is, without what is secret."""
+        database = self._redact_database(self.get_database())
+        if not self.is_lake:
+            return database
+        catalog, files = (self.connection_extra.get(key) for key in ("catalog_conn_id", "data_path"))
+        return f"{database}{catalog or ''}, files in {files}" if files else f"{database}{catalog or ''}"
+
+    @staticmethod
+    def _redact_database(database: str) -> str:
+        """Strip tokens and passwords out of a database string."""
+        database = DuckDBHook._redact_database(database)
+        return re.sub(r"(password=)('[^']*'|[^\s&]*)|(://[^:/@\s]*:)[^@\s]*(?=@)", r"\1\3***", database)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[DuckDBPyConnection]:
+        """Open the warehouse for the block: for functions of `include` that write, in transactions of their own."""
+        with contextlib.closing(self.get_conn()) as con:
+            yield con
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[DuckDBPyConnection]:
         """Open the warehouse and run the block in one transaction: all of it is committed, or none.
 
-        The connection is closed, and the file free for others, when the block has ended.
+        The connection is closed, and a file free for others, when the block has ended. On a lake it may only read: it
+        sees one state of the warehouse, and waits for nobody; what writes there must be able to try again.
         """
         from include.nyc_taxi import warehouse
 
-        with contextlib.closing(self.get_conn()) as con, warehouse.transaction(con):
+        with self.opened() as con, (warehouse.reading if self.is_lake else warehouse.transaction)(con):
             yield con
 
     def test_connection(self) -> tuple[bool, str]:
@@ -141,22 +257,30 @@ class WarehouseHook(DuckDBHook):
                 (version,) = con.execute("SELECT version()").fetchone() or ("?",)
         except Exception as error:  # whatever is wrong is the answer
             return False, str(error)
+        if not _is_file(self.get_database()):
+            return True, f"DuckDB {version}, {self.place}"
         path = Path(self.get_database())
         size = path.stat().st_size if path.exists() else 0
-        return True, f"DuckDB {version}, {self._redact_database(str(path))}, {size:,} bytes"
+        return True, f"DuckDB {version}, {path}, {size:,} bytes"
 
 
 def _is_file(database: str) -> bool:
     return not re.match(r"[a-z]+:", database)  # as md: or ducklake:
 
 
-def _holder(error: duckdb.IOException) -> str | None:
+def _secret(kind: str, **values: str | int | bool | None) -> Secret:
+    from include.nyc_taxi.lake import Secret
+
+    return Secret(kind, {name: value for name, value in values.items() if value not in (None, "")})
+
+
+def _holder(error: Exception) -> str | None:
     """The pid that DuckDB's message names, if it does."""
     found = re.search(r"PID (\d+)", str(error))
     return found.group(1) if found else None
 
 
-def _locked_message(database: str, waited: float, error: duckdb.IOException) -> str:
+def _locked_message(database: str, waited: float, error: Exception) -> str:
     return (
         f"{database} was open in another process (pid {_holder(error) or 'unknown'}) for all of the {waited:g} seconds "
         "that this task may wait. Close that process (a DuckDB shell or notebook?), or if it is a task of ours, "

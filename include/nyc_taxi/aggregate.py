@@ -9,7 +9,7 @@ import duckdb
 
 from include.nyc_taxi import tlc, warehouse
 from include.nyc_taxi.errors import LoadError
-from include.nyc_taxi.files import replacing
+from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of
 
@@ -57,30 +57,39 @@ def overall_stats_path(outputs: Path) -> Path:
 def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, outputs: Path) -> Aggregate:
     """Fill `trips_by_zone` for a month of a fleet, and write the GeoJSON of the month and of all months so far.
 
-    Reads the month's rows and `trips_by_zone`, so its cost does not grow with what else is loaded. Call it inside a
-    transaction: the files are written before it ends, while no other process can be at the warehouse, because
-    otherwise an earlier run could put its older overall file over a later run's.
+    Reads the month's rows and `trips_by_zone`, so its cost does not grow with what else is loaded. The table is written
+    in one transaction. The files are written afterwards, one run at a time, each from what is then committed: of
+    several runs the last to write has seen the others' months.
 
     Raises:
         LoadError: the month is not loaded, or the zones are not.
     """
     fleet, start = tlc.fleet(fleet_name), first_day(month)
-    warehouse.ensure_tables(con)
-    con.execute("DELETE FROM trips_by_zone WHERE fleet = ? AND partition_month = ?", [fleet_name, start])
-    con.execute(warehouse.sql("replace_trips_by_zone").format(table=fleet.table), {"fleet": fleet_name, "month": start})
-    zones, trips = con.execute(
-        "SELECT count(*), coalesce(sum(num_trips), 0)::BIGINT FROM trips_by_zone "
-        "WHERE fleet = ? AND partition_month = ?",
-        [fleet_name, start],
-    ).fetchone() or (0, 0)
-    # Not every month has a trip with a zone: in 2015 the for-hire bases reported hardly any.
-    if not zones and not con.execute(f"FROM {fleet.table} WHERE partition_month = ? LIMIT 1", [start]).fetchone():
-        raise LoadError(f"{fleet_name} {month} has no trips in the warehouse: clear the task `load` of this run first")
-    counted = con.execute("SELECT DISTINCT partition_month FROM trips_by_zone WHERE fleet = ?", [fleet_name]).fetchall()
-    months = sorted({start, *(found for (found,) in counted)})
+
+    def count() -> tuple[int, int]:
+        warehouse.ensure_tables(con)
+        con.execute("DELETE FROM trips_by_zone WHERE fleet = ? AND partition_month = ?", [fleet_name, start])
+        query = warehouse.sql("replace_trips_by_zone").format(table=fleet.table)
+        con.execute(query, {"fleet": fleet_name, "month": start})
+        zones, trips = con.execute(
+            "SELECT count(*), coalesce(sum(num_trips), 0)::BIGINT FROM trips_by_zone "
+            "WHERE fleet = ? AND partition_month = ?",
+            [fleet_name, start],
+        ).fetchone() or (0, 0)
+        # Not every month has a trip with a zone: in 2015 the for-hire bases reported hardly any.
+        if not zones and not con.execute(f"FROM {fleet.table} WHERE partition_month = ? LIMIT 1", [start]).fetchone():
+            raise LoadError(
+                f"{fleet_name} {month} has no trips in the warehouse: clear the task `load` of this run first"
+            )
+        return zones, trips
+
+    zones, trips = warehouse.write(con, count)
     month_file, overall_file = month_stats_path(outputs, month), overall_stats_path(outputs)
-    manhattan_trips = _write_geojson(con, fleet_name, [start], month_file)
-    _write_geojson(con, fleet_name, months, overall_file)
+    with locked(outputs / ".manhattan_stats.lock"), warehouse.reading(con):
+        found = con.execute("SELECT DISTINCT partition_month FROM trips_by_zone WHERE fleet = ?", [fleet_name])
+        months = sorted({start, *(counted for (counted,) in found.fetchall())})
+        manhattan_trips = _write_geojson(con, fleet_name, [start], month_file)
+        _write_geojson(con, fleet_name, months, overall_file)
     return Aggregate(zones, trips, manhattan_trips, month_file, overall_file)
 
 

@@ -26,6 +26,10 @@ class FleetError(NycTaxiError, ValueError):
     """A fleet is not in the catalogue."""
 
 
+class SettingError(NycTaxiError, ValueError):
+    """An environment variable has a value that it cannot have."""
+
+
 class LayoutError(NycTaxiError):
     """A file's columns are not those of any layout that the TLC has published."""
 

@@ -32,7 +32,11 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` between processes of this machine; a killed holder's lock is gone with it."""
+    """Hold an exclusive lock on `path`, made where it is missing; a killed holder's lock is gone with it.
+
+    Between processes of one machine; of several, as far as the file system that they share has locks (NFS 4 does).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

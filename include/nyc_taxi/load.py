@@ -1,8 +1,9 @@
 """Load a month's file into its fleet's table: the month is replaced as a whole, or not at all."""
 
+import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from include.nyc_taxi.errors import LoadError, QualityError
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of
 from include.nyc_taxi.parquet import Footer, read_footer
-from include.nyc_taxi.quality import Check
+from include.nyc_taxi.quality import Audit, Check
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Load:
 def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path: Path, run_id: str) -> Load:
     """Replace a month of a fleet by the rows of the file at `path`, audit them, and record it in `loads`.
 
-    Call it inside a transaction: whatever it raises must roll back, so that the warehouse stays as it was.
+    All of it is one transaction: whatever is raised, the warehouse stays as it was.
     Rows are kept as published, also those that cannot be true; `loads.quality` counts them and `quality_checks` judges.
     Weeks that `trips_by_week` has already are counted again where the month has, or had, trips in them.
 
@@ -77,53 +78,80 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
         )
     if footer.rows == 0:
         raise LoadError(f"{path.name}: expected trips, found a file without rows; {month} stays as it was")
-
-    warehouse.ensure_tables(con)
     start = first_day(month)
-    counted = weeks.counted_weeks(con, fleet_name).keys()
-    touched = weeks.weeks_in_month_file(con, fleet_name, start) if counted else set()
-    con.execute(f"DELETE FROM {fleet.table} WHERE partition_month = ?", [start])
-    rows, counted_in_file = published.insert(con, fleet, match, start, path)
-    audit = quality.audit(con, fleet, month, footer.rows, counted_in_file)
-    if audit.errors:
-        raise QualityError(
-            f"{path.name}: not published, {month} stays as it was: {_sentences(audit.errors)}. "
-            "Is it a file of another fleet, month or source? If the TLC's own file is so, change the rule's limit in "
-            "include/nyc_taxi/quality.py, then clear this task",
-            audit.checks,
-        )
-    if audit.warnings:
-        log.warning("%s: published, but %s", path.name, _sentences(audit.warnings))
-    quality.record(con, fleet_name, month, audit.checks, run_id, published=True)
-    if counted:
-        touched |= weeks.weeks_in_month_file(con, fleet_name, start)
-        weeks.replace_weeks(con, fleet_name, sorted(touched & counted))
     edition = read_edition(path) or Edition(url=str(path), etag=None, last_modified=None, bytes=path.stat().st_size)
-    changes = _record(con, fleet_name, start, edition, footer.rows, rows, audit.counts, run_id)
-    return Load(
-        rows_in_file=footer.rows,
-        rows_loaded=rows,
-        bytes=edition.bytes,
-        etag=edition.etag,
-        last_modified=edition.last_modified,
-        quality=audit.counts,
-        checks=audit.checks,
-        changes=changes,
-        unknown_columns=match.unknown,
-        weeks=tuple(sorted(touched & counted)),
-    )
+
+    def audit(rows: str) -> Audit:
+        with _named(path, fleet.table):
+            lost = published.count_lost(con, match, path, rows)
+        found = quality.audit(con, fleet, month, rows, footer.rows, lost)
+        if found.errors:
+            raise QualityError(
+                f"{path.name}: not published, {month} stays as it was: {_sentences(found.errors)}. "
+                "Is it a file of another fleet, month or source? If the TLC's own file is so, change the rule's limit "
+                "in include/nyc_taxi/quality.py, then clear this task",
+                found.checks,
+            )
+        return found
+
+    def publish(incoming: warehouse.Incoming, audited: Audit | None) -> Load:
+        counted = weeks.counted_weeks(con, fleet_name).keys()
+        touched = weeks.weeks_in_month_file(con, fleet_name, start) if counted else set()
+        with _named(path, fleet.table):
+            rows = incoming.put()
+        done = audited or audit(rows)
+        if done.warnings:
+            log.warning("%s: published, but %s", path.name, _sentences(done.warnings))
+        quality.record(con, fleet_name, month, done.checks, run_id, published=True)
+        if counted:
+            touched |= weeks.weeks_in_month_file(con, fleet_name, start)
+            weeks.replace_weeks(con, fleet_name, sorted(touched & counted))
+        # The rules have made sure that as many rows are there as the footer says.
+        changes = _record(con, fleet_name, start, edition, footer.rows, footer.rows, done.counts, run_id)
+        return Load(
+            rows_in_file=footer.rows,
+            rows_loaded=footer.rows,
+            bytes=edition.bytes,
+            etag=edition.etag,
+            last_modified=edition.last_modified,
+            quality=done.counts,
+            checks=done.checks,
+            changes=changes,
+            unknown_columns=match.unknown,
+            weeks=tuple(sorted(touched & counted)),
+        )
+
+    warehouse.write(con, lambda: warehouse.ensure_tables(con))
+    query, bound = published.select(con, match, start, path)
+    with contextlib.ExitStack() as stack:
+        with _named(path, fleet.table):
+            incoming = stack.enter_context(warehouse.incoming(con, fleet.table, start, query, bound))
+        audited = audit(incoming.staged) if incoming.staged else None
+        return warehouse.write(con, lambda: publish(incoming, audited))
+
+
+@contextlib.contextmanager
+def _named(path: Path, table: str) -> Iterator[None]:
+    """Say which file it is that cannot be read or does not fit."""
+    try:
+        yield
+    except duckdb.TransactionException:
+        raise  # of a lake: another writer was faster
+    except duckdb.Error as error:
+        raise LoadError(f"{path.name}: cannot be loaded into {table}, rolled back: {error}") from error
 
 
 @pandas_kept_out()
 def record_refusal(
     con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, error: QualityError, run_id: str
 ) -> None:
-    """Record why a month was not published, beside the checks of the one that is kept.
+    """Record why a month was not published, beside the checks of the one that is kept. It is one transaction."""
 
-    Call it in a transaction of its own, when that of the load has been rolled back.
-    """
-    warehouse.ensure_tables(con)
-    quality.record(con, fleet_name, month, error.checks, run_id, published=False)
+    def record() -> None:
+        warehouse.ensure_tables(con)
+        quality.record(con, fleet_name, month, error.checks, run_id, published=False)
+
+    warehouse.write(con, record)
 
 
 def _sentences(checks: Sequence[Check]) -> str:

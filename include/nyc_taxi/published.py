@@ -6,40 +6,24 @@ from pathlib import Path
 import duckdb
 
 from include.nyc_taxi import coordinates, tlc
-from include.nyc_taxi.errors import LoadError
 
 
-def insert(
-    con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, match: tlc.Match, start: date, path: Path
-) -> tuple[int, dict[str, int]]:
-    """Insert a file's rows into the fleet's table, as rows of the month that begins at `start`.
-
-    Returns:
-        The number of rows inserted; and where texts or places have become ids, how many did not, by name:
-        `unknown_<column>` (a text that the catalogue does not have), `zero_<column>` and `outside_<column>`
-        (coordinates that are zero, or elsewhere than in a zone).
+def select(con: duckdb.DuckDBPyConnection, match: tlc.Match, start: date, path: Path) -> tuple[str, dict[str, object]]:
+    """The query for a file's rows as rows of the month that begins at `start`, and its bound values.
 
     Raises:
-        LoadError: a value does not fit its column's type, or the file is damaged.
         ZonesError: the file has coordinates, and there are no zones.
     """
     # The file's spelling of a name is quoted; that it is one of the catalogue's was checked by match_columns.
     places = {c.name: origin for c, origin in match.columns if isinstance(origin, tlc.Coordinates)}
     if places:
         coordinates.prepare(con)
-    select = ", ".join(
+    columns = ", ".join(
         f"CAST({_value(column, origin)} AS {column.type}) AS {column.name}" for column, origin in match.columns
     )
     joins = " ".join(coordinates.join(*_degrees(at), name) for name, at in places.items())
-    try:
-        inserted = con.execute(
-            f"INSERT INTO {fleet.table} BY NAME SELECT {select}, CAST($month AS DATE) AS partition_month "
-            f"FROM read_parquet($path) {joins}",
-            {"month": start, "path": str(path)},
-        ).fetchone()
-        return int(inserted[0]) if inserted else 0, _count_lost(con, fleet, match, start, path)
-    except duckdb.Error as error:
-        raise LoadError(f"{path.name}: cannot be loaded into {fleet.table}, rolled back: {error}") from error
+    query = f"SELECT {columns}, CAST($month AS DATE) AS partition_month FROM read_parquet($path) {joins}"
+    return query, {"month": start, "path": str(path)}
 
 
 def _value(column: tlc.Column, origin: tlc.Origin | None) -> str:
@@ -64,10 +48,16 @@ def _text(origin: tlc.Coded) -> str:
     return f"upper(trim(CAST({_quoted(origin.published_as)} AS VARCHAR)))"
 
 
-def _count_lost(
-    con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, match: tlc.Match, start: date, path: Path
-) -> dict[str, int]:
-    """Count what has become null for want of an id, where it was something else in the file."""
+def count_lost(con: duckdb.DuckDBPyConnection, match: tlc.Match, path: Path, rows: str) -> dict[str, int]:
+    """Count what has become null for want of an id, where it was something else in the file.
+
+    Args:
+        rows: SQL to read the rows that `select` has made of the file, as a FROM clause has it.
+
+    Returns:
+        Where texts or places have become ids, how many did not, by name: `unknown_<column>` (a text that the catalogue
+        does not have), `zero_<column>` and `outside_<column>` (coordinates that are zero, or elsewhere than in a zone).
+    """
     counts: dict[str, str] = {}
     for column, origin in match.columns:
         if isinstance(origin, tlc.Coded):
@@ -85,9 +75,7 @@ def _count_lost(
     row = con.execute(f"SELECT {numbers} FROM read_parquet(?)", [str(path)]).fetchone() or ()
     found: dict[str, int] = dict(zip(counts, row, strict=True))
     for name in (column.name for column, origin in match.columns if isinstance(origin, tlc.Coordinates)):
-        (placed,) = con.execute(
-            f"SELECT count({name}) FROM {fleet.table} WHERE partition_month = ?", [start]
-        ).fetchone() or (0,)
+        (placed,) = con.execute(f"SELECT count({name}) FROM {rows}").fetchone() or (0,)
         found[f"outside_{name}"] -= found[f"zero_{name}"] + placed
     return found
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 import duckdb
 from tabulate import tabulate
 
+from include.nyc_taxi import rows as table_rows
 from include.nyc_taxi import tlc
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day
@@ -358,17 +359,19 @@ def audit(
     con: duckdb.DuckDBPyConnection,
     fleet: tlc.Fleet,
     month: str,
+    relation: str,
     rows_in_file: int,
     counted_in_file: dict[str, int] | None = None,
 ) -> Audit:
-    """Apply all rules to the month's rows as they are in the fleet's table. Reads that month's rows only.
+    """Apply all rules to a month's rows.
 
     Args:
+        relation: SQL to read them, and no others, as a FROM clause has it.
         rows_in_file: as the file's footer says.
         counted_in_file: numbers of rows that were counted in the file itself; they join the audit's own.
     """
-    rows, counts = _count(con, fleet, first_day(month))
-    counts |= {"exact_duplicates": _duplicates(con, fleet, first_day(month), rows)} | (counted_in_file or {})
+    rows, counts = _count(con, fleet, first_day(month), relation)
+    counts |= {"exact_duplicates": _duplicates(con, fleet, relation, rows)} | (counted_in_file or {})
     about_trips = [_check_trips(rule, counts[rule.name], rows) for rule in TRIP_RULES if rule.name in counts]
     bound = {
         "fleet": fleet.name,
@@ -385,21 +388,19 @@ def rules_of(fleet: tlc.Fleet) -> list[TripRule]:
     return [rule for rule in TRIP_RULES if set(rule.columns) <= set(fleet.column_names)]
 
 
-def _count(con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, start: date) -> tuple[int, dict[str, int]]:
+def _count(con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, start: date, relation: str) -> tuple[int, dict[str, int]]:
     """The month's rows, and how many of them break each rule or have a null, in one pass."""
     rules = rules_of(fleet)
     aggregates = [f"count_if({rule.sql.format(month='$start::DATE')})" for rule in rules]
     aggregates += [f"count(*) - count({name})" for name in fleet.column_names]
     numbers = ", ".join(f"coalesce({sql}, 0)" for sql in aggregates)  # count_if of nothing but nulls is null
-    row = con.execute(
-        f"SELECT count(*), {numbers} FROM {fleet.table} WHERE partition_month = $start", {"start": start}
-    ).fetchone()
+    row = con.execute(f"SELECT count(*), {numbers} FROM {relation}", {"start": start}).fetchone()
     assert row is not None  # an aggregate without GROUP BY gives one row
     names = [rule.name for rule in rules] + [f"null_{name}" for name in fleet.column_names]
     return row[0], dict(zip(names, row[1:], strict=True))
 
 
-def _duplicates(con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, start: date, rows: int) -> int:
+def _duplicates(con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, relation: str, rows: int) -> int:
     """How many rows have another before them that is like them in every column.
 
     Rows are compared by a hash of 64 bits. In a long month only those with every n-th hash are: like rows have like
@@ -410,12 +411,11 @@ def _duplicates(con: duckdb.DuckDBPyConnection, fleet: tlc.Fleet, start: date, r
     if every > 1:
         # Told by a hash of few columns: that of all of them is needed for the part only.
         few = [name for name in ("pickup_datetime", "dropoff_datetime", "pickup_zone_id") if name in fleet.column_names]
-        part = f"AND hash({', '.join(few)}) % {every} = 0"
+        part = f"WHERE hash({', '.join(few)}) % {every} = 0"
     (copies,) = con.execute(
         "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM ("
-        f"SELECT hash({', '.join(fleet.column_names)}) AS h FROM {fleet.table} WHERE partition_month = ? {part}"
-        ") GROUP BY h)",
-        [start],
+        f"SELECT hash({', '.join(fleet.column_names)}) AS h FROM {relation} {part}"
+        ") GROUP BY h)"
     ).fetchone() or (0,)
     return int(copies) * every
 
@@ -456,13 +456,11 @@ def record(
         [fleet_name, start, published],
     )
     now = datetime.now(UTC).replace(tzinfo=None)
-    con.executemany(
-        "INSERT INTO quality_checks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (fleet_name, start, x.rule, x.severity, x.limit, x.value, x.passed, x.detail, published, now, run_id)
-            for x in checks
-        ],
-    )
+    rows = [
+        (fleet_name, start, x.rule, x.severity, x.limit, x.value, x.passed, x.detail, published, now, run_id)
+        for x in checks
+    ]
+    table_rows.insert(con, "quality_checks", rows)
 
 
 @pandas_kept_out()

@@ -1,9 +1,11 @@
 """Where things are. Read from the environment at each call, so that a change needs no restart."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 from include.nyc_taxi import tlc
+from include.nyc_taxi.errors import SettingError
 
 DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -52,3 +54,27 @@ def fleets() -> list[str]:
 def first_month() -> str:
     """`NYC_TAXI_FIRST_MONTH`: the first month that catch-up makes. Read when DAG files are parsed."""
     return os.environ.get("NYC_TAXI_FIRST_MONTH", "2023-01")
+
+
+def lake_keep() -> timedelta:
+    """`NYC_TAXI_LAKE_KEEP_DAYS`: how long a lake's past states can be read, and a query may take."""
+    return _days("NYC_TAXI_LAKE_KEEP_DAYS", 7, at_least=0)
+
+
+def lake_abandoned_after() -> timedelta:
+    """`NYC_TAXI_LAKE_ABANDONED_DAYS`: how old a file is that a killed load has left in a lake.
+
+    A day at least: the file of a load that is still running must not be taken for one.
+    """
+    return _days("NYC_TAXI_LAKE_ABANDONED_DAYS", 2, at_least=1)
+
+
+def _days(name: str, default: float, *, at_least: float) -> timedelta:
+    text = os.environ.get(name) or str(default)
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    if not at_least <= days <= 36_500:
+        raise SettingError(f"{name}: expected a number of days, {at_least:g} at least, found {text!r}")
+    return timedelta(days=days)

@@ -1,14 +1,21 @@
-"""The warehouse's tables and views, and transactions on a DuckDB connection."""
+"""The warehouse's tables and views, and transactions on a DuckDB connection.
+
+The warehouse is a DuckDB file, or a DuckLake, which many processes write at once; what is different there is in `lake`.
+"""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import duckdb
 
-from include.nyc_taxi import quality, tlc
+from include.nyc_taxi import lake, quality, tlc
 
 _SQL = Path(__file__).parent / "sql"
+T = TypeVar("T")
 
 
 def sql(name: str) -> str:
@@ -30,9 +37,126 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConne
     con.execute("COMMIT")
 
 
+@contextlib.contextmanager
+def reading(con: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Run the block on one state of the warehouse, whatever others commit meanwhile."""
+    con.execute("BEGIN TRANSACTION READ ONLY")
+    try:
+        yield con
+    finally:
+        con.execute("ROLLBACK")
+
+
+def write(con: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """Run `work` in one transaction and return what it returns: all it does is committed, or nothing.
+
+    On a lake it is run again where another writer was faster: it must begin from what it then finds.
+    """
+    if not lake.is_lake(con):
+        with transaction(con):
+            return work()
+
+    def attempt() -> T:
+        with transaction(con):
+            lake.take_turn(con)
+            return work()
+
+    return lake.retried(attempt)
+
+
+class Incoming(Protocol):
+    """A month's rows that are to take the place of those in a table.
+
+    Attributes:
+        staged: SQL to read them before they are in the table, as a FROM clause has it; None where that cannot be.
+    """
+
+    @property
+    def staged(self) -> str | None: ...
+
+    def put(self) -> str:
+        """Replace the month's rows in the table; returns SQL to read the new ones. Call it in a transaction."""
+        ...
+
+
+@dataclass(frozen=True)
+class _ToTable:
+    """Inserted as they are read: in a file that is one process's alone, a transaction may take its time."""
+
+    con: duckdb.DuckDBPyConnection
+    table: str
+    start: date
+    query: str
+    bound: Mapping[str, object]
+    staged: str | None = None
+
+    def put(self) -> str:
+        _delete_month(self.con, self.table, self.start)
+        self.con.execute(f"INSERT INTO {self.table} BY NAME {self.query}", self.bound)
+        return _month_of(self.table, self.start)
+
+
+@dataclass(frozen=True)
+class _ToLake:
+    """Written as a file first: a transaction that may be refused at its end, and be repeated, is to be short."""
+
+    con: duckdb.DuckDBPyConnection
+    start: date
+    file: lake.Staged
+
+    @property
+    def staged(self) -> str:
+        return self.file.relation
+
+    def put(self) -> str:
+        _delete_month(self.con, self.file.table, self.start)
+        self.file.register(self.con)
+        return self.staged
+
+
+@contextlib.contextmanager
+def incoming(
+    con: duckdb.DuckDBPyConnection, table: str, start: date, query: str, bound: Mapping[str, object]
+) -> Iterator[Incoming]:
+    """Yield the rows that `query` gives, to be put into a table of trips as those of the month that begins at `start`.
+
+    Args:
+        query: a SELECT with the table's columns and types, by name; `bound` are its bound values.
+    """
+    if lake.is_lake(con):
+        with lake.staged(con, table, start, query, bound) as file:
+            yield _ToLake(con, start, file)
+    else:
+        yield _ToTable(con, table, start, query, bound)
+
+
+def _delete_month(con: duckdb.DuckDBPyConnection, table: str, start: date) -> None:
+    con.execute(f"DELETE FROM {table} WHERE partition_month = ?", [start])
+
+
+def _month_of(table: str, start: date) -> str:
+    return f"(FROM {table} WHERE partition_month = DATE '{start}')"
+
+
+def make_ready(con: duckdb.DuckDBPyConnection) -> None:
+    """`ensure_tables` in a transaction of its own; of several processes that find a new lake, one makes them."""
+
+    def attempt() -> None:
+        with transaction(con):
+            ensure_tables(con)
+
+    lake.retried(attempt)
+
+
 def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Make what is missing of the tables, columns and views that catalogue and rules ask for. Changes nothing else."""
+    """Make what is missing of the tables, columns and views that catalogue and rules ask for. Changes nothing else.
+
+    On a lake, whoever opens it calls `make_ready` first, so that nothing is missing here.
+    """
     existing = _columns(con)
+    in_lake = lake.is_lake(con)
+    if in_lake and "turns" not in existing:
+        lake.ensure_turns(con)
     if not {"zones", "trips_by_zone", "trips_by_week", "loads", "quality_checks"} <= existing.keys():
         con.execute(sql("tables"))
     # What an older version has made otherwise.
@@ -46,6 +170,8 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
         columns = {column.name: column.type for column in fleet.columns} | {"partition_month": "DATE"}
         if fleet.table not in existing:
             con.execute(f"CREATE TABLE {fleet.table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+            if in_lake:
+                lake.partition(con, fleet.table)
             changed = True
         for name in columns.keys() - existing.get(fleet.table, columns.keys()):
             con.execute(f"ALTER TABLE {fleet.table} ADD COLUMN {name} {columns[name]}")

@@ -55,16 +55,15 @@ def chart_path(outputs: Path) -> Path:
 
 @pandas_kept_out()
 def aggregate_week(con: duckdb.DuckDBPyConnection, fleet: str, monday: date, outputs: Path) -> Aggregate:
-    """Replace a week's row in `trips_by_week`, and write the CSV file of all the fleet's weeks from the table.
-
-    Call it inside a transaction: the file is written before it ends, while no other process can be at the warehouse,
-    so that of several runs each finds the weeks of those before it.
-    """
+    """Replace a week's row in `trips_by_week`, in one transaction, and write the CSV file of all the fleet's weeks."""
     tlc.fleet(fleet)
-    warehouse.ensure_tables(con)
-    replace_weeks(con, fleet, [monday])
-    weeks = counted_weeks(con, fleet)
-    write_csv(con, fleet, outputs)
+
+    def count() -> None:
+        warehouse.ensure_tables(con)
+        replace_weeks(con, fleet, [monday])
+
+    warehouse.write(con, count)
+    weeks = write_csv(con, fleet, outputs)
     return Aggregate(weeks[monday], len(weeks), csv_path(outputs))
 
 
@@ -97,14 +96,28 @@ def weeks_in_month_file(con: duckdb.DuckDBPyConnection, fleet: str, start: date)
     return {monday for (monday,) in found}
 
 
-def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> None:
-    """Write all the fleet's weeks, oldest first, money (dollars) and miles rounded to 2; empty is what is not known."""
-    with replacing(csv_path(outputs)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        for monday, week in counted_weeks(con, fleet).items():
-            amounts = (None if x is None else f"{x:.2f}" for x in (week.total_amount, week.trip_distance))
-            writer.writerow((monday, week.num_trips, *amounts, week.passenger_count))
+@pandas_kept_out()
+def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> dict[date, Week]:
+    """Write all the fleet's weeks, oldest first, money (dollars) and miles rounded to 2; empty is what is not known.
+
+    One process at a time writes what is then committed: of several, the last has seen the others' weeks.
+
+    Returns:
+        The weeks written, by Monday.
+    """
+    with locked(_lock(outputs)):
+        weeks = counted_weeks(con, fleet)
+        with replacing(csv_path(outputs)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(HEADER)
+            for monday, week in weeks.items():
+                amounts = (None if x is None else f"{x:.2f}" for x in (week.total_amount, week.trip_distance))
+                writer.writerow((monday, week.num_trips, *amounts, week.passenger_count))
+    return weeks
+
+
+def _lock(outputs: Path) -> Path:
+    return outputs / ".trips_by_week.lock"
 
 
 def is_chart_old(outputs: Path) -> bool:
@@ -122,7 +135,7 @@ def draw_chart(fleet: str, outputs: Path) -> Path:
     from include.nyc_taxi import charts  # slow to import, and of no use to those who count
 
     # Weeks are drawn side by side: without the lock one of them could put a picture of older figures over a newer.
-    with locked(outputs / ".trips_by_week.lock"):
+    with locked(_lock(outputs)):
         with csv_path(outputs).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         charts.draw_weeks(

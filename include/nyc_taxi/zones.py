@@ -10,6 +10,7 @@ from include.nyc_taxi import settings, tlc, warehouse
 from include.nyc_taxi.download import Download, Site, download
 from include.nyc_taxi.errors import DownloadError, ZonesError
 from include.nyc_taxi.late import pandas_kept_out
+from include.nyc_taxi.rows import insert
 
 LOOKUP_HEADER = ["LocationID", "Borough", "Zone", "service_zone"]
 WGS84 = "EPSG:4326"
@@ -95,12 +96,17 @@ def read_zones(lookup: Path, shapes: Path) -> list[Zone]:
     ]
 
 
+@pandas_kept_out()
 def load_zones(con: duckdb.DuckDBPyConnection, zones: list[Zone]) -> int:
-    """Replace all of the table `zones`; returns its number of rows. Call it inside a transaction."""
-    warehouse.ensure_tables(con)
-    con.execute("DELETE FROM zones")
-    con.executemany("INSERT INTO zones VALUES (?, ?, ?, ?, ?)", zones)
-    return count_zones(con)
+    """Replace all of the table `zones`, in one transaction; returns its number of rows."""
+
+    def replace() -> int:
+        warehouse.ensure_tables(con)
+        con.execute("DELETE FROM zones")
+        insert(con, "zones", zones)
+        return count_zones(con)
+
+    return warehouse.write(con, replace)
 
 
 @pandas_kept_out()

@@ -14,11 +14,12 @@ from include.nyc_taxi.errors import (
     MonthError,
     QualityError,
     RequestError,
+    SettingError,
     WeekError,
     ZonesError,
 )
 
-PERMANENT = (FleetError, LayoutError, MonthError, QualityError, RequestError, WeekError, ZonesError)
+PERMANENT = (FleetError, LayoutError, MonthError, QualityError, RequestError, SettingError, WeekError, ZonesError)
 P, R = ParamSpec("P"), TypeVar("R")
 
 

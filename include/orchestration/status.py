@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -53,8 +52,8 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
 def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, dict[str, LoadedMonth]], list[str]]:
     """Each fleet's loaded months, and what there is to say of the warehouse."""
     if not warehouse.exists():
-        return {fleet: {} for fleet in fleets}, [f"There is no warehouse yet at {warehouse.get_database()}."]
-    with contextlib.closing(warehouse.get_conn()) as con:
+        return {fleet: {} for fleet in fleets}, [f"There is no warehouse yet at {warehouse.place}."]
+    with warehouse.opened() as con:
         return months_by_fleet(con, fleets), []
 
 

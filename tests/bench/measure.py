@@ -66,7 +66,7 @@ def our_load(database: str, path: str, threads: str) -> Result:
     from include.nyc_taxi.load import load_month
 
     hook = _hook(database, int(threads) if threads else None)
-    with _timed(quality, "audit", "record") as audit, measured() as result, hook.transaction() as con:
+    with _timed(quality, "audit", "record") as audit, measured() as result, hook.opened() as con:
         result["threads"] = _threads(con)
         load_month(con, FLEET, MONTH, Path(path), "bench")
     return result | {"audit_seconds": sum(audit)}
@@ -83,13 +83,13 @@ def fill(folder: str, path: str, first_month: str) -> Result:
     write_lookup(lookup)
     write_shapes(shapes)
     hook = _hook(_warehouse(folder))
-    with hook.transaction() as con:
+    with hook.opened() as con:
         zones.load_zones(con, zones.read_zones(lookup, shapes))
     for month in month_range(first_month, MONTH):
         file = Path(path) if month == MONTH else _moved(Path(path), Path(folder), month)
-        with hook.transaction() as con:
+        with hook.opened() as con:
             load_month(con, FLEET, month, file, "bench")
-        with hook.transaction() as con:
+        with hook.opened() as con:
             aggregate_month(con, FLEET, month, Path(folder))
     return {}
 
@@ -119,7 +119,7 @@ def aggregate_and_map(first: str, sixtieth: str, rounds: str) -> Result:
     for number in range(int(rounds) + 1):
         places = [("first", first), ("sixtieth", sixtieth)]
         for place, folder in places if number % 2 else reversed(places):
-            with measured() as aggregating, hooks[folder].transaction() as con:
+            with measured() as aggregating, hooks[folder].opened() as con:
                 done = aggregate_month(con, FLEET, MONTH, Path(folder))
             with measured() as drawing:
                 draw_maps(MONTH, Path(folder))
@@ -134,7 +134,7 @@ def aggregate_task(folder: str) -> Result:
     """Do what the task `aggregate` does for `MONTH`, once."""
     from include.nyc_taxi.aggregate import aggregate_month
 
-    with _hook(_warehouse(folder)).transaction() as con:
+    with _hook(_warehouse(folder)).opened() as con:
         aggregate_month(con, FLEET, MONTH, Path(folder))
     return {}
 

@@ -75,12 +75,9 @@ def test_the_simulator_publishes_its_months_and_they_become_weeks_maps_and_repor
     path = tmp_path / tlc.file_name("hover", "2023-02")
     path.write_bytes(fetch(site, tlc.file_path("hover", "2023-02")))
 
-    with warehouse.transaction(con):
-        loaded = load_month(con, "hover", "2023-02", path, "run 1")
-    with warehouse.transaction(con):
-        counted = aggregate_month(con, "hover", "2023-02", outputs)
-    with warehouse.transaction(con):
-        week = weeks.aggregate_week(con, "hover", MONDAY, outputs).week
+    loaded = load_month(con, "hover", "2023-02", path, "run 1")
+    counted = aggregate_month(con, "hover", "2023-02", outputs)
+    week = weeks.aggregate_week(con, "hover", MONDAY, outputs).week
     with warehouse.transaction(con):
         asked = {"fleet": "hover", "borough": "Queens", "start_date": "2023-02-01", "end_date": "2023-02-28"}
         report = count_trips(con, adhoc.parse(asked, "report"), settings.outputs_dir("requests"))

@@ -5,7 +5,6 @@ import json
 import geopandas
 import pytest
 
-from include.nyc_taxi import warehouse
 from include.nyc_taxi.aggregate import aggregate_month, month_stats_path, overall_stats_path
 from include.nyc_taxi.errors import LoadError
 from include.nyc_taxi.load import load_month
@@ -20,8 +19,7 @@ def load(con, write_trips):
     def load_pickups(fleet, month, *pickups):
         zones = f"[{', '.join('NULL' if zone is None else str(zone) for zone in pickups)}][1 + i]"
         path = write_trips(fleet, month, rows=len(pickups), columns={"PULocationID": f"CAST({zones} AS INTEGER)"})
-        with warehouse.transaction(con):
-            load_month(con, fleet, month, path, "run 1")
+        load_month(con, fleet, month, path, "run 1")
 
     return load_pickups
 
@@ -31,8 +29,7 @@ def aggregate(con, tmp_path):
     """Aggregate a month in a transaction, as the task does."""
 
     def aggregate_into(fleet, month):
-        with warehouse.transaction(con):
-            return aggregate_month(con, fleet, month, tmp_path / "outputs" / fleet)
+        return aggregate_month(con, fleet, month, tmp_path / "outputs" / fleet)
 
     return aggregate_into
 
@@ -118,7 +115,7 @@ def test_a_month_that_is_not_loaded_is_an_error_and_changes_nothing(con, zones, 
     with pytest.raises(LoadError, match="green 2023-03 has no trips in the warehouse: clear the task `load`"):
         aggregate("green", "2023-03")
     assert by_zone(con) == before
-    assert sorted(path.name for path in (tmp_path / "outputs" / "green").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "outputs" / "green").glob("[!.]*")) == [
         "manhattan_stats.geojson",
         "manhattan_stats_2023-02.geojson",
     ]
@@ -150,8 +147,7 @@ class TestRealMonths:
 
         def load_real(month):
             path = real_data / "tlc" / "trip-data" / f"green_tripdata_{month}.parquet"
-            with warehouse.transaction(con):
-                load_month(con, "green", month, path, "run 1")
+            load_month(con, "green", month, path, "run 1")
             return path
 
         return load_real

@@ -32,8 +32,7 @@ def city_zones(request):
     """A warehouse in memory that has a city's zones, and their polygons by zone id."""
     rows = request.getfixturevalue(request.param)
     with duckdb.connect() as con:
-        with warehouse.transaction(con):
-            zones.load_zones(con, rows)
+        zones.load_zones(con, rows)
         coordinates.prepare(con)
         yield con, {zone_id: shapely.from_wkt(wkt) for zone_id, *_, wkt in rows if wkt}
 
@@ -176,8 +175,7 @@ class TestTheCity:
 
 
 def test_every_real_trip_of_2009_and_2010_that_we_have(real_data, con, find, real_zones):
-    with warehouse.transaction(con):
-        zones.load_zones(con, real_zones)
+    zones.load_zones(con, real_zones)
     samples = real_data / "tlc-samples" / "trip-data"
     places = con.execute(
         f"SELECT Start_Lon, Start_Lat FROM '{samples}/yellow_tripdata_2009-01.parquet' UNION ALL "

@@ -14,8 +14,7 @@ from pathlib import Path
 import duckdb
 from include.nyc_taxi import load, warehouse
 with duckdb.connect() as con:
-    with warehouse.transaction(con):
-        load.load_month(con, "green", "2023-02", Path(sys.argv[1]), "run 1")
+    load.load_month(con, "green", "2023-02", Path(sys.argv[1]), "run 1")
     print("pandas" in sys.modules)
     print(len(con.execute("SELECT * FROM green_trips").df()))
 """

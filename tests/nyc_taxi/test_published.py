@@ -2,7 +2,6 @@
 
 import pytest
 
-from include.nyc_taxi import warehouse
 from include.nyc_taxi.errors import LoadError, ZonesError
 from include.nyc_taxi.load import load_month
 
@@ -30,8 +29,7 @@ def load(con, zones, write_trips):
 
     def load_file(month, rows, columns):
         path = write_trips("yellow", month, rows=rows, columns=columns)
-        with warehouse.transaction(con):
-            done = load_month(con, "yellow", month, path, "run 1")
+        done = load_month(con, "yellow", month, path, "run 1")
 
         def column(name):
             return [value for (value,) in con.execute(f"SELECT {name} FROM yellow_trips ORDER BY rowid").fetchall()]
@@ -97,18 +95,17 @@ def test_times_that_are_texts_become_times(load):
 
 
 def test_the_stray_index_is_no_column_of_ours_and_no_unknown_one(con, zones, write_trips):
-    with warehouse.transaction(con):
-        done = load_month(con, "yellow", "2010-02", write_trips("yellow", "2010-02"), "run 1")
+    done = load_month(con, "yellow", "2010-02", write_trips("yellow", "2010-02"), "run 1")
     assert done.unknown_columns == ()
 
 
 def test_without_zones_nothing_is_loaded(con, write_trips):
-    with pytest.raises(ZonesError, match="run the DAG taxi_zones"), warehouse.transaction(con):
+    with pytest.raises(ZonesError, match="run the DAG taxi_zones"):
         load_month(con, "yellow", "2009-01", write_trips("yellow", "2009-01"), "run 1")
     assert con.execute("SELECT count(*) FROM yellow_trips").fetchone() == (0,)
 
 
 def test_a_coordinate_that_is_no_number_names_the_file(con, zones, write_trips):
     path = write_trips("yellow", "2009-01", columns={"Start_Lon": "'west'"})
-    with pytest.raises(LoadError, match=r"yellow_tripdata_2009-01\.parquet.*west"), warehouse.transaction(con):
+    with pytest.raises(LoadError, match=r"yellow_tripdata_2009-01\.parquet.*west"):
         load_month(con, "yellow", "2009-01", path, "run 1")

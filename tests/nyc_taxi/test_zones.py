@@ -7,7 +7,7 @@ import geopandas
 import pytest
 import shapely
 
-from include.nyc_taxi import tlc, warehouse, zones
+from include.nyc_taxi import tlc, zones
 from include.nyc_taxi.errors import DownloadError, ZonesError
 from include.tlc_simulator.faults import ErrorPage
 
@@ -104,8 +104,7 @@ class TestRealZones:
 
     def test_they_are_loaded_with_265_rows_and_again_with_the_same(self, con, real_zones):
         for _ in range(2):
-            with warehouse.transaction(con):
-                assert zones.load_zones(con, real_zones) == 265
+            assert zones.load_zones(con, real_zones) == 265
         assert con.execute("SELECT * FROM zones ORDER BY zone_id").fetchall() == real_zones
         assert con.execute("SELECT count(*) FROM zones WHERE geometry IS NULL").fetchone() == (2,)
 
@@ -155,7 +154,7 @@ def test_a_shapefile_that_lacks_a_zone_is_an_error(made_lookup, made_shapes):
 def test_a_load_of_zones_that_fails_keeps_those_there_were(con, made_lookup, made_shapes):
     rows = zones.read_zones(made_lookup(), made_shapes())
     zones.load_zones(con, rows)
-    with pytest.raises(Exception, match="NOT NULL"), warehouse.transaction(con):
+    with pytest.raises(Exception, match="NOT NULL"):
         zones.load_zones(con, [*rows[:10], (11, None, "Queens", "N/A", None)])
     assert con.execute("SELECT * FROM zones ORDER BY zone_id").fetchall() == rows
 

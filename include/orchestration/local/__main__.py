@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("quality", help="what the audit of a month has found")
     command.add_argument("--fleet", required=True, help=f"one of {', '.join(tlc.FLEETS)}")
     command.add_argument("--month", required=True, metavar="YYYY-MM")
-    commands.add_parser("compact", help="give the disk back what replaced months have left in the warehouse's file")
+    commands.add_parser("compact", help="give the disk back what replaced months have left in the warehouse")
+    commands.add_parser("pool", help="make the pool of tasks that open the warehouse, as the connection asks for it")
+    command = commands.add_parser("migrate", help="copy the warehouse from a DuckDB file into a lake, or back")
+    command.add_argument("--to", required=True, metavar="CONNECTION")
     options = parser.parse_args(arguments)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
@@ -68,6 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from include.orchestration.local import compact
 
         return compact.run()
+    if options.command == "migrate":
+        with _quiet_hooks():
+            from include.orchestration.local import migrate
+
+        return migrate.run(options.to)
+    if options.command == "pool":
+        with _quiet_hooks():
+            from include.orchestration import pool
+
+        print(f"pool warehouse: {pool.set_up()} slots")
+        return 0
     try:
         months = month_range(options.first, options.last)
         tlc.file_name(options.fleet, months[0])

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from include.nyc_taxi import settings, tlc
 from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.months import first_day, month_range, next_first_day, week_range
+from include.orchestration import pool
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.orchestration.local import runs, table
 from include.orchestration.local.stack import Stack, StackError, only_scheduler
@@ -91,6 +92,7 @@ def backfill(job: Job, reprocess: str) -> int:
     """Run the job and show how it goes; returns the exit status: 0 when every run succeeded."""
     print(f"{tlc.fleet(job.fleet).title}, {job.names[0]} to {job.names[-1]}: {len(job.names)} runs of {job.dag_id}")
     print(f"Source {settings.tlc_url() or settings.DEFAULT_TLC_URL}, data in {settings.data_dir()}", flush=True)
+    pool.set_up()
     progress = Progress(job)
     if IS_AIRFLOW_3:
         _through_scheduler(job, reprocess, progress)

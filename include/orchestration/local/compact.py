@@ -1,12 +1,13 @@
-"""`make compact`: give the disk back what replaced months have left behind in the warehouse's file."""
+"""`make compact`: give the disk back what replaced months have left behind in the warehouse."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 
-from include.nyc_taxi.compact import CompactError, compact
+from include.nyc_taxi import lake, settings
+from include.nyc_taxi.compact import compact
+from include.nyc_taxi.errors import NycTaxiError
 from warehouse_hook import WarehouseHook, WarehouseLockedError
 
 
@@ -14,7 +15,7 @@ def run() -> int:
     """Compact the warehouse and say what came of it; returns the exit status."""
     try:
         print(_compact(WarehouseHook()))
-    except (CompactError, WarehouseLockedError) as error:
+    except (NycTaxiError, WarehouseLockedError) as error:
         print(f"make compact: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -24,10 +25,17 @@ def run() -> int:
 
 
 def _compact(hook: WarehouseHook) -> str:
+    if hook.is_lake:
+        with hook.opened() as con:
+            tidied = lake.maintain(con, settings.lake_keep(), settings.lake_abandoned_after())
+        return (
+            f"{hook.place}: {tidied.merged:,} files merged or rewritten, {tidied.snapshots:,} old snapshots let go of, "
+            f"{tidied.removed + tidied.abandoned:,} files removed"
+        )
     path = Path(hook.get_database())
     if not path.exists():
         return f"There is no warehouse in a file at {path}: nothing to do."
-    with contextlib.closing(hook.get_conn()):
+    with hook.opened():
         pass  # takes in what a killed process may have left beside the file
     print(f"Copying {path} ({path.stat().st_size / 1e6:,.1f} MB); tasks wait meanwhile …")
     done = compact(WarehouseHook(read_only=True).get_conn, path)

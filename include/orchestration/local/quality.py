@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from include.nyc_taxi import quality, tlc, warehouse
@@ -22,7 +21,7 @@ def _report(hook: WarehouseHook, fleet: str, month: str) -> str:
     tlc.fleet(fleet)
     first_day(month)
     if not hook.exists():
-        return f"There is no warehouse yet at {hook.get_database()}."
-    with contextlib.closing(hook.get_conn()) as con:
+        return f"There is no warehouse yet at {hook.place}."
+    with hook.opened() as con:
         warehouse.ensure_tables(con)
         return quality.report(con, fleet, month)

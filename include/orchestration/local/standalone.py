@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from include.orchestration import pool
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.orchestration.local.simulated import simulated_tlc
 from include.orchestration.local.stack import Stack, StackError, home, only_scheduler
@@ -21,6 +22,7 @@ def standalone(port: int, *, simulate: bool) -> int:
 
     On 3.x this starts what `airflow standalone` starts, but listening on localhost only. On 2.11 it is that command.
     """
+    pool.set_up()
     with contextlib.ExitStack() as ending:
         if simulate:
             ending.enter_context(simulated_tlc())

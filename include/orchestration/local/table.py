@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -51,7 +50,7 @@ def of_months(fleet: str, months: list[str], runs: Mapping[str, Run]) -> str:
 
 def of_weeks(fleet: str, mondays: list[str], runs: Mapping[str, Run]) -> str:
     """One line a week, then the folders. Numbers come from the warehouse's `trips_by_week`."""
-    with contextlib.closing(WarehouseHook().get_conn()) as con:
+    with WarehouseHook().opened() as con:
         weeks = {monday.isoformat(): week for monday, week in counted_weeks(con, fleet).items()}
     rows = []
     for monday in mondays:
@@ -79,6 +78,6 @@ def _tables(
     fleet: str,
     files: list[tuple[str, str]],
 ) -> str:
-    places = [("warehouse", WarehouseHook().get_database()), ("outputs", str(settings.outputs_dir(fleet))), *files]
+    places = [("warehouse", WarehouseHook().place), ("outputs", str(settings.outputs_dir(fleet))), *files]
     made = tabulate(rows, header, disable_numparse=True, colalign=align)
     return f"{made}\n\n{tabulate(places, tablefmt='plain')}"
