@@ -249,7 +249,8 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
 
     def call(function: str, *options: str, count: str = "count(*)") -> int:
         text = ", ".join(["current_database()", *options])
-        (number,) = retried(lambda: con.execute(f"SELECT {count} FROM {function}({text})").fetchone()) or (0,)
+        # All rows are fetched: what the function does is committed when its result has been read to the end.
+        [(number,)] = retried(lambda: con.execute(f"SELECT {count} FROM {function}({text})").fetchall())
         return int(number or 0)
 
     def older_than(age: timedelta) -> str:

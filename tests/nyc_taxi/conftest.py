@@ -24,6 +24,12 @@ def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.fixture
+def opening() -> str:
+    """Python for another process: defines `connect(folder)`, which opens the warehouse that `con` has in `tmp_path`."""
+    return "import duckdb\ndef connect(folder):\n    return duckdb.connect(f'{folder}/warehouse.duckdb')\n"
+
+
+@pytest.fixture
 def write_trips(tmp_path: Path) -> WriteTrips:
     """Write a small trip file in the layout that the catalogue gives for a month, and return its path.
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import duckdb
 import pytest
@@ -332,13 +333,16 @@ class TestFailure:
         message = fails(write_trips("green", "2023-02", columns=columns), LayoutError)
         assert "DOLocationID, fare_amount" in message
 
-    def test_a_process_killed_before_its_commit(self, con, load, write_trips, contents, start_python, tmp_path):
+    def test_a_process_killed_before_its_commit(
+        self, con, load, write_trips, contents, start_python, opening, tmp_path
+    ):
         path = write_trips("green", "2023-02", rows=6)
         load("green", "2023-02", path)
         before = contents()
         con.close()
         process = start_python(
-            "import duckdb, sys\n"
+            f"{opening}\n"
+            "import sys\n"
             "from pathlib import Path\n"
             "from include.nyc_taxi import load\n"
             "record = load._record\n"  # the last that is done before the commit
@@ -347,12 +351,14 @@ class TestFailure:
             "    print(con.execute('SELECT count(*) FROM green_trips').fetchone()[0], flush=True)\n"
             "    sys.stdin.read()\n"
             "load._record = record_and_wait\n"
-            "load.load_month(duckdb.connect(sys.argv[1]), 'green', '2023-02', Path(sys.argv[2]), 'run 2')\n",
-            tmp_path / "warehouse.duckdb",
+            "load.load_month(connect(sys.argv[1]), 'green', '2023-02', Path(sys.argv[2]), 'run 2')\n",
+            tmp_path,
             write_trips("green", "2023-02", rows=99),
         )
         assert process.stdout.readline() == "99\n"
         process.kill()
         process.wait()
-        with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as again:
+        names: dict[str, Any] = {}
+        exec(opening, names)
+        with names["connect"](tmp_path) as again:
             assert contents(connection=again) == before

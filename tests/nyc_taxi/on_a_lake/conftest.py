@@ -1,0 +1,37 @@
+"""A lake in place of the file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+OPENING = """
+import duckdb
+from include.nyc_taxi import lake, warehouse
+
+def connect(folder):
+    con = duckdb.connect()
+    lake.attach(con, f"ducklake:{folder}/catalog.ducklake", f"{folder}/lake/")
+    warehouse.make_ready(con)
+    return con
+"""
+
+
+@pytest.fixture
+def opening() -> str:
+    """As in the folder above."""
+    return OPENING
+
+
+@pytest.fixture
+def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a new lake that has all tables.
+
+    Its catalog is a DuckDB file, so that it needs no server; tests/services has Postgres, and writers at the same time.
+    """
+    names: dict[str, Any] = {}
+    exec(OPENING, names)
+    with names["connect"](tmp_path) as connection:
+        yield connection
