@@ -31,9 +31,10 @@ DAG_IDS = [
     "trips_by_week_fhvhv",
     "trips_by_week_green",
     "trips_by_week_yellow",
+    "warehouse_maintenance",
     "warehouse_status",
 ]
-TAGS = {"nyc_taxi", "trips", "zones", "weeks", "requests", "status", "yellow", "green", "fhv", "fhvhv"}
+TAGS = {"nyc_taxi", "trips", "zones", "weeks", "requests", "status", "maintenance", "yellow", "green", "fhv", "fhvhv"}
 
 
 def structure(dag: Any) -> dict[str, Any]:

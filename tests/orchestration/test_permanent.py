@@ -14,6 +14,7 @@ PERMANENT = [
     errors.MonthError,
     errors.QualityError,
     errors.RequestError,
+    errors.SettingError,
     errors.WeekError,
     errors.ZonesError,
 ]
