@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     serve = commands.add_parser("serve", help="serve the TLC's site until SIGTERM or SIGINT; prints its URL")
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1; 0.0.0.0 only inside a container)"
+    )
     serve.add_argument("--port", type=_number(0, 65535), default=0, help="0, the default, takes any free port")
     serve.add_argument("--folder", type=Path, help="where made files are kept (default: a temporary folder)")
     serve.add_argument("--first-month", type=_month, default="2009-01", metavar="YYYY-MM", help="first published month")
@@ -106,6 +109,7 @@ def _serve(options: argparse.Namespace) -> None:
         folder = options.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="tlc-simulator-"))
         simulator = TlcSimulator(
             folder,
+            host=options.host,
             port=options.port,
             rows=options.rows,
             seed=options.seed,

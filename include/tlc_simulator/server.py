@@ -53,7 +53,7 @@ class _Resource:
 
 
 class TlcSimulator:
-    """A TLC that listens on 127.0.0.1 only; use it in a `with` statement, or call `start` and `stop`.
+    """A TLC that listens on 127.0.0.1, unless told otherwise; use it in a `with` statement, or call `start` and `stop`.
 
     Files are made when they are first asked for, and kept in `folder`. What is published is every month of `fleets`
     from `first_month` to `last_month`, but not before a fleet's first month in the catalogue; all else is refused with
@@ -65,6 +65,7 @@ class TlcSimulator:
 
     Args:
         folder: where made files go; made if needed.
+        host: the address to listen on; "0.0.0.0" for every one that this machine has.
         port: 0 for any free port.
         rows: rows of each month; None for a few thousand.
         seed: another seed gives other trips.
@@ -77,6 +78,7 @@ class TlcSimulator:
         self,
         folder: Path | str,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         rows: int | None = None,
         seed: int = 1,
@@ -89,6 +91,7 @@ class TlcSimulator:
         for month in (first_month, last_month):
             first_day(month)  # raises here rather than in a thread
         self._folder = Path(folder)
+        self._host = host
         self._port = port
         self._rows = rows
         self._seed = seed
@@ -113,10 +116,10 @@ class TlcSimulator:
         """Listen, and answer in threads of its own.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is taken, or the host is no address of this machine.
         """
         self._stopping.clear()
-        self._server = _Server(self, self._port)
+        self._server = _Server(self, self._host, self._port)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
@@ -144,7 +147,8 @@ class TlcSimulator:
         """
         if self._server is None:
             raise RuntimeError("the simulator has no URL before it is started")
-        return f"http://127.0.0.1:{self._server.server_port}"
+        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host
+        return f"http://{host}:{self._server.server_port}"
 
     @property
     def requests(self) -> list[Request]:
@@ -317,10 +321,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # idle kept-alive connections would hold it; close_connections ends them
 
-    def __init__(self, simulator: TlcSimulator, port: int) -> None:
+    def __init__(self, simulator: TlcSimulator, host: str, port: int) -> None:
         self.simulator = simulator
         self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
         """As HTTPServer does it, without its look-up of the host's name, which can take seconds."""

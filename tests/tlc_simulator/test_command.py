@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import duckdb
@@ -11,6 +12,7 @@ import pytest
 import requests
 
 from include.tlc_simulator.__main__ import main
+from include.tlc_simulator.server import TlcSimulator
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "include.tlc_simulator"]
@@ -43,6 +45,7 @@ def test_city_writes_the_zone_files(tmp_path: Path) -> None:
         (["make", "--month", "2013-01", "--fleet", "green", "x"], "first month is 2014-01"),
         (["make", "--month", "2023-01", "--rows", "-5", "x"], "'-5' is not a whole number of at least 0"),
         (["serve", "--fault", "mishap"], "'mishap' is not a fault"),
+        (["serve", "--host", "203.0.113.1"], "Cannot assign requested address"),
         (["serve", "--port", "70000"], "'70000' is not a whole number from 0 to 65535"),
         (["serve", "--serve-folder", "/no/such"], "/no/such is not a folder"),
     ],
@@ -84,3 +87,12 @@ def test_serve_prints_its_url_and_stops_cleanly_when_told_to(number: signal.Sign
     assert process.returncode == 0
     assert errors == "GET /misc/taxi_zone_lookup.csv 503\nGET /misc/taxi_zone_lookup.csv 200\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("host", "elsewhere"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_others_reach_it_only_where_the_host_says_so(host: str, elsewhere: bool, tmp_path: Path) -> None:
+    with TlcSimulator(tmp_path, host=host) as simulator:
+        assert simulator.url.startswith("http://127.0.0.1:")
+        other = simulator.url.replace("127.0.0.1", "127.0.0.2")  # this machine too, by another of its addresses
+        with nullcontext() if elsewhere else pytest.raises(requests.ConnectionError):
+            assert requests.get(f"{other}/misc/taxi_zone_lookup.csv", timeout=10).status_code == 200
