@@ -147,7 +147,7 @@ class TlcSimulator:
         """
         if self._server is None:
             raise RuntimeError("the simulator has no URL before it is started")
-        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host
+        host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104 - compared, not bound
         return f"http://{host}:{self._server.server_port}"
 
     @property
