@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("compact", help="give the disk back what replaced months have left in the warehouse")
     commands.add_parser("pool", help="make the pool of tasks that open the warehouse, as the connection asks for it")
     command = commands.add_parser("migrate", help="copy the warehouse from a DuckDB file into a lake, or back")
-    command.add_argument("--to", required=True, metavar="CONNECTION")
+    command.add_argument("--to", required=True, metavar="CONNECTION", help="an Airflow connection: TO= of make migrate")
     options = parser.parse_args(arguments)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
@@ -103,16 +103,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _quiet_hooks() -> Iterator[None]:
-    """Import Airflow in here: hooks then do not log each thing they do. What this process starts logs as ever."""
+    """Have Airflow imported, with hooks that do not log each thing they do. What this process starts logs as ever.
+
+    `warehouse_hook` can be imported from then on: Airflow puts the plugins folder on the path.
+    """
     name = "AIRFLOW__LOGGING__LOGGING_LEVEL"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "WARNING"
+    chosen = os.environ.get(name)
+    os.environ.setdefault(name, "WARNING")
     try:
+        import airflow  # noqa: F401
+
         yield
     finally:
-        del os.environ[name]
+        if chosen is None:
+            del os.environ[name]
 
 
 def _make_dag(fleet: str) -> None:

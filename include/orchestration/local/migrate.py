@@ -14,6 +14,9 @@ from warehouse_hook import WarehouseHook
 
 def run(to: str) -> int:
     """Copy what the connection `warehouse` says into what the connection `to` says; returns the exit status."""
+    if not to:
+        print("make migrate: expected TO=<connection>, found nothing; docs/warehouse.md has an example", file=sys.stderr)
+        return 2
     try:
         source, target = WarehouseHook(), WarehouseHook(duckdb_conn_id=to)
         _check(source, target)
