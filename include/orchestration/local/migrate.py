@@ -15,7 +15,7 @@ from warehouse_hook import WarehouseHook
 def run(to: str) -> int:
     """Copy what the connection `warehouse` says into what the connection `to` says; returns the exit status."""
     if not to:
-        print("make migrate: expected TO=<connection>, found nothing; docs/warehouse.md has an example", file=sys.stderr)
+        print("make migrate: expected TO=<connection>, found nothing; see docs/warehouse.md", file=sys.stderr)
         return 2
     try:
         source, target = WarehouseHook(), WarehouseHook(duckdb_conn_id=to)
