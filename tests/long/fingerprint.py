@@ -15,15 +15,29 @@ LEFT_OUT_RULES = ("nulls_as_before", "rows_as_in_12_months", "rows_as_a_year_bef
 """Rules of `quality_checks` that compare a month with those loaded before it. Months of a backfill are loaded in no
 particular order, also when nothing disturbs it."""
 
+NO_PUNCTUATION = str.maketrans("", "", '()" ')
+"""In a view's text DuckDB writes these in one way for a file and in another for a lake."""
 
-def fingerprint(data_dir: Path) -> dict[str, str]:
+LAKES_OWN = "turns"
+"""The table of a lake that a file has not: it counts the writers."""
+
+
+def fingerprint(data_dir: Path, con: duckdb.DuckDBPyConnection | None = None) -> dict[str, str]:
     """A checksum of each table (over its rows in order), of each view's text and of each file in the data directory.
 
     Pictures count by their pixels, all other files by their bytes. Every file counts, hidden ones too: what a killed
     task has left under a temporary name is a difference.
+
+    Args:
+        con: to a warehouse that is elsewhere, a lake; else it is the DuckDB file in the data directory.
     """
     warehouse = data_dir / "warehouse.duckdb"
-    found = _tables(warehouse)
+    if con:
+        found = _tables(con)
+    else:
+        # Not read-only: this is also the first to open the warehouse after a task was killed in it.
+        with contextlib.closing(duckdb.connect(str(warehouse))) as opened:
+            found = _tables(opened)
     for path in sorted(data_dir.rglob("*")):
         if path.is_file() and path != warehouse:
             found[str(path.relative_to(data_dir))] = _checksum(_content(path))
@@ -39,23 +53,27 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     ]
 
 
-def _tables(warehouse: Path) -> dict[str, str]:
+def _tables(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     found = {}
-    # Not read-only: this is also the first to open the warehouse after a task was killed in it.
-    with contextlib.closing(duckdb.connect(str(warehouse))) as con:
-        columns = con.execute(
-            "SELECT table_name, list(column_name || ' ' || data_type ORDER BY ordinal_position) "
-            "FROM information_schema.columns WHERE table_catalog = current_database() GROUP BY ALL"
+    columns = con.execute(
+        "SELECT table_name, list(column_name || ' ' || data_type ORDER BY ordinal_position) "
+        "FROM information_schema.columns WHERE table_catalog = current_database() GROUP BY ALL"
+    ).fetchall()
+    views = dict(
+        con.execute(
+            "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal AND database_name = current_database()"
         ).fetchall()
-        views = dict(con.execute("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal").fetchall())
-        for table, layout in columns:
-            if table in views:
-                found[f"view {table}"] = _checksum(views[table].encode())
-                continue
-            kept = [name for name in (column.split()[0] for column in layout) if name not in LEFT_OUT]
-            where = f"WHERE rule NOT IN {LEFT_OUT_RULES}" if table == "quality_checks" else ""
-            rows = con.execute(f"SELECT {', '.join(kept)} FROM {table} {where} ORDER BY ALL").fetchall()
-            found[f"table {table}"] = f"{len(rows)} rows, {_checksum(repr((layout, rows)).encode())}"
+    )
+    for table, layout in columns:
+        if table in views:
+            found[f"view {table}"] = _checksum(views[table].translate(NO_PUNCTUATION).encode())
+            continue
+        if table == LAKES_OWN:
+            continue
+        kept = [name for name in (column.split()[0] for column in layout) if name not in LEFT_OUT]
+        where = f"WHERE rule NOT IN {LEFT_OUT_RULES}" if table == "quality_checks" else ""
+        rows = con.execute(f"SELECT {', '.join(kept)} FROM {table} {where} ORDER BY ALL").fetchall()
+        found[f"table {table}"] = f"{len(rows)} rows, {_checksum(repr((layout, rows)).encode())}"
     return found
 
 
