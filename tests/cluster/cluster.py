@@ -38,7 +38,7 @@ import requests
 
 from include.nyc_taxi import lake
 from include.nyc_taxi.months import first_day
-from tests.cluster import naming
+from tests.cluster import naming, processes
 from tests.cluster.services import Postgres, Redis, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -323,6 +323,12 @@ class Cluster:
                     raise
                 time.sleep(0.2)
 
+    def processor_seconds(self) -> dict[str, float]:
+        """How long each process that is to be running, with all that it has started, has kept a processor busy."""
+        leaders = {name: component.pid for name, component in self._components.items()}
+        leaders |= {service.name: service.pid for service in (self.postgres, self.redis)}
+        return {name: processes.busy_seconds(pid) for name, pid in leaders.items() if pid}
+
     # -- what is made
 
     @contextlib.contextmanager
@@ -576,6 +582,10 @@ class _Component:
             )
 
     @property
+    def pid(self) -> int | None:
+        return self._process and self._process.pid
+
+    @property
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -595,38 +605,13 @@ class _Component:
         """All at once: none may see another die, and react."""
         if self._process is None:
             return []
-        killed: dict[int, str] = {}
-        # Stopped, they start no others.
-        while left := {pid: command for pid, command in _session(self._process.pid).items() if pid not in killed}:
-            for pid in left:
-                _send(pid, signal.SIGSTOP)
-            killed |= left
-        for pid in killed:
-            _send(pid, signal.SIGKILL)
+        killed = processes.kill(self._process.pid)
         self._process.wait()
-        return list(killed.values())
+        return killed
 
 
 _NOT_OURS = ("AIRFLOW", "_AIRFLOW", "NYC_TAXI_", "MAKE", "MFLAGS", "PYTHONDONTWRITEBYTECODE", "PYTEST")
 """Variables of whoever starts a cluster that are not for it."""
-
-
-def _session(leader: int) -> dict[int, str]:
-    """The living processes of a session, and their commands."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                # After the command's name, which may contain anything: state, parent, group, session.
-                state, _, _, session, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(session) == leader and state not in "ZX":
-                    found[int(entry.name)] = (entry / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
-    return found
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def _tail(log: Path, lines: int = 20) -> str:

@@ -84,6 +84,11 @@ class Service(ABC):
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def pid(self) -> int | None:
+        """Of its first process; None where it does not run."""
+        return self._process and self._process.pid
+
     def start(self) -> None:
         """Start it, and return when it answers."""
         assert self._folder, "enter it first"
