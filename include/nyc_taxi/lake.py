@@ -119,7 +119,7 @@ def attach(
         options.append(f"META_SECRET '{DATABASE}_{catalog.kind}'")
     try:
         attached = f"ATTACH {_literal(database)} AS {DATABASE}"
-        con.execute(f"{attached} ({', '.join(options)})" if options else attached)
+        retried(lambda: con.execute(f"{attached} ({', '.join(options)})" if options else attached))
     except duckdb.Error as error:
         # What DuckDB says need not be shown, but that a password in the connection's own text could be part of it.
         raise LakeError(f"the lake cannot be opened: {_first_line(error)}") from None
@@ -271,8 +271,21 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
 # -- small things
 
 
+_BY_DUCKLAKE = ("conflict", "maximum retry count", "duplicate key")
+_BY_POSTGRES = ("could not serialize", "deadlock detected", "current transaction is aborted")
+_AT_THE_START = ("already exists", "duplicate key", "concurrently updated")
+"""What DuckLake, and its catalog's Postgres, say where another was faster. There is no error of its own for that."""
+
+
 def _is_conflict(error: BaseException) -> bool:
-    return isinstance(error, duckdb.TransactionException) and "conflict" in str(error).lower()
+    if not isinstance(error, duckdb.Error):
+        return False
+    text, said = str(error).lower(), _BY_POSTGRES
+    if isinstance(error, duckdb.TransactionException):
+        said += _BY_DUCKLAKE
+    if "failed to initialize ducklake" in text:  # of several that find an empty catalog, one makes the lake
+        said += _AT_THE_START
+    return any(words in text for words in said)
 
 
 def _is_url(path: str) -> bool:

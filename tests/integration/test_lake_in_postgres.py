@@ -1,0 +1,73 @@
+"""Many processes at a lake whose catalog is in a real Postgres: what a catalog in a file cannot show."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import duckdb
+import pytest
+
+from include.nyc_taxi import lake
+from tests.cluster import services
+from tests.cluster.services import Postgres
+from tests.conftest import ROOT
+
+WRITERS, COMMITS = 6, 8
+
+PROCESS = """
+import sys
+from datetime import timedelta
+import duckdb
+from include.nyc_taxi import lake, warehouse
+
+port, password, data_path, kind, number, count = sys.argv[1:]
+secret = lake.Secret(
+    "postgres", {"host": "127.0.0.1", "port": int(port), "database": "lake", "user": "postgres", "password": password}
+)
+with duckdb.connect() as con:
+    lake.attach(con, "ducklake:postgres:", data_path, catalog=secret)
+    warehouse.make_ready(con)
+    for trips in range(int(count)):
+        if kind == "maintain":
+            lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(days=1))
+        else:
+            values = [int(number), trips]
+            warehouse.write(
+                con, lambda: con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', ?, ?)", values)
+            )
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A Postgres with an empty database for a lake."""
+    if services.postgres_folder() is None:
+        assert "CI" not in os.environ, services.APT
+        pytest.skip(f"Postgres is not installed: {services.APT}")
+    with Postgres(tmp_path_factory.mktemp("postgres") / "log") as postgres:
+        postgres.create_database("lake")
+        yield postgres
+
+
+def test_processes_that_make_a_lake_write_it_and_tidy_it_at_once_lose_nothing(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    def start(kind: str, number: int, count: int) -> Popen[str]:
+        arguments = [str(postgres.port), postgres.password, f"{tmp_path}/lake/", kind, str(number), str(count)]
+        return Popen([sys.executable, "-c", PROCESS, *arguments], cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True)
+
+    # All find an empty catalog.
+    processes = [start("write", number, COMMITS) for number in range(1, WRITERS + 1)] + [start("maintain", 0, 3)]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+
+    with duckdb.connect() as con:
+        values = {"host": "127.0.0.1", "port": postgres.port, "database": "lake", "user": "postgres"}
+        secret = lake.Secret("postgres", {**values, "password": postgres.password})
+        lake.attach(con, "ducklake:postgres:", f"{tmp_path}/lake/", catalog=secret)
+        found = con.execute("SELECT zone_id, list_sort(list(num_trips)) FROM trips_by_zone GROUP BY ALL ORDER BY ALL")
+        assert found.fetchall() == [(zone, [*range(COMMITS)]) for zone in range(1, WRITERS + 1)]
+        assert con.execute("SELECT count(*), any_value(turn) FROM turns").fetchone() == (1, WRITERS * COMMITS)
