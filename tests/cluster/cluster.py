@@ -156,9 +156,9 @@ class Cluster:
         try:
             for folder in (self.data_dir, self.lake_files, self.logs / "components"):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._ending.callback(self._stop)
             self._ending.enter_context(self.redis)
             self._ending.enter_context(self.postgres)
+            self._ending.callback(self._stop)  # before the services
             for name in (METADATA, LAKE):
                 self.postgres.create_role(name, self._passwords[name])
                 self.postgres.create_database(name, owner=name)
@@ -352,7 +352,9 @@ class Cluster:
     def connections(self) -> dict[str, str]:
         """The Airflow connections of the workers, as environment variables."""
         if self._warehouse == "file":
-            return {}
+            # Also where it is the default: a task that finds no connection asks the api-server, which may have another.
+            file = {"conn_type": "duckdb", "host": str(self.data_dir / "warehouse.duckdb")}
+            return {"AIRFLOW_CONN_WAREHOUSE": json.dumps(file)}
         catalog = self.postgres.uri(LAKE, user=LAKE, password=self._passwords[LAKE])
         database = f"{quote('ducklake:postgres:', safe='')}?catalog_conn_id=warehouse_catalog"
         return {
