@@ -168,18 +168,20 @@ def partition(con: duckdb.DuckDBPyConnection, table: str) -> None:
     con.execute(f"ALTER TABLE {table} SET PARTITIONED BY (partition_month)")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Staged:
     """A month's trips in a file that the lake does not know yet.
 
     Attributes:
         file: path or URL.
         rows: how many trips.
+        offered: whether a transaction has registered it, which may have been committed.
     """
 
     table: str
     file: str
     rows: int
+    offered: bool = False
 
     @property
     def relation(self) -> str:
@@ -188,6 +190,7 @@ class Staged:
 
     def register(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make them rows of the table. The file is the lake's from then on."""
+        self.offered = True
         con.execute(
             "CALL ducklake_add_data_files(current_database(), ?, ?, hive_partitioning => true)", [self.table, self.file]
         )
@@ -199,18 +202,21 @@ def staged(
 ) -> Iterator[Staged]:
     """Write a query's rows as a file of the table's month that begins at `start`, to be registered in the block.
 
-    The file is removed when the block fails. One that a killed process leaves is removed by `maintain`.
+    When the block fails, the file is removed, but not once it was registered: a commit that fails for us, because
+    Postgres went away or the task was ended just then, may have been made. What is then nobody's, like what a killed
+    process leaves, is removed by `maintain`.
     """
     (data_path,) = con.execute("SELECT data_path FROM ducklake_settings(current_database())").fetchone() or ("",)
     folder = f"{data_path.rstrip('/')}/main/{table}/partition_month={start}"
     file = f"{folder}/{uuid.uuid4()}.parquet"
     if not _is_url(file):
         Path(folder).mkdir(parents=True, exist_ok=True)
+    made = Staged(table, file, rows=0)
     try:
-        (rows,) = con.execute(f"COPY ({query}) TO {_literal(file)} ({PARQUET})", bound).fetchone() or (0,)
-        yield Staged(table, file, rows)
+        (made.rows,) = con.execute(f"COPY ({query}) TO {_literal(file)} ({PARQUET})", bound).fetchone() or (0,)
+        yield made
     except BaseException:
-        if not _is_url(file):  # DuckDB cannot remove an object; `maintain` can
+        if not made.offered and not _is_url(file):  # DuckDB cannot remove an object; `maintain` can
             Path(file).unlink(missing_ok=True)
         raise
 

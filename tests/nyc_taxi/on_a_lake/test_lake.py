@@ -133,6 +133,24 @@ class TestFiles:
             load_month(con, "green", "2023-01", path, "run")
         assert files(tmp_path, "green_trips") == []
 
+    def test_a_load_that_fails_as_its_commit_is_done_leaves_the_file_that_the_lake_then_has(
+        self, con, write_trips, tmp_path, monkeypatch
+    ):
+        write = warehouse.write
+
+        def write_and_hear_of_a_failure(*values):
+            write(*values)
+            if live(con, "green_trips"):
+                raise ConnectionError("the catalog went away before it could say that it has committed")
+
+        monkeypatch.setattr(warehouse, "write", write_and_hear_of_a_failure)
+        with pytest.raises(ConnectionError):
+            load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+        monkeypatch.undo()
+        assert [str(path) for path in files(tmp_path, "green_trips")] == live(con, "green_trips") != []
+        load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=31), "the next try")
+        assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (31,)
+
 
 class TestMaintenance:
     def test_it_merges_small_files_and_removes_what_nobody_needs(self, con, zones, write_trips, contents, tmp_path):
