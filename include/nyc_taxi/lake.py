@@ -286,7 +286,8 @@ _AT_THE_START = ("already exists", "duplicate key", "concurrently updated")
 def _is_conflict(error: BaseException) -> bool:
     if not isinstance(error, duckdb.Error):
         return False
-    text, said = str(error).lower(), _BY_POSTGRES
+    text = str(error).lower()
+    said: tuple[str, ...] = _BY_POSTGRES
     if isinstance(error, duckdb.TransactionException):
         said += _BY_DUCKLAKE
     if "failed to initialize ducklake" in text:  # of several that find an empty catalog, one makes the lake
