@@ -10,6 +10,7 @@
 #   make migrate TO=warehouse_lake                  copy the warehouse into a lake, or back: to what that connection says
 #   make shell                                      a shell in which `airflow …` has this configuration
 #   make test | lint | docs | bench | requirements
+#   make bench SCALE=1                              1, 2 and 4 Celery workers, a lake and a file (ARCHIVE=1: all 487 files at a hundredth)
 #   make test-long                                  backfills killed, starved and obstructed, about an hour (docs/reliability.md)
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
@@ -158,7 +159,7 @@ docs: setup
 	@$(LOCAL) docs
 
 bench: $(VENV)/.installed
-	@$(VENV)/bin/python -m tests.bench $(if $(ARCHIVE),--archive) $(if $(BIG),--big) $(ARGS)
+	@$(VENV)/bin/python -m tests.bench $(if $(ARCHIVE),--archive) $(if $(BIG),--big) $(if $(SCALE),--scale) $(ARGS)
 
 requirements:
 	@for line in "3.3.2 requirements.txt" "2.11.2 requirements-airflow2.txt"; do set -- $$line; \

@@ -1,6 +1,7 @@
 """`make bench`: is a load as fast and lean as it should be, and does month 60 cost what month 1 cost?
 
 With --archive: does the whole archive's last month cost what its first did, and do its largest months fit in memory?
+With --scale: what do more workers give, in a file and in a lake?
 
 Whatever else the machine does disturbs every figure. So what is compared runs by turns, in one run, and of several
 rounds the fastest counts (in memory, the largest). The exit status is 1 when a limit is exceeded.
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.nyc_taxi.months import month_range
-from tests.bench import archive
+from tests.bench import archive, scale
 from tests.bench.measure import FLEET, MONTH, Result
 from tests.bench.table import HEADING, Row, table
 
@@ -181,6 +182,7 @@ def main() -> int:
     parser.add_argument("--threads", default="", help="for both sides of a load (default: what DuckDB takes, on both)")
     parser.add_argument("--archive", action="store_true", help="in place of that: the whole archive, at a hundredth")
     parser.add_argument("--big", action="store_true", help="in place of that: the archive's largest months only")
+    parser.add_argument("--scale", action="store_true", help="in place of that: 1, 2 and 4 workers, a file and a lake")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for the files that it makes")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size(**({"load_rounds": arguments.rounds} if arguments.rounds else {}))
@@ -189,12 +191,15 @@ def main() -> int:
         f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}: the figures are of use when that is low"
     )
     with Bench(arguments.folder.absolute(), size, arguments.threads) as bench:
-        if arguments.archive or arguments.big:
-            real_data = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
+        real_data = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
+        if arguments.archive or arguments.big or arguments.scale:
+            files = archive.Archive(bench, real_data, archive.QUICK if arguments.quick else archive.Size())
+        if arguments.scale:
+            heading = scale.HEADING
+            rows = scale.Scale(bench, files, scale.QUICK if arguments.quick else scale.FULL).measure()
+        elif arguments.archive or arguments.big:
             heading = archive.HEADING
-            rows = archive.Archive(bench, real_data, archive.QUICK if arguments.quick else archive.Size()).measure(
-                big_only=not arguments.archive
-            )
+            rows = files.measure(big_only=not arguments.archive)
         else:
             heading = HEADING
             what = f"{size.load_rows:,} rows, {size.load_rounds} rounds"

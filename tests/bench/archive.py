@@ -17,7 +17,7 @@ from include.nyc_taxi import tlc
 from include.nyc_taxi.months import month_of, next_first_day
 from include.tlc_simulator.server import TlcSimulator
 from tests.bench.table import Row
-from tests.bench.tasks import connection
+from tests.bench.tasks import connection, lake_connection
 
 if TYPE_CHECKING:
     from tests.bench.__main__ import Bench
@@ -132,11 +132,11 @@ class Archive:
     def __init__(self, bench: Bench, real_data: Path, size: Size) -> None:
         self._bench, self._size, self._url = bench, size, ""
         self._files = read_files(real_data, size.files)
-        self._all = read_files(real_data, None)
+        self.all_files = read_files(real_data, None)
 
     def measure(self, *, big_only: bool) -> list[Row]:
         """Measure, and print all that is found; returns the rows that have limits."""
-        big, big_rows = self._big()
+        big, _, big_rows = self.largest_months()
         if big_only:
             return big_rows
         self._site = self._make_site()
@@ -154,37 +154,46 @@ class Archive:
 
     # -- the largest months
 
-    def _big(self) -> tuple[dict[str, Result], list[Row]]:
-        """Load the month with the most rows of each kind into a new warehouse, and then over itself."""
+    def largest_months(self) -> tuple[dict[str, Result], dict[str, Result], list[Row]]:
+        """Load the month with the most rows of each kind into a new warehouse and over itself; and into a new lake.
+
+        Returns:
+            What `tasks.load` measured of the first load, by kind: in a file, in a lake; and rows for the table.
+        """
         most: dict[str, TlcFile] = {}
-        for file in self._all:
+        for file in self.all_files:
             most[file.kind] = max(most.get(file.kind, file), file, key=lambda one: one.rows)
-        zones = self._folder("zones")
+        in_file: dict[str, Result] = {}
+        in_lake: dict[str, Result] = {}
+        rows: list[Row] = []
         with TlcSimulator(self._bench.scratch / "zones-site") as simulator:
             self._url = simulator.url
-            self._tasks("prepare", data_dir=zones)
-        found: dict[str, Result] = {}
-        rows: list[Row] = []
-        for kind, file in sorted(most.items(), reverse=True)[: self._size.big_kinds]:
-            count = max(1000, round(file.rows * self._size.big_share))
-            path = self._bench.folder / f"{file.fleet}_tripdata_{file.month}_{count}.parquet"
-            print(f"Loading {file.fleet} {file.month}, {count:,} rows: the largest month of {kind}")
-            self._tasks("make_file", path=str(path), fleet=file.fleet, month=file.month, rows=count)
-            data_dir = self._folder("big")
-            shutil.copy(Path(zones) / "warehouse.duckdb", data_dir)
-            (Path(data_dir) / "raw").mkdir()
-            (Path(data_dir) / "raw" / tlc.file_name(file.fleet, file.month)).symlink_to(path)
-            for again in ("", " over itself"):
-                result = self._tasks("load", data_dir=data_dir, fleet=file.fleet, month=file.month)
-                print(
-                    f"  load{again}: {result['seconds']:.1f} s (processors {result['processor_seconds']:.1f} s), "
-                    f"peak {result['peak_bytes'] / MIB:,.0f} MiB, warehouse {result['file_bytes'] / 1e6:,.0f} MB"
-                )
-                what = f"{file.fleet} {file.month}, {count / 1e6:.1f} M rows{again}, peak memory"
-                rows.append(Row(what, "MiB", result["peak_bytes"] / MIB, None, PEAK_MIB))
-                found.setdefault(kind, result)
-            shutil.rmtree(data_dir)
-        return found, rows
+            for kind, file in sorted(most.items(), reverse=True)[: self._size.big_kinds]:
+                count = max(1000, round(file.rows * self._size.big_share))
+                path = self._bench.folder / f"{file.fleet}_tripdata_{file.month}_{count}.parquet"
+                print(f"Loading {file.fleet} {file.month}, {count:,} rows: the largest month of {kind}")
+                self._tasks("make_file", path=str(path), fleet=file.fleet, month=file.month, rows=count)
+                for place, lake, found in (
+                    ("", False, in_file),
+                    (" over itself", False, {}),
+                    (" into a lake", True, in_lake),
+                ):
+                    data_dir = self._data_dir("big")
+                    if place != " over itself":
+                        (Path(self._folder("big")) / "raw").mkdir()
+                        (Path(data_dir) / "raw" / tlc.file_name(file.fleet, file.month)).symlink_to(path)
+                        # A process of its own: what reads the zones' shapes takes memory that no load does.
+                        self._tasks("prepare", lake, data_dir=data_dir)
+                    result = self._tasks("load", lake, data_dir=data_dir, fleet=file.fleet, month=file.month)
+                    print(
+                        f"  load{place}: {result['seconds']:.1f} s (processors {result['processor_seconds']:.1f} s), "
+                        f"peak {result['peak_bytes'] / MIB:,.0f} MiB, warehouse {result['file_bytes'] / 1e6:,.0f} MB"
+                    )
+                    what = f"{file.fleet} {file.month}, {count / 1e6:.1f} M rows{place}, peak memory"
+                    rows.append(Row(what, "MiB", result["peak_bytes"] / MIB, None, PEAK_MIB))
+                    found[kind] = result
+                shutil.rmtree(data_dir)
+        return in_file, in_lake, rows
 
     # -- the archive
 
@@ -257,7 +266,7 @@ class Archive:
         loaded: dict[str, int] = defaultdict(int)
         for month in done["months"]:
             loaded[month["fleet"]] += month["rows"]
-        known = [file for file in self._all if file.kind in whole.fixed]
+        known = [file for file in self.all_files if file.kind in whole.fixed]
         fixed = sum(whole.fixed[file.kind] for file in known)
         by_rows = sum(whole.per_million[file.kind] * file.rows / 1e6 for file in known)
         slope = sum(whole.per_100_months * number / 100 for number in range(len(known)))
@@ -320,7 +329,7 @@ class Archive:
         Path(self._data_dir(name)).mkdir()
         return self._data_dir(name)
 
-    def _tasks(self, name: str, **arguments: object) -> Result:
+    def _tasks(self, name: str, lake: bool = False, **arguments: object) -> Result:
         data_dir = str(arguments.get("data_dir") or arguments.get("full") or self._bench.scratch)
         return self._bench.measure_tasks(
             name,
@@ -328,7 +337,7 @@ class Archive:
             {
                 "NYC_TAXI_DATA_DIR": data_dir,
                 "NYC_TAXI_TLC_URL": self._url,
-                "AIRFLOW_CONN_WAREHOUSE": connection(data_dir),
+                "AIRFLOW_CONN_WAREHOUSE": lake_connection(data_dir) if lake else connection(data_dir),
                 "AIRFLOW_CONN_TLC": '{"conn_type": "http"}',
                 "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
             },

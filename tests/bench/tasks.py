@@ -168,7 +168,11 @@ def prepare(data_dir: str) -> Result:
 
 
 def load(data_dir: str, fleet: str, month: str) -> Result:
-    """Run the task `load` of a month whose file is in raw/; as `measured`, and the rows loaded and the file's bytes."""
+    """Run the task `load` of a month whose file is in raw/; as `measured`, and more.
+
+    Returns:
+        Besides: `rows` loaded; `bytes` of the fleet's table, `file_bytes` of all of the warehouse.
+    """
     tasks = Tasks()
     from warehouse_hook import WarehouseHook
 
@@ -179,7 +183,26 @@ def load(data_dir: str, fleet: str, month: str) -> Result:
         (result["rows"],) = con.execute(
             f"SELECT count(*) FROM {tlc.fleet(fleet).table} WHERE partition_month = ?", [first_day(month)]
         ).fetchone() or (0,)
+    if WarehouseHook().is_lake:
+        sizes = {path: path.stat().st_size for path in (Path(data_dir) / "lake").rglob("*.parquet")}
+        of_table = sum(size for path, size in sizes.items() if tlc.fleet(fleet).table in path.parts)
+        return result | {"bytes": of_table, "file_bytes": sum(sizes.values())}
     return result | {"bytes": _table_bytes()[fleet], "file_bytes": Path(_database(data_dir)).stat().st_size}
+
+
+def commit(zone: int, count: int) -> Result:
+    """Commit so many small transactions, of rows that no other process writes; returns when it began and ended."""
+    sys.path.insert(0, str(PLUGINS))
+    from warehouse_hook import WarehouseHook
+
+    with WarehouseHook().opened() as con:
+        started = time.time()
+        for number in range(count):
+            values = ["yellow", first_day(f"20{10 + number // 12}-{1 + number % 12:02}"), zone + 1, number]
+            warehouse.write(
+                con, lambda values=values: con.execute("INSERT INTO trips_by_zone VALUES (?, ?, ?, ?)", values)
+            )
+        return {"started": started, "ended": time.time()}
 
 
 def _rehearse(tasks: Tasks, data_dir: str, fleet: str, month: str) -> None:
@@ -204,6 +227,12 @@ def connection(data_dir: str) -> str:
     """The value of `AIRFLOW_CONN_WAREHOUSE` for the warehouse in a data directory; without one Airflow would look
     for the connection in a metadata database, which there is none of here."""
     return json.dumps({"conn_type": "duckdb", "host": _database(data_dir)})
+
+
+def lake_connection(data_dir: str) -> str:
+    """The same for a lake there, whose catalog is a file: what a load costs hardly depends on where that is."""
+    extra = {"data_path": f"{data_dir}/lake/"}
+    return json.dumps({"conn_type": "duckdb", "host": f"ducklake:{data_dir}/catalog.ducklake", "extra": extra})
 
 
 def _database(data_dir: str) -> str:
@@ -233,7 +262,8 @@ def _table_bytes() -> dict[str, float]:
 
 
 MEASUREMENTS = {
-    function.__name__: function for function in (make_file, make_site, run_archive, next_month, ask, prepare, load)
+    function.__name__: function
+    for function in (make_file, make_site, run_archive, next_month, ask, prepare, load, commit)
 }
 
 if __name__ == "__main__":
