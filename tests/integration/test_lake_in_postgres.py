@@ -1,6 +1,5 @@
 """Many processes at a lake whose catalog is in a real Postgres: what a catalog in a file cannot show."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +9,9 @@ import duckdb
 import pytest
 
 from include.nyc_taxi import lake
-from tests.cluster import services
 from tests.cluster.services import Postgres
 from tests.conftest import ROOT
+from tests.integration.real_services import require
 
 WRITERS, COMMITS = 6, 8
 
@@ -43,9 +42,7 @@ with duckdb.connect() as con:
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A Postgres with an empty database for a lake."""
-    if services.postgres_folder() is None:
-        assert "CI" not in os.environ, services.APT
-        pytest.skip(f"Postgres is not installed: {services.APT}")
+    require("Postgres")
     with Postgres(tmp_path_factory.mktemp("postgres") / "log") as postgres:
         postgres.create_database("lake")
         yield postgres
