@@ -310,7 +310,7 @@ class Cluster:
             if time.monotonic() > deadline:
                 tasks = [f"{t.task_id} {t.month} {t.state}" for t in self.tries() if t.state not in FINISHED]
                 raise TimeoutError(f"after {seconds:g} s: {[(r.run_id, r.state) for r in self.runs()]}; {tasks}")
-            time.sleep(0.1)
+            time.sleep(0.5 if until is None else 0.1)  # each look is a connection to Postgres
 
     def metadata(self, text: str, values: Sequence[object] | None = None) -> list[tuple[Any, ...]]:
         """Ask Airflow's own records; waits while Postgres is away."""
