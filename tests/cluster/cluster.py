@@ -184,7 +184,7 @@ class Cluster:
         self._ending.close()
 
     def start_over(self, *, warehouse: Warehouse | None = None, workers: int | None = None) -> None:
-        """A new lake, an empty data directory, no runs; DAGs are paused. Call it when no task runs.
+        """A new lake, an empty data directory, no runs; DAGs are paused. Where runs had not ended, workers are killed.
 
         The logs so far go to `logs/before-1` and so on.
 
@@ -192,6 +192,10 @@ class Cluster:
             warehouse: another one; the workers are then started anew.
             workers: another number of them. Killed ones are not counted.
         """
+        wanted = len(self.workers) if workers is None else workers
+        if any(run.state not in FINISHED for run in self.runs()):
+            for name in self.workers:
+                self.kill_worker(name)
         for dag in self._ask("GET", "dags?paused=false").json()["dags"]:
             self._pause(dag["dag_id"], True)
         for dag_id in {run.dag_id for run in self.runs()}:
@@ -209,7 +213,6 @@ class Cluster:
         for folder in (self.data_dir, self.lake_files):
             shutil.rmtree(folder)
             folder.mkdir()
-        wanted = len(self.workers) if workers is None else workers
         if warehouse not in (None, self._warehouse):
             self._warehouse = warehouse
             self._environment = self._make_environment()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -47,10 +48,16 @@ def postgres_folder() -> Path | None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 on which nobody listens.
+
+    It is none of those that the kernel gives to connections (from 32768 on): while a server is away, to be restarted,
+    no client of whatever else runs on this machine gets it.
+    """
+    for port in random.sample(range(15_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ServiceError("of a hundred ports of 127.0.0.1, none is free")
 
 
 class Service(ABC):
