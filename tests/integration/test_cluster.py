@@ -24,6 +24,8 @@ from tests.integration.project import MONTHS, Project
 from tests.integration.real_services import require
 from tests.long.fingerprint import differences, fingerprint
 
+pytestmark = pytest.mark.skipif(not IS_AIRFLOW_3, reason="the Celery stack is for Airflow 3.3")
+
 GREEN = "taxi_trips_green"
 FLEETS = ("yellow", "green")
 LATER_MONTHS = [f"2023-{number:02}" for number in range(4, 13)]
@@ -33,9 +35,7 @@ SLOTS = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def services() -> None:
-    """Airflow 3 and both services."""
-    if not IS_AIRFLOW_3:
-        pytest.skip("the Celery stack is for Airflow 3.3")
+    """Both."""
     require("Postgres", "Redis")
 
 
