@@ -78,6 +78,10 @@ export AIRFLOW__CORE__DAGS_FOLDER := $(CURDIR)
 export AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST := [{"name": "nyc_taxi", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": "$(CURDIR)"}}]
 export AIRFLOW__CORE__EXECUTOR := LocalExecutor
 export AIRFLOW__API__WORKERS := 1
+# A supervisor now and then misses the end of its task's process, and then looks again after so many seconds (5 by
+# default). It bears with an api-server that does not answer for as long as ever: fewer seconds, more failures.
+export AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL := 1
+export AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS := 15
 endif
 
 export PATH := $(VENV)/bin:$(PATH)

@@ -29,7 +29,7 @@ def opening() -> str:
 def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a new lake that has all tables.
 
-    Its catalog is a DuckDB file, so that it needs no server; tests/services has Postgres, and writers at the same time.
+    Its catalog is a DuckDB file, so that it needs no server; tests/integration has Postgres, and writers at the same time.
     """
     names: dict[str, Any] = {}
     exec(OPENING, names)
