@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from tests.bench.measure import Result
     from tests.cluster.cluster import Cluster, Warehouse
 
-POOL_TASKS = ("prepare", "load", "aggregate")
-"""The tasks that open the warehouse: where it is a file, one at a time."""
 COMMITS_A_MONTH = 3
 """To a lake: the tables, where something is missing; the load; the aggregate."""
 HEADING = ("measured", "by the model")
@@ -51,7 +49,7 @@ class Size:
     """
 
     rows: Mapping[str, int]
-    months: tuple[str, str] = ("2023-01", "2023-06")
+    months: tuple[str, str] = ("2023-01", "2023-12")
     workers: tuple[int, ...] = (1, 2, 4)
     writers: int = 4
     commits: int = 50
@@ -69,9 +67,6 @@ class Used:
         wall: from the first task's entry into the queue to the last task's end.
         slots: that the workers were at a task, together: from taking it to having reported its end.
         work: of that, in our own code.
-        running: from the tasks' starts to their ends, as Airflow has them on record, together.
-        pool: the same of the tasks in the pool `warehouse`.
-        tasks, pool_tasks: how many there were.
         by_process: that Airflow's processes, each worker with its tasks, and the services kept a processor busy.
     """
 
@@ -82,10 +77,6 @@ class Used:
     wall: float
     slots: float
     work: float
-    running: float
-    pool: float
-    tasks: int
-    pool_tasks: int
     by_process: Mapping[str, float]
 
     @property
@@ -101,32 +92,37 @@ class Used:
 
 @dataclass(frozen=True)
 class Model:
-    """What a month costs, in seconds: found with one worker, which others hardly disturb.
+    """What a month costs, in seconds: found with one worker.
 
-    A backfill takes as long as the scarcest of three things does: workers, processors, and the pool.
+    A file has one task of the pool at a time, and more workers only wait for their turn. On a lake, workers go about
+    their months side by side and queue for the processors: a closed queueing network with one queue, whose throughput
+    mean value analysis gives (Reiser and Lavenberg, 1980).
 
     Attributes:
-        slot: of a worker, with the pause until it gets its next task.
+        warehouse: "lake" or "file".
+        slot: of a worker, when it is alone, with the pause until it gets its next task.
         processor: of a processor, for all there is.
-        pool: of the pool's only slot; 0 for a lake, whose pool has enough.
     """
 
+    warehouse: str
     slot: float
     processor: float
-    pool: float
 
     @classmethod
     def of(cls, one: Used) -> Model:
-        handing_over = (one.wall - one.running) / one.tasks
-        return cls(
-            slot=one.wall / one.months,
-            processor=one.processors / one.months,
-            pool=(one.pool + one.pool_tasks * handing_over) / one.months if one.warehouse == "file" else 0.0,
-        )
+        return cls(one.warehouse, one.wall / one.months, one.processors / one.months)
 
     def seconds(self, months: int, workers: int, processors: int) -> float:
-        """That a backfill of so many months takes."""
-        return months * max(self.slot / workers, self.processor / processors, self.pool)
+        """That a backfill of so many months takes on machines with so many processors together."""
+        if self.warehouse == "file":
+            return months * self.slot
+        at_processors = min(self.slot, self.processor / processors)
+        elsewhere, queue, a_month = self.slot - at_processors, 0.0, 0.0
+        for count in range(1, workers + 1):
+            queued = at_processors * (1 + queue)  # one that comes finds the queue as it is with one worker less
+            a_month = (queued + elsewhere) / count
+            queue = queued / a_month
+        return months * a_month
 
 
 class Scale:
@@ -198,8 +194,6 @@ class Scale:
         slots = sum(_slot_seconds(log.read_bytes()[before[name] :].decode()) for name, log in logs.items())
         tries = [task for task in cluster.tries() if task.queued and task.started and task.ended]
         wall = max(task.ended for task in tries) - min(task.queued for task in tries)
-        running = [(task.task_id, (task.ended - task.started).total_seconds()) for task in tries]
-        of_pool = [seconds for task_id, seconds in running if task_id in POOL_TASKS]
         with cluster.warehouse() as con:
             (trips,) = con.execute("SELECT sum(rows_loaded) FROM latest_loads").fetchone() or (0,)
         return Used(
@@ -210,10 +204,6 @@ class Scale:
             wall=wall.total_seconds(),
             slots=slots,
             work=sum(map(_work_seconds, cluster.logs.glob("dag_id=*/**/*.log"))),
-            running=sum(seconds for _, seconds in running),
-            pool=sum(of_pool),
-            tasks=len(running),
-            pool_tasks=len(of_pool),
             by_process=by_process,
         )
 
@@ -235,13 +225,12 @@ class Scale:
         model, kinds = Model.of(one), {kind: _per_million(result) for kind, result in in_lake.items()}
         rows = sum(count * kinds[fleet][0] for fleet, count in self._size.rows.items() if fleet in kinds)
         fixed = model.slot - rows / 1e6 / len(self._size.rows)
-        central = sum(spent for name, spent in one.by_process.items() if not name.startswith("worker-")) / one.months
         files = [file for file in self._archive.all_files if file.kind in kinds]
         slots = [fixed + kinds[file.kind][0] * file.rows / 1e6 for file in files]
         least = {
             "its longest month": max(slots),
             "commits, one after another": len(files) * COMMITS_A_MONTH / commits,
-            "scheduler, api-server and services, on one processor": len(files) * central,
+            "the scheduler, which is one process": len(files) * one.by_process["scheduler"] / one.months,
         }
         lines = [
             [

@@ -10,7 +10,7 @@ from tests.bench.scale import Model, Used
 
 
 def used(warehouse: str = "lake", workers: int = 1, wall: float = 100.0, processors: float = 80.0) -> Used:
-    """Ten months of six tasks; each task runs for a second, and its worker is at it for 1.5 s."""
+    """Ten months."""
     return Used(
         warehouse=warehouse,
         workers=workers,
@@ -19,10 +19,6 @@ def used(warehouse: str = "lake", workers: int = 1, wall: float = 100.0, process
         wall=wall,
         slots=90.0,
         work=30.0,
-        running=60.0,
-        pool=30.0,
-        tasks=60,
-        pool_tasks=30,
         by_process={"scheduler": processors / 4, "worker-1": processors / 2, "worker-2": processors / 4},
     )
 
@@ -30,14 +26,16 @@ def used(warehouse: str = "lake", workers: int = 1, wall: float = 100.0, process
 def test_workers_are_scarce_then_processors() -> None:
     model = Model.of(used())
     assert model.seconds(months=10, workers=1, processors=4) == pytest.approx(100)
-    assert model.seconds(months=20, workers=4, processors=4) == pytest.approx(50)
-    assert model.seconds(months=10, workers=100, processors=4) == pytest.approx(20)
+    # Two on 4000 processors are not in each other's way, a hundred on 4 take all of them.
+    assert model.seconds(months=10, workers=2, processors=4000) == pytest.approx(50, rel=0.001)
+    assert model.seconds(months=10, workers=100, processors=4) == pytest.approx(80 / 4, rel=0.001)
+    # Two on 4 processors: at them a month is 2 s of 10, and the second finds the first there one time in five.
+    assert model.seconds(months=10, workers=2, processors=4) == pytest.approx(10 * (2 * 1.2 + 8) / 2)
 
 
-def test_a_file_has_one_task_of_the_pool_at_a_time_with_what_comes_between_two() -> None:
-    # 40 s of 100 are between 60 tasks, so 20 s of them between the 30 of the pool.
-    assert Model.of(used("file")).seconds(months=10, workers=100, processors=100) == pytest.approx(30 + 20)
-    assert Model.of(used("lake")).pool == 0
+def test_workers_on_a_file_only_take_turns() -> None:
+    model = Model.of(used("file"))
+    assert model.seconds(months=10, workers=1, processors=4) == model.seconds(months=10, workers=4, processors=4) == 100
 
 
 def test_the_work_of_a_task_is_what_its_log_has_between_two_groups(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def opening() -> str:
 def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a new lake that has all tables.
 
-    Its catalog is a DuckDB file, so that it needs no server; tests/integration has Postgres, and writers at the same time.
+    Its catalog is a DuckDB file, so that it needs no server; Postgres, and writers at the same time, are
+    in tests/integration.
     """
     names: dict[str, Any] = {}
     exec(OPENING, names)
