@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 COMMITS_A_MONTH = 3
 """To a lake: the tables, where something is missing; the load; the aggregate."""
+POOL_TASKS = ("prepare", "load", "aggregate")
+"""The tasks that open the warehouse: where it is a file, one at a time."""
 HEADING = ("measured", "by the model")
 OFF = 1.25
 """How many times what the model says a backfill may take."""
@@ -67,6 +69,7 @@ class Used:
         wall: from the first task's entry into the queue to the last task's end.
         slots: that the workers were at a task, together: from taking it to having reported its end.
         work: of that, in our own code.
+        pool: from the start to the end of the tasks in the pool `warehouse`, together.
         by_process: that Airflow's processes, each worker with its tasks, and the services kept a processor busy.
     """
 
@@ -77,6 +80,7 @@ class Used:
     wall: float
     slots: float
     work: float
+    pool: float
     by_process: Mapping[str, float]
 
     @property
@@ -94,35 +98,34 @@ class Used:
 class Model:
     """What a month costs, in seconds: found with one worker.
 
-    A file has one task of the pool at a time, and more workers only wait for their turn. On a lake, workers go about
-    their months side by side and queue for the processors: a closed queueing network with one queue, whose throughput
-    mean value analysis gives (Reiser and Lavenberg, 1980).
+    Workers go about their months side by side and queue for the processors: a closed queueing network with one queue,
+    whose throughput mean value analysis gives (Reiser and Lavenberg, 1980). Where the warehouse is a file, one task at
+    a time has it, and a month takes no less than its tasks that do.
 
     Attributes:
-        warehouse: "lake" or "file".
         slot: of a worker, when it is alone, with the pause until it gets its next task.
         processor: of a processor, for all there is.
+        alone: of tasks of which one at a time may run; 0 on a lake.
     """
 
-    warehouse: str
     slot: float
     processor: float
+    alone: float
 
     @classmethod
     def of(cls, one: Used) -> Model:
-        return cls(one.warehouse, one.wall / one.months, one.processors / one.months)
+        alone = one.pool if one.warehouse == "file" else 0.0
+        return cls(one.wall / one.months, one.processors / one.months, alone / one.months)
 
     def seconds(self, months: int, workers: int, processors: int) -> float:
         """That a backfill of so many months takes on machines with so many processors together."""
-        if self.warehouse == "file":
-            return months * self.slot
         at_processors = min(self.slot, self.processor / processors)
         elsewhere, queue, a_month = self.slot - at_processors, 0.0, 0.0
         for count in range(1, workers + 1):
             queued = at_processors * (1 + queue)  # one that comes finds the queue as it is with one worker less
             a_month = (queued + elsewhere) / count
             queue = queued / a_month
-        return months * a_month
+        return months * max(a_month, self.alone)
 
 
 class Scale:
@@ -204,6 +207,7 @@ class Scale:
             wall=wall.total_seconds(),
             slots=slots,
             work=sum(map(_work_seconds, cluster.logs.glob("dag_id=*/**/*.log"))),
+            pool=sum((task.ended - task.started).total_seconds() for task in tries if task.task_id in POOL_TASKS),
             by_process=by_process,
         )
 

@@ -19,6 +19,7 @@ def used(warehouse: str = "lake", workers: int = 1, wall: float = 100.0, process
         wall=wall,
         slots=90.0,
         work=30.0,
+        pool=30.0,
         by_process={"scheduler": processors / 4, "worker-1": processors / 2, "worker-2": processors / 4},
     )
 
@@ -33,9 +34,9 @@ def test_workers_are_scarce_then_processors() -> None:
     assert model.seconds(months=10, workers=2, processors=4) == pytest.approx(10 * (2 * 1.2 + 8) / 2)
 
 
-def test_workers_on_a_file_only_take_turns() -> None:
-    model = Model.of(used("file"))
-    assert model.seconds(months=10, workers=1, processors=4) == model.seconds(months=10, workers=4, processors=4) == 100
+def test_on_a_file_a_month_takes_no_less_than_its_tasks_that_have_it_alone() -> None:
+    assert Model.of(used("file")).seconds(months=10, workers=100, processors=4000) == pytest.approx(30)
+    assert Model.of(used("lake")).seconds(months=10, workers=100, processors=4000) == pytest.approx(1, rel=0.01)
 
 
 def test_the_work_of_a_task_is_what_its_log_has_between_two_groups(tmp_path: Path) -> None:
