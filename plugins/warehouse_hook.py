@@ -229,8 +229,9 @@ class WarehouseHook(DuckDBHook):
     @staticmethod
     def _redact_database(database: str) -> str:
         """Strip tokens and passwords out of a database string."""
-        database = DuckDBHook._redact_database(database)
-        return re.sub(r"(password=)('[^']*'|[^\s&]*)|(://[^:/@\s]*:)[^@\s]*(?=@)", r"\1\3***", database)
+        from include.nyc_taxi.lake import without_passwords
+
+        return without_passwords(DuckDBHook._redact_database(database))
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[DuckDBPyConnection]:

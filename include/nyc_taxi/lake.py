@@ -9,6 +9,7 @@ file before.
 
 import contextlib
 import logging
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -121,8 +122,8 @@ def attach(
         attached = f"ATTACH {_literal(database)} AS {DATABASE}"
         retried(lambda: con.execute(f"{attached} ({', '.join(options)})" if options else attached))
     except duckdb.Error as error:
-        # What DuckDB says need not be shown, but that a password in the connection's own text could be part of it.
-        raise LakeError(f"the lake cannot be opened: {_first_line(error)}") from None
+        # Without its cause: what DuckDB says repeats the connection's own text, in which a password can be.
+        raise LakeError(f"the lake cannot be opened: {without_passwords(_first_line(error))}") from None
     con.execute(f"USE {DATABASE}")
 
 
@@ -293,6 +294,14 @@ def _is_conflict(error: BaseException) -> bool:
     if "failed to initialize ducklake" in text:  # of several that find an empty catalog, one makes the lake
         said += _AT_THE_START
     return any(words in text for words in said)
+
+
+_PASSWORD = re.compile(r"""(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&"']*)|(://[^:/@\s"]*:)[^@\s"]*(?=@)""")
+
+
+def without_passwords(text: str) -> str:
+    """The text with `***` for the passwords in connection strings, of the forms that Postgres takes."""
+    return _PASSWORD.sub(r"\1\2***", text)
 
 
 def _is_url(path: str) -> bool:

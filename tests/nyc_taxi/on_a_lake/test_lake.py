@@ -210,6 +210,21 @@ class TestOpening:
         assert "ame" not in str(error.value)
         assert error.value.__cause__ is None
 
+    @pytest.mark.parametrize(
+        "catalog",
+        [
+            "dbname=lake host=127.0.0.1 port=1 user=lake password=ses4ame",
+            "dbname=lake host=127.0.0.1 port=1 password = 'ses ame' user=lake",
+            "postgresql://lake:ses4ame@127.0.0.1:1/lake",
+            "postgresql://127.0.0.1:1/lake?user=lake&password=ses4ame",
+        ],
+    )
+    def test_a_password_in_the_connections_own_text_is_in_no_error(self, tmp_path, catalog):
+        with duckdb.connect() as con, pytest.raises(lake.LakeError, match="Unable to connect to Postgres") as error:
+            lake.attach(con, f"ducklake:postgres:{catalog}", f"{tmp_path}/lake/")
+        assert "ame" not in str(error.value).replace("dbname", "")
+        assert "***" in str(error.value)
+
     def test_a_data_path_that_is_not_the_lakes_is_an_error(self, con, tmp_path):
         con.close()
         with duckdb.connect() as again, pytest.raises(lake.LakeError, match="DATA_PATH"):
