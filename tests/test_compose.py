@@ -150,7 +150,8 @@ class TestServices:
 
     def test_all_have_limits(self, services):
         for name, service in services.items():
-            assert 256 <= megabytes(service["mem_limit"]) <= 5120, name
+            most = 5120 if name == "airflow-worker" else 2048
+            assert 256 <= megabytes(service["mem_limit"]) <= most, name
             assert 1 <= float(service["cpus"]) <= 2, name
             assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
 
