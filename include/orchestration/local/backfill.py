@@ -4,6 +4,7 @@ progress, end with a table."""
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -226,8 +227,12 @@ def _run_backfill_command(job: Job, how: str | None, progress: Progress) -> None
     command += ["-s", first, "-e", last, job.dag_id]
     log = runs.log_folder() / "backfill.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    # Or a task that ends schedules the ones after it too, though the command has just queued them: a try is skipped.
+    environment = {**os.environ, "AIRFLOW__SCHEDULER__SCHEDULE_AFTER_TASK_EXECUTION": "False"}
     with log.open("ab") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+        )
         try:
             while process.poll() is None:
                 runs.fail_killed(job.dag_id, runs.read_runs(job.dag_id, job.partitions))
