@@ -35,6 +35,10 @@ WRITERS = 16
 LOCK_TIMEOUT_SECONDS = 600.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
 MEMORY_LIMIT = "1GB"
+LARGE_FILE_BYTES = 4 * 2**30
+"""A file's size from which on changes stay in DuckDB's log beside it, `<file>.wal`, when it is closed. To take them in,
+DuckDB looks at all that is in the file; to read them again at the next opening then takes less. DuckDB takes them in
+when the log has 16 MB (docs/performance.md has the figures)."""
 
 
 class WarehouseLockedError(AirflowException):
@@ -150,7 +154,7 @@ class WarehouseHook(DuckDBHook):
         begun, wait = time.monotonic(), FIRST_WAIT_SECONDS
         while True:
             try:
-                return self._open_lake(database) if self.is_lake else super().get_conn()
+                return self._open_lake(database) if self.is_lake else self._open(database)
             except Exception as error:
                 if "Could not set lock" in str(error):
                     timeout, why = self.lock_timeout, f"is open in process {_holder(error) or 'unknown'}"
@@ -166,6 +170,12 @@ class WarehouseHook(DuckDBHook):
                 self.log.info("%s %s; waiting", self.place, why)
                 time.sleep(min(wait, left))
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
+    def _open(self, database: str) -> DuckDBPyConnection:
+        con = super().get_conn()
+        if _is_file(database) and Path(database).stat().st_size >= LARGE_FILE_BYTES:
+            con.execute("PRAGMA disable_checkpoint_on_shutdown")
+        return con
 
     def _open_lake(self, database: str) -> DuckDBPyConnection:
         from include.nyc_taxi import lake, warehouse

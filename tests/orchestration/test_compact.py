@@ -5,6 +5,7 @@ import signal
 import duckdb
 import pytest
 
+import warehouse_hook
 from include.nyc_taxi import compact as compacting
 from include.nyc_taxi import warehouse
 from include.orchestration.local.__main__ import main
@@ -44,6 +45,16 @@ def test_takes_in_what_a_killed_process_left(database, start_python):
         "os.kill(os.getpid(), 9)\n",
         database,
     ).wait()
+    assert database.with_name("warehouse.duckdb.wal").exists()
+    assert main(["compact"]) == 0
+    with WarehouseHook().transaction() as con:
+        assert con.execute("SELECT sum(num_trips) FROM trips_by_zone").fetchone() == (15,)
+
+
+def test_takes_in_what_stays_beside_a_large_file(database, monkeypatch):
+    monkeypatch.setattr(warehouse_hook, "LARGE_FILE_BYTES", 0)
+    with WarehouseHook().transaction() as con:
+        con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 2, 8)")
     assert database.with_name("warehouse.duckdb.wal").exists()
     assert main(["compact"]) == 0
     with WarehouseHook().transaction() as con:

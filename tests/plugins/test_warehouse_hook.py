@@ -102,6 +102,49 @@ class TestMemory:
             assert con.execute("SELECT current_setting('memory_limit')").fetchone() == ("2.0 GiB",)
 
 
+class TestLargeFile:
+    """Beside it changes stay in a log, so that a task does not look at all of the file."""
+
+    @pytest.fixture
+    def large(self, database, monkeypatch):
+        monkeypatch.setattr(warehouse_hook, "LARGE_FILE_BYTES", database.stat().st_size)
+        return database
+
+    @staticmethod
+    def log(database):
+        return database.with_name(f"{database.name}.wal")
+
+    def test_is_not_written_when_it_is_closed_and_what_was_committed_is_there_for_everybody(self, large):
+        before = large.read_bytes()
+        for number in range(3):
+            with WarehouseHook(database=str(large)).transaction() as con:
+                con.execute("DELETE FROM t WHERE number = ?", [number - 1])
+                con.execute("INSERT INTO t VALUES ('one', ?)", [number])
+        assert large.read_bytes() == before
+        assert self.log(large).exists()
+        for read_only in (True, False):
+            with closing(WarehouseHook(database=str(large), read_only=read_only).get_conn()) as con:
+                assert con.execute("FROM t").fetchall() == [("one", 2)]
+        with duckdb.connect(str(large)) as con:
+            assert con.execute("FROM t").fetchall() == [("one", 2)]
+        assert not self.log(large).exists(), "whoever opens it without the hook leaves one file"
+
+    def test_takes_the_log_in_before_that_grows_too_long(self, large):
+        most = 0
+        for _ in range(6):
+            with WarehouseHook(database=str(large)).transaction() as con:
+                con.execute("INSERT INTO t SELECT md5(i::VARCHAR), i FROM range(100000) AS r(i)")
+            most = max(most, self.log(large).stat().st_size if self.log(large).exists() else 0)
+        assert 2**20 < most < 2**25
+        with closing(WarehouseHook(database=str(large)).get_conn()) as con:
+            assert con.execute("SELECT count(*), count(DISTINCT who) FROM t").fetchone() == (600_000, 100_000)
+
+    def test_a_smaller_one_has_everything_in_one_file(self, database):
+        with WarehouseHook(database=str(database)).transaction() as con:
+            con.execute("INSERT INTO t VALUES ('one', 1)")
+        assert not self.log(database).exists()
+
+
 class TestLock:
     def test_of_another_process_is_waited_for_with_growing_pauses_until_it_ends(self, database, hold_open, monkeypatch):
         holder, pauses = hold_open(database), []

@@ -35,8 +35,8 @@ def _compact(hook: WarehouseHook) -> str:
     path = Path(hook.get_database())
     if not path.exists():
         return f"There is no warehouse in a file at {path}: nothing to do."
-    with hook.opened():
-        pass  # takes in what a killed process may have left beside the file
+    with hook.opened() as con:
+        con.execute("CHECKPOINT")  # takes in what is beside a large file, or a killed process has left there
     print(f"Copying {path} ({path.stat().st_size / 1e6:,.1f} MB); tasks wait meanwhile …")
     done = compact(WarehouseHook(read_only=True).get_conn, path)
     return f"{done.rows:,} rows, {done.before / 1e6:,.1f} MB before, {done.after / 1e6:,.1f} MB now"
