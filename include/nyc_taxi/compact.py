@@ -74,7 +74,8 @@ def compact(connect: Callable[[], duckdb.DuckDBPyConnection], path: Path) -> Com
 def _replace_by_copy(con: duckdb.DuckDBPyConnection, path: Path, copy: Path) -> Compaction:
     if _log_of(path).exists():
         raise CompactError(
-            f"{_log_of(path).name} has changes that are not in {path.name} yet; open it once for writing"
+            f"{_log_of(path).name} has changes that are not in {path.name} yet, of a task that was faster or was "
+            "killed: run make compact again, or open the file once for writing"
         )
     _remove(copy)  # of a compaction that was killed
     before = path.stat().st_size
