@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psutil
 import requests
 
 from include.nyc_taxi.months import month_range
@@ -46,6 +47,17 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.communicate(timeout=60)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def users_of(folder: Path) -> list[str]:
+    """Processes, other than this one, that have a file below the folder open."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            opened = any(Path(file.path).is_relative_to(folder) for file in process.open_files())
+            if opened and process.pid != os.getpid():
+                found.append(" ".join(process.cmdline()))
+    return found
 
 
 def months_ago(count: int) -> str:
@@ -147,4 +159,5 @@ def test_schedule_trigger_and_clear_do_what_their_date_says_and_no_more(tmp_path
             assert len(tlc.requests) == asked  # nothing was fetched for it
         finally:
             stop(airflow)
+    assert users_of(project.state) == []
     assert loads(project) == months

@@ -97,12 +97,12 @@ class Stack:
     def stop(self) -> None:
         """Stop all components: first kindly, then for certain."""
         for process in reversed(self._processes.values()):
-            _signal(process, signal.SIGTERM)
+            signal_group(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         for process in self._processes.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, deadline - time.monotonic()))
-            _signal(process, signal.SIGKILL)  # whoever of its group is left
+            signal_group(process, signal.SIGKILL)  # whoever of its group is left
             process.wait()
         self._processes.clear()
 
@@ -138,7 +138,8 @@ class Stack:
         return "\n".join(text.splitlines()[-lines:])
 
 
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to the process and all of its group, if any is left."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import time
 from include.orchestration import pool
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.orchestration.local.simulated import simulated_tlc
-from include.orchestration.local.stack import Stack, StackError, home, only_scheduler
+from include.orchestration.local.stack import STOP_SECONDS, Stack, StackError, home, only_scheduler, signal_group
 
 PASSWORDS = "simple_auth_manager_passwords.json.generated"
 
@@ -29,9 +30,7 @@ def standalone(port: int, *, simulate: bool) -> int:
         if not IS_AIRFLOW_3:
             os.environ["AIRFLOW__WEBSERVER__WEB_SERVER_PORT"] = str(port)
             os.environ["AIRFLOW__WEBSERVER__BASE_URL"] = f"http://localhost:{port}"  # alerts link to it
-            with contextlib.suppress(KeyboardInterrupt):
-                return subprocess.run(["airflow", "standalone"], check=False).returncode
-            return 0
+            return _airflow_standalone()
         lock = ending.enter_context(only_scheduler())
         if lock is None:
             print("Airflow is running already (make standalone or make backfill); stop that first", file=sys.stderr)
@@ -53,3 +52,22 @@ def standalone(port: int, *, simulate: bool) -> int:
         except KeyboardInterrupt:
             print("\nStopping Airflow …", file=sys.stderr)
             return 0
+
+
+def _airflow_standalone() -> int:
+    """2.11's own command, in a session of its own: Ctrl-C is for us, who give it the time to stop its components."""
+    # A shell's background ignores SIGINT, and so would the command, which knows no other way to end in order.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(["airflow", "standalone"], start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        print("\nStopping Airflow …", file=sys.stderr)
+        process.send_signal(signal.SIGINT)
+        return 0
+    finally:
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+        finally:
+            signal_group(process, signal.SIGKILL)  # whoever is left
