@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -260,10 +261,25 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
         [(number,)] = retried(lambda: con.execute(f"SELECT {count} FROM {function}({text})").fetchall())
         return int(number or 0)
 
+    def flush(table: str) -> None:
+        # In turn: DuckLake lets another writer's change pass beside it, and what that has replaced would be back.
+        con.execute("BEGIN TRANSACTION")
+        try:
+            take_turn(con)
+            con.execute(f"CALL ducklake_flush_inlined_data(current_database(), table_name => {_literal(table)})")
+            con.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.TransactionException):
+                con.execute("ROLLBACK")
+            raise
+
     def older_than(age: timedelta) -> str:
         return f"older_than => {_literal((now - age).isoformat())}::TIMESTAMPTZ"
 
-    call("ducklake_flush_inlined_data")
+    tables = con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()").fetchall()
+    for (table,) in tables:
+        if table != "turns":
+            retried(partial(flush, table))
     merged = call("ducklake_rewrite_data_files", count="sum(files_processed)")
     merged += call("ducklake_merge_adjacent_files", count="sum(files_processed)")
     return Maintenance(

@@ -201,6 +201,7 @@ def _create(job: Job, reprocess: str) -> None:
         if "database is locked" not in done.stdout + done.stderr or attempt == CREATE_ATTEMPTS:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
             raise BackfillError(f"`{' '.join(command)}` failed:\n" + "\n".join(last))
+        runs.end_interrupted_backfills(job.dag_id)  # the one just begun, which would be in the way of the next
 
 
 def _through_backfill_command(job: Job, reprocess: str, progress: Progress) -> None:
