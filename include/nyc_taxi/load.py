@@ -107,7 +107,7 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
             touched |= weeks.weeks_in_month_file(con, fleet_name, start)
             weeks.replace_weeks(con, fleet_name, sorted(touched & counted))
         # The rules have made sure that as many rows are there as the footer says.
-        changes = _record(con, fleet_name, start, edition, footer.rows, footer.rows, done.counts, run_id)
+        changes = _record(con, fleet_name, start, edition, footer, footer.rows, done.counts, match.unknown, run_id)
         return Load(
             rows_in_file=footer.rows,
             rows_loaded=footer.rows,
@@ -221,9 +221,10 @@ def _record(
     fleet_name: str,
     start: date,
     edition: Edition,
-    rows_in_file: int,
+    footer: Footer,
     rows_loaded: int,
     counts: dict[str, int],
+    unknown_columns: tuple[str, ...],
     run_id: str,
 ) -> Changes | None:
     """Write the month's row in `loads`. Loading an edition again replaces its row; other editions' rows stay.
@@ -246,7 +247,9 @@ def _record(
         changes = {name: (old, new) for name, old, new in pairs if old != new}
     con.execute(f"DELETE FROM loads WHERE fleet = $fleet AND partition_month = $month AND {same}", of_month | its_own)
     con.execute(
-        "INSERT INTO loads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO loads (fleet, partition_month, source_url, etag, last_modified, bytes, rows_in_file, rows_loaded, "
+        "quality, loaded_at, run_id, changes, unknown_columns, simulated) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             fleet_name,
             start,
@@ -254,12 +257,14 @@ def _record(
             edition.etag,
             edition.last_modified,
             edition.bytes,
-            rows_in_file,
+            footer.rows,
             rows_loaded,
             json.dumps(counts),
             datetime.now(UTC).replace(tzinfo=None),
             run_id,
             json.dumps(changes) if changes is not None else None,
+            json.dumps(unknown_columns),
+            footer.simulated,
         ],
     )
     return changes

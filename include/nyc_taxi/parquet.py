@@ -1,5 +1,6 @@
 """Look into a Parquet file without reading its rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +10,28 @@ from include.nyc_taxi.errors import DownloadError
 from include.nyc_taxi.late import pandas_kept_out
 
 MAGIC = b"PAR1"
+SIMULATED = "nyc_taxi_simulated"
+"""The key in a file's metadata which says that its trips are made up: what is drawn from them must say so too."""
 
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file's footer says: its number of rows and the names of its columns, in order."""
+    """What a Parquet file's footer says.
+
+    Attributes:
+        rows: the number of rows.
+        types: DuckDB's type of each column, by the column's name, in the file's order.
+        simulated: whether the file says that its trips are made up, as those of our simulator do.
+    """
 
     rows: int
-    columns: tuple[str, ...]
+    types: Mapping[str, str]
+    simulated: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, in the file's order."""
+        return tuple(self.types)
 
 
 def read_footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
@@ -27,8 +42,14 @@ def read_footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
     """
     (rows,) = con.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(path)]).fetchone() or (0,)
     # DESCRIBE binds the file's schema as a query would see it; parquet_schema() lists nested nodes too.
-    described = con.execute("SELECT column_name FROM (DESCRIBE SELECT * FROM read_parquet(?))", [str(path)])
-    return Footer(rows=rows, columns=tuple(name for (name,) in described.fetchall()))
+    described = con.execute(
+        "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(?))", [str(path)]
+    )
+    types = dict(described.fetchall())
+    (marks,) = con.execute(
+        "SELECT count(*) FROM parquet_kv_metadata(?) WHERE key = ?", [str(path), SIMULATED.encode()]
+    ).fetchone() or (0,)
+    return Footer(rows=rows, types=types, simulated=bool(marks))
 
 
 @pandas_kept_out()

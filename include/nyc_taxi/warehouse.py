@@ -154,18 +154,20 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
     On a lake, whoever opens it calls `make_ready` first, so that nothing is missing here.
     """
     existing = _columns(con)
+    changed = not {"trips", "trips_clean", "latest_loads"} <= existing.keys()
     in_lake = lake.is_lake(con)
     if in_lake and "turns" not in existing:
         lake.ensure_turns(con)
     if not {"zones", "trips_by_zone", "trips_by_week", "loads", "quality_checks"} <= existing.keys():
         con.execute(sql("tables"))
     # What an older version has made otherwise.
-    if "changes" not in existing.get("loads", {"changes": True}):
-        con.execute("ALTER TABLE loads ADD COLUMN changes JSON")
+    for table, added in _ADDED_COLUMNS.items():
+        for name in added.keys() - existing.get(table, added).keys():
+            con.execute(f"ALTER TABLE {table} ADD COLUMN {name} {added[name]}")
+            changed = True
     for name in ("total_amount", "trip_distance", "passenger_count"):
         if not existing.get("trips_by_week", {}).get(name, True):
             con.execute(f"ALTER TABLE trips_by_week ALTER COLUMN {name} DROP NOT NULL")
-    changed = not {"trips", "trips_clean", "latest_loads"} <= existing.keys()
     for fleet in tlc.FLEETS.values():
         columns = {column.name: column.type for column in fleet.columns} | {"partition_month": "DATE"}
         if fleet.table not in existing:
@@ -186,6 +188,12 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"COMMENT ON VIEW trips_clean IS '{quoted}'")
         con.execute(sql("latest_loads"))
 
+
+_ADDED_COLUMNS = {
+    "loads": {"changes": "JSON", "unknown_columns": "JSON", "simulated": "BOOLEAN"},
+    "trips_by_week": {"clean_trips": "BIGINT", "clean_total_amount": "DOUBLE", "clean_trip_distance": "DOUBLE"},
+}
+"""Columns that tables of an older version lack, with their types."""
 
 _CLEAN_COMMENT = "Trips of the view trips without impossible ones, which " + "; or ".join(
     f"{rule.breaks} ({rule.name})" for rule in quality.TRIP_RULES if rule.impossible

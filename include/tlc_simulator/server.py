@@ -272,7 +272,8 @@ class TlcSimulator:
             write_month(file, fleet, month, rows=self._rows, seed=self._seed, edition=edition)
 
         rows = "default" if self._rows is None else str(self._rows)
-        folder = self._folder / f"rows-{rows}-seed-{self._seed}-edition-{edition}"
+        # The version: files that an older simulator has left in the folder are not served as this one's.
+        folder = self._folder / f"version-2-rows-{rows}-seed-{self._seed}-edition-{edition}"
         return self._made(folder / name, _modified(month, edition), make)
 
     def _zones(self, path: str) -> _Resource | None:

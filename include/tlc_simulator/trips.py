@@ -14,6 +14,7 @@ import duckdb
 from include.nyc_taxi import tlc
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.parquet import SIMULATED
 from include.tlc_simulator.city import ZONES, Zone, squares
 
 ROW_GROUP_ROWS = 1_048_576  # as in the real files
@@ -347,7 +348,8 @@ def write_month(
         )
         connection.execute(
             f"COPY (SELECT {_select_list(fleet, layout)} FROM ({trips})) TO $path "
-            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS})",
+            f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, "
+            f"KV_METADATA {{{SIMULATED}: 'by include/tlc_simulator'}})",
             {"path": str(temporary), **_parameters(fleet, month, layout, rows, seed, edition)},
         )
 

@@ -5,11 +5,19 @@ import pytest
 from include.nyc_taxi import tlc
 from include.nyc_taxi.errors import DownloadError
 from include.nyc_taxi.parquet import Footer, read_footer, verify_parquet
+from include.tlc_simulator.trips import write_month
 
 
 def test_a_footer_says_rows_and_columns_in_the_files_order(con, write_trips):
     path = write_trips("yellow", "2023-02", rows=7)
-    assert read_footer(con, path) == Footer(rows=7, columns=tlc.fleet("yellow").layout("2023-02").names)
+    layout = tlc.fleet("yellow").layout("2023-02")
+    assert read_footer(con, path) == Footer(rows=7, types=dict(layout.columns), simulated=False)
+    assert read_footer(con, path).columns == layout.names
+
+
+def test_a_simulated_file_says_that_it_is_one(con, tmp_path):
+    write_month(tmp_path / "made.parquet", "green", "2023-02", rows=5)
+    assert read_footer(con, tmp_path / "made.parquet").simulated
 
 
 def test_the_footer_of_a_file_without_rows_says_so(con, write_trips):

@@ -21,7 +21,7 @@ def loaded(data_dir):
     with WarehouseHook().transaction() as con:
         warehouse.ensure_tables(con)
         con.execute(
-            "INSERT INTO loads VALUES ('green', '2023-01-01', 'u', 'e', NULL, 1, 1, 1, '{}', ?, 'run 0', NULL)",
+            "INSERT INTO loads VALUES ('green', '2023-01-01', 'u', 'e', NULL, 1, 1, 1, '{}', ?, 'run 0', NULL, '[]', false)",
             [LOADED_AT.replace(tzinfo=None)],
         )
 

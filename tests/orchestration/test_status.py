@@ -19,7 +19,7 @@ from tests.integration.project import Project
 from warehouse_hook import WarehouseHook, WarehouseLockedError
 
 BACKFILL = "make backfill" if IS_AIRFLOW_3 else "make backfill AIRFLOW=2"
-INSERT = "INSERT INTO loads VALUES (?, ?, 'http://tlc.test', 'abc', ?, 9, 5, 5, '{}', ?, 'loader', NULL)"
+INSERT = "INSERT INTO loads VALUES (?, ?, 'http://tlc.test', 'abc', ?, 9, 5, 5, '{}', ?, 'loader', NULL, '[]', false)"
 MODIFIED = "Mon, 20 Mar 2023 14:30:00 GMT"
 
 

@@ -1,7 +1,7 @@
 -- One week's figures: trips whose pickup is from $monday on and before $next_monday, from whatever month's file.
 -- The table's zone maps skip what was picked up at other times. A week without trips is a row of zeros.
 -- What the fleet's trips have no column for is null.
-INSERT INTO trips_by_week
+INSERT INTO trips_by_week BY NAME
 SELECT
     $fleet AS fleet,
     $monday AS period,

@@ -20,7 +20,11 @@ CREATE TABLE IF NOT EXISTS trips_by_week (
     -- Sums; null where the fleet's trips have no such column.
     total_amount DOUBLE,
     trip_distance DOUBLE,
-    passenger_count BIGINT
+    passenger_count BIGINT,
+    -- The same of clean trips (see the view trips_clean). Null too where an older version has counted the week.
+    clean_trips BIGINT,
+    clean_total_amount DOUBLE,
+    clean_trip_distance DOUBLE
 );
 CREATE TABLE IF NOT EXISTS loads (
     fleet VARCHAR NOT NULL,
@@ -34,7 +38,9 @@ CREATE TABLE IF NOT EXISTS loads (
     quality JSON NOT NULL,
     loaded_at TIMESTAMP NOT NULL,  -- UTC
     run_id VARCHAR NOT NULL,
-    changes JSON  -- against the edition before it: name to [old, new]; null for the first
+    changes JSON,  -- against the edition before it: name to [old, new]; null for the first
+    unknown_columns JSON,  -- names of the file's columns that were left out; null where an older version has loaded it
+    simulated BOOLEAN  -- whether the file says that its trips are made up; null likewise
 );
 CREATE TABLE IF NOT EXISTS quality_checks (
     fleet VARCHAR NOT NULL,
