@@ -46,7 +46,7 @@ from include.nyc_taxi.months import first_day
 from include.orchestration import assets
 from include.orchestration.airflow_line import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.month import MACROS, MONTH, month_param
+from include.orchestration.month import MACROS, MONTH, accept_param, month_param
 from include.orchestration.permanent import no_retry_when_permanent
 from output_pages import OutputOperator
 from tlc_hook import TlcFileSensor
@@ -99,7 +99,7 @@ def download(fleet, month, run_id, loaded, outlet_events):
 
 
 @no_retry_when_permanent
-def load(fleet, month, run_id, outlet_events):
+def load(fleet, month, run_id, params, outlet_events):
     """Replace the month in the warehouse by the file's rows, in one transaction, if they pass the audit."""
     from include.nyc_taxi import weeks
     from include.nyc_taxi.download import month_path
@@ -111,7 +111,9 @@ def load(fleet, month, run_id, outlet_events):
     with assets.event(outlet_events, assets.trips(fleet), month=month) as facts:
         try:
             with WarehouseHook().opened() as con:
-                done = load_month(con, fleet, month, month_path(fleet, month), run_id)
+                done = load_month(
+                    con, fleet, month, month_path(fleet, month), run_id, accept=bool(params.get("accept"))
+                )
                 if done.weeks:
                     weeks.write_csv(con, fleet, outputs_dir(fleet))
         except QualityError as refusal:
@@ -126,6 +128,8 @@ def load(fleet, month, run_id, outlet_events):
             quality=done.quality,
             quality_checks={check.rule: check.value for check in done.checks},
             quality_warnings=[check.detail for check in done.checks if not check.passed],
+            unknown_columns=list(done.unknown_columns),
+            simulated=done.simulated,
             changes=done.changes,
             weeks_counted_again=[monday.isoformat() for monday in done.weeks],
         )
@@ -170,7 +174,7 @@ def make_dag(fleet):
         catchup=True,
         max_active_runs=6,  # some of them only wait: two or three months are not published yet at any time
         default_args=DEFAULT_ARGS,
-        params={"month": month_param()},
+        params={"month": month_param(), "accept": accept_param()},
         user_defined_macros={**MACROS, "file_path": tlc.file_path},
         tags=["nyc_taxi", "trips", fleet],
     ) as dag:

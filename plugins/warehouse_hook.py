@@ -173,6 +173,7 @@ class WarehouseHook(DuckDBHook):
 
     def _open(self, database: str) -> DuckDBPyConnection:
         con = super().get_conn()
+        _set_time_zone(con)
         if _is_file(database) and Path(database).stat().st_size >= LARGE_FILE_BYTES:
             con.execute("PRAGMA disable_checkpoint_on_shutdown")
         return con
@@ -183,6 +184,7 @@ class WarehouseHook(DuckDBHook):
         self.log.info("Opening the lake %s", self.place)
         con = duckdb.connect(config=self.get_connect_config())
         try:
+            _set_time_zone(con)
             self.load_extensions(con)
             data_path = self.connection_extra.get("data_path")
             lake.attach(con, database, data_path, self._catalog_secret(), self._storage_secret())
@@ -273,6 +275,13 @@ class WarehouseHook(DuckDBHook):
         path = Path(self.get_database())
         size = path.stat().st_size if path.exists() else 0
         return True, f"DuckDB {version}, {path}, {size:,} bytes"
+
+
+def _set_time_zone(con: DuckDBPyConnection) -> None:
+    """Have times that are marked as UTC read in the same zone on every machine, not in each one's own."""
+    from include.nyc_taxi.tlc import CITY_TIME
+
+    con.execute(f"SET TimeZone = '{CITY_TIME}'")
 
 
 def _is_file(database: str) -> bool:

@@ -69,7 +69,7 @@ def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str,
     def count() -> tuple[int, int]:
         warehouse.ensure_tables(con)
         con.execute("DELETE FROM trips_by_zone WHERE fleet = ? AND partition_month = ?", [fleet_name, start])
-        query = warehouse.sql("replace_trips_by_zone").format(table=fleet.table)
+        query = warehouse.sql("replace_trips_by_zone").format(table=fleet.table, zones=tlc.ZONES)
         con.execute(query, {"fleet": fleet_name, "month": start})
         zones, trips = con.execute(
             "SELECT count(*), coalesce(sum(num_trips), 0)::BIGINT FROM trips_by_zone "

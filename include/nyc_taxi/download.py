@@ -91,6 +91,11 @@ def read_edition(path: Path) -> Edition | None:
         return None
 
 
+def forget_edition(path: Path) -> None:
+    """Forget which edition the file at `path` is, because it cannot be used: the next download fetches it anew."""
+    _edition_path(path).unlink(missing_ok=True)
+
+
 def month_path(fleet: str, month: str) -> Path:
     """Where a month's file is kept, as the TLC published it."""
     return settings.raw_dir() / tlc.file_name(fleet, month)

@@ -46,6 +46,10 @@ class LoadError(NycTaxiError):
     """A month cannot be loaded, or failed a check; the warehouse is as it was before."""
 
 
+class DamagedFileError(LoadError):
+    """A file in raw/ cannot be read: it must be fetched again, and no retry of the load will help."""
+
+
 class QualityError(LoadError):
     """A month breaks rules that no published month may break; `checks` are all that was found, by rule."""
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import duckdb
 
 from include.nyc_taxi import published, quality, tlc, warehouse, weeks
-from include.nyc_taxi.download import Edition, read_edition
-from include.nyc_taxi.errors import LoadError, QualityError
+from include.nyc_taxi.download import Edition, forget_edition, read_edition
+from include.nyc_taxi.errors import DamagedFileError, LoadError, QualityError
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of
-from include.nyc_taxi.parquet import Footer, read_footer
+from include.nyc_taxi.parquet import Footer, is_readable, read_footer
 from include.nyc_taxi.quality import Audit, Check
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Load:
         checks: what each rule found.
         changes: what is different from the edition loaded before, name to (old, new); None for a month's first.
         unknown_columns: columns of the file that the catalogue does not know and that were left out.
+        simulated: whether the file says that its trips are made up.
         weeks: Mondays of weeks that had been counted before, and that the month has trips in: counted again.
     """
 
@@ -50,32 +51,33 @@ class Load:
     checks: tuple[Check, ...]
     changes: Changes | None
     unknown_columns: tuple[str, ...]
+    simulated: bool
     weeks: tuple[date, ...]
 
 
 @pandas_kept_out()
-def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path: Path, run_id: str) -> Load:
+def load_month(
+    con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path: Path, run_id: str, *, accept: bool = False
+) -> Load:
     """Replace a month of a fleet by the rows of the file at `path`, audit them, and record it in `loads`.
 
     All of it is one transaction: whatever is raised, the warehouse stays as it was.
     Rows are kept as published, also those that cannot be true; `loads.quality` counts them and `quality_checks` judges.
     Weeks that `trips_by_week` has already are counted again where the month has, or had, trips in them.
 
+    Args:
+        accept: somebody has looked at the file and wants it published, though it breaks rules that can be accepted.
+
     Raises:
-        LoadError: the file is missing or no Parquet file, a value does not fit its column's type, or the file is empty.
-        QualityError: a rule is broken that no published month may break.
+        DamagedFileError: the file cannot be read. Its edition is forgotten, so that `download` fetches it anew.
+        LoadError: the file is missing or has no rows.
+        QualityError: a rule of severity ERROR is broken.
         LayoutError: the file's columns are not this fleet's.
         ZonesError: the file has coordinates, and there are no zones to look them up in.
     """
     fleet = tlc.fleet(fleet_name)
     footer = _footer(con, path)
     match = tlc.match_columns(fleet_name, footer.columns, path.name)
-    if match.unknown:
-        log.warning(
-            "%s: columns not known yet are left out: %s; to load them, add them to include/nyc_taxi/tlc.py",
-            path.name,
-            ", ".join(match.unknown),
-        )
     if footer.rows == 0:
         raise LoadError(f"{path.name}: expected trips, found a file without rows; {month} stays as it was")
     start = first_day(month)
@@ -83,13 +85,12 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
 
     def audit(rows: str) -> Audit:
         with _named(path, fleet.table):
-            lost = published.count_lost(con, match, path, rows)
-        found = quality.audit(con, fleet, month, rows, footer.rows, lost)
-        if found.errors:
+            in_file = published.count_lost(con, match, footer, path, rows)
+        found = quality.audit(con, fleet, month, rows, in_file)
+        if refused := found.errors(accepted=accept):
             raise QualityError(
-                f"{path.name}: not published, {month} stays as it was: {_sentences(found.errors)}. "
-                "Is it a file of another fleet, month or source? If the TLC's own file is so, change the rule's limit "
-                "in include/nyc_taxi/quality.py, then clear this task",
+                f"{path.name}: not published, {month} stays as it was: {_sentences(refused)}. "
+                f"{_how_to_accept(fleet_name, month, refused)}",
                 found.checks,
             )
         return found
@@ -101,7 +102,8 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
             rows = incoming.put()
         done = audited or audit(rows)
         if done.warnings:
-            log.warning("%s: published, but %s", path.name, _sentences(done.warnings))
+            accepted = ", accepted by hand" if done.errors() else ""
+            log.warning("%s: published%s, but %s", path.name, accepted, _sentences(done.warnings))
         quality.record(con, fleet_name, month, done.checks, run_id, published=True)
         if counted:
             touched |= weeks.weeks_in_month_file(con, fleet_name, start)
@@ -118,13 +120,14 @@ def load_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path
             checks=done.checks,
             changes=changes,
             unknown_columns=match.unknown,
+            simulated=footer.simulated,
             weeks=tuple(sorted(touched & counted)),
         )
 
     warehouse.write(con, lambda: warehouse.ensure_tables(con))
-    query, bound = published.select(con, match, start, path)
     with contextlib.ExitStack() as stack:
         with _named(path, fleet.table):
+            query, bound = published.select(con, match, footer, start, path)
             incoming = stack.enter_context(warehouse.incoming(con, fleet.table, start, query, bound))
         audited = audit(incoming.staged) if incoming.staged else None
         return warehouse.write(con, lambda: publish(incoming, audited))
@@ -138,7 +141,26 @@ def _named(path: Path, table: str) -> Iterator[None]:
     except duckdb.TransactionException:
         raise  # of a lake: another writer was faster
     except duckdb.Error as error:
+        if not is_readable(path):
+            raise _damaged(path, f"cannot be read to its end, rolled back: {error}") from error
         raise LoadError(f"{path.name}: cannot be loaded into {table}, rolled back: {error}") from error
+
+
+def _damaged(path: Path, what: str) -> DamagedFileError:
+    """Forget which edition the file is: the server would say "not modified" of it for ever."""
+    forget_edition(path)
+    return DamagedFileError(f"{path.name}: {what}. Clear the task `download` of this run: it fetches the file anew")
+
+
+def _how_to_accept(fleet_name: str, month: str, refused: Sequence[Check]) -> str:
+    look = "Is it a file of another fleet, month or source?"
+    if any(check.rule not in quality.ACCEPTABLE for check in refused):
+        return f"{look} The rule has no exception: clear the task `download` of this run to fetch the file anew"
+    conf = json.dumps({"month": month, "accept": True})
+    return (
+        f"{look} If the TLC's own file is so, load it all the same: trigger taxi_trips_{fleet_name} with "
+        f"\"Accept this edition\" in the form, or `airflow dags trigger taxi_trips_{fleet_name} --conf '{conf}'`"
+    )
 
 
 @pandas_kept_out()
@@ -168,6 +190,7 @@ class LoadedMonth:
         source_url, etag, last_modified, bytes: the edition loaded, as in `download.Edition`.
         loaded_at: when (UTC).
         run_id: the run that loaded it.
+        unknown_columns: columns of its file that were left out; none are known of a load by an older version.
     """
 
     rows_in_file: int
@@ -178,6 +201,7 @@ class LoadedMonth:
     bytes: int
     loaded_at: datetime
     run_id: str
+    unknown_columns: tuple[str, ...] = ()
 
     @property
     def edition(self) -> Edition:
@@ -195,12 +219,13 @@ def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> di
     warehouse.ensure_tables(con)
     rows = con.execute(
         "SELECT fleet, partition_month, rows_in_file, rows_loaded, source_url, etag, last_modified, bytes, loaded_at, "
-        "run_id FROM latest_loads WHERE list_contains(?, fleet) ORDER BY partition_month",
+        "run_id, unknown_columns FROM latest_loads WHERE list_contains(?, fleet) ORDER BY partition_month",
         [list(fleets)],
     ).fetchall()
     found: dict[str, dict[str, LoadedMonth]] = {fleet: {} for fleet in fleets}
-    for fleet, start, *facts, loaded_at, run_id in rows:
-        found[fleet][month_of(start)] = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id])
+    for fleet, start, *facts, loaded_at, run_id, unknown in rows:
+        columns = tuple(json.loads(unknown or "[]"))
+        found[fleet][month_of(start)] = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id, columns])
     return found
 
 
@@ -210,10 +235,7 @@ def _footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
     try:
         return read_footer(con, path)
     except duckdb.Error as error:
-        raise LoadError(
-            f"{path}: expected a Parquet file, found something else: {error}. "
-            "Remove it and clear the task `download` of this run"
-        ) from error
+        raise _damaged(path, f"expected a Parquet file, found something else: {error}") from error
 
 
 def _record(

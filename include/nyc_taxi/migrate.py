@@ -103,7 +103,7 @@ def _copy_month(con: duckdb.DuckDBPyConnection, source: str, fleet: tlc.Fleet, s
 
 
 def _trip_columns(fleet: tlc.Fleet) -> list[str]:
-    return [*fleet.column_names, "partition_month"]
+    return list(fleet.table_columns)
 
 
 def _copy_tables(con: duckdb.DuckDBPyConnection, source: str, tables: list[str]) -> None:

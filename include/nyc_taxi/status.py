@@ -333,6 +333,22 @@ def _of_fleet(months: Sequence[MonthStatus], command: str) -> Iterator[str]:
             yield f"{fleet}: {span} failed {where}{gap}; {mend} {again}."
         elif state is State.NEW_EDITION:
             yield f"{fleet}: of {span} raw/ has a newer edition than the warehouse; {again} loads it."
+    yield from _unknown_columns(months)
+
+
+def _unknown_columns(months: Sequence[MonthStatus]) -> Iterator[str]:
+    """A sentence for each set of columns that loads have left out because the catalogue does not know them."""
+    by_columns: dict[tuple[str, ...], list[str]] = {}
+    for month in months:
+        if month.load and month.load.unknown_columns:
+            by_columns.setdefault(month.load.unknown_columns, []).append(month.month)
+    for columns, names in by_columns.items():
+        span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({_counted(len(names), 'month')})"
+        them = "it" if len(columns) == 1 else "them"
+        yield (
+            f"{months[0].fleet}: the files of {span} have {_counted(len(columns), 'column')} that the warehouse leaves "
+            f"out: {', '.join(columns)}; add {them} to include/nyc_taxi/tlc.py, then run these months again."
+        )
 
 
 def _what_is_loaded(loaded: Sequence[MonthStatus]) -> str:

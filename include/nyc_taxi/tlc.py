@@ -15,6 +15,9 @@ ZONE_SHAPES_PATH = "/misc/taxi_zones.zip"
 ZONES = 265
 """Zone ids are 1 to 265; 264 is "Unknown", 265 is "Outside of NYC"."""
 
+CITY_TIME = "America/New_York"
+"""What the TLC's times are in. Times that a file marks as UTC are taken at their word, and become the city's."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -84,13 +87,16 @@ class Layout:
 class Fleet:
     """A kind of taxi for which the TLC publishes one file a month.
 
-    `layouts` are in order of time; where spans overlap, the later in the list is the more special one and wins.
+    Attributes:
+        layouts: in order of time; where spans overlap, the later in the list is the more special one and wins.
+        never_empty: our names of columns that have a value in some trips of every month that the TLC has published.
     """
 
     name: str
     title: str
     layouts: tuple[Layout, ...]
     columns: tuple[Column, ...]
+    never_empty: tuple[str, ...] = ("pickup_datetime",)
 
     @property
     def first_month(self) -> str:
@@ -104,6 +110,17 @@ class Fleet:
     def column_names(self) -> tuple[str, ...]:
         """Our column names, in the table's order, without `partition_month`."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def has_reversals(self) -> bool:
+        """Whether trips have what tells a reversed charge: times, and an amount that can be negative."""
+        return {"pickup_datetime", "dropoff_datetime", "total_amount"} <= set(self.column_names)
+
+    @property
+    def table_columns(self) -> dict[str, str]:
+        """The columns of the fleet's table with their DuckDB types: the TLC's, and those that the load adds."""
+        added = {"partition_month": "DATE"} | ({"is_reversed": "BOOLEAN"} if self.has_reversals else {})
+        return {column.name: column.type for column in self.columns} | added
 
     def layout(self, month: str) -> Layout:
         """The layout of `month`'s file.
@@ -236,6 +253,17 @@ _FHVHV = """hvfhs_license_num VARCHAR, dispatching_base_num VARCHAR, originating
     wav_request_flag VARCHAR, wav_match_flag VARCHAR"""
 _CONGESTION_PRICING = ", cbd_congestion_fee DOUBLE"  # the toll below 60th Street, from January 2025
 
+_REQUEST_SOURCE = ", request_source VARCHAR"  # the app that sent the passenger, or A; from June 2026
+_TAXI_NEVER_EMPTY = (
+    "pickup_datetime",
+    "dropoff_datetime",
+    "pickup_zone_id",
+    "dropoff_zone_id",
+    "trip_distance",
+    "fare_amount",
+    "total_amount",
+)
+
 _INDEX = "__index_level_0__"  # of the table that a file was made from: nothing of the trip
 
 FLEETS: dict[str, Fleet] = {
@@ -251,7 +279,8 @@ FLEETS: dict[str, Fleet] = {
                 Layout("2010-02", "2010-03", _parse(f"{_YELLOW_2010}, {_INDEX} BIGINT"), _YELLOW_2010_ORIGINS),
                 Layout("2011-01", "2023-01", _parse(_YELLOW_2011)),
                 Layout("2023-02", "2024-12", _parse(_YELLOW_2023)),
-                Layout("2025-01", None, _parse(_YELLOW_2023 + _CONGESTION_PRICING)),
+                Layout("2025-01", "2026-05", _parse(_YELLOW_2023 + _CONGESTION_PRICING)),
+                Layout("2026-06", None, _parse(_YELLOW_2023 + _CONGESTION_PRICING + _REQUEST_SOURCE)),
             ),
             columns=_columns(
                 """vendor_id INTEGER VendorID,
@@ -273,8 +302,10 @@ FLEETS: dict[str, Fleet] = {
                 total_amount DOUBLE total_amount,
                 congestion_surcharge DOUBLE congestion_surcharge,
                 airport_fee DOUBLE airport_fee,
-                cbd_congestion_fee DOUBLE cbd_congestion_fee"""
+                cbd_congestion_fee DOUBLE cbd_congestion_fee,
+                request_source VARCHAR request_source"""
             ),
+            never_empty=_TAXI_NEVER_EMPTY,
         ),
         Fleet(
             name="green",
@@ -282,7 +313,8 @@ FLEETS: dict[str, Fleet] = {
             layouts=(
                 Layout("2014-01", "2023-01", _parse(_GREEN_2014)),
                 Layout("2023-02", "2024-12", _parse(_GREEN_2023)),
-                Layout("2025-01", None, _parse(_GREEN_2023 + _CONGESTION_PRICING)),
+                Layout("2025-01", "2026-05", _parse(_GREEN_2023 + _CONGESTION_PRICING)),
+                Layout("2026-06", None, _parse(_GREEN_2023 + _CONGESTION_PRICING + _REQUEST_SOURCE)),
             ),
             columns=_columns(
                 """vendor_id INTEGER VendorID,
@@ -305,8 +337,10 @@ FLEETS: dict[str, Fleet] = {
                 payment_type INTEGER payment_type,
                 trip_type INTEGER trip_type,
                 congestion_surcharge DOUBLE congestion_surcharge,
-                cbd_congestion_fee DOUBLE cbd_congestion_fee"""
+                cbd_congestion_fee DOUBLE cbd_congestion_fee,
+                request_source VARCHAR request_source"""
             ),
+            never_empty=_TAXI_NEVER_EMPTY,
         ),
         Fleet(
             name="fhv",
@@ -355,6 +389,15 @@ FLEETS: dict[str, Fleet] = {
                 wav_request_flag VARCHAR wav_request_flag,
                 wav_match_flag VARCHAR wav_match_flag,
                 cbd_congestion_fee DOUBLE cbd_congestion_fee"""
+            ),
+            never_empty=(
+                "hvfhs_license_num",
+                "pickup_datetime",
+                "dropoff_datetime",
+                "pickup_zone_id",
+                "dropoff_zone_id",
+                "trip_distance",
+                "base_passenger_fare",
             ),
         ),
     )

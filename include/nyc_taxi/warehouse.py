@@ -4,6 +4,7 @@ The warehouse is a DuckDB file, or a DuckLake, which many processes write at onc
 """
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -154,7 +155,7 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
     On a lake, whoever opens it calls `make_ready` first, so that nothing is missing here.
     """
     existing = _columns(con)
-    changed = not {"trips", "trips_clean", "latest_loads"} <= existing.keys()
+    changed = not {"trips", "trips_flagged", "trips_clean", "latest_loads"} <= existing.keys()
     in_lake = lake.is_lake(con)
     if in_lake and "turns" not in existing:
         lake.ensure_turns(con)
@@ -162,29 +163,27 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(sql("tables"))
     # What an older version has made otherwise.
     for table, added in _ADDED_COLUMNS.items():
-        for name in added.keys() - existing.get(table, added).keys():
-            con.execute(f"ALTER TABLE {table} ADD COLUMN {name} {added[name]}")
-            changed = True
+        changed |= _add_columns(con, table, added, existing)
     for name in ("total_amount", "trip_distance", "passenger_count"):
         if not existing.get("trips_by_week", {}).get(name, True):
             con.execute(f"ALTER TABLE trips_by_week ALTER COLUMN {name} DROP NOT NULL")
     for fleet in tlc.FLEETS.values():
-        columns = {column.name: column.type for column in fleet.columns} | {"partition_month": "DATE"}
+        columns = fleet.table_columns
         if fleet.table not in existing:
             con.execute(f"CREATE TABLE {fleet.table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
             if in_lake:
                 lake.partition(con, fleet.table)
             changed = True
-        for name in columns.keys() - existing.get(fleet.table, columns.keys()):
-            con.execute(f"ALTER TABLE {fleet.table} ADD COLUMN {name} {columns[name]}")
-            changed = True
+        changed |= _add_columns(con, fleet.table, columns, existing)
     (described,) = con.execute(
         "SELECT any_value(comment) FROM duckdb_views() WHERE view_name = 'trips_clean'"
     ).fetchone() or (None,)
-    if changed or described != _CLEAN_COMMENT:
+    comment = _clean_comment()
+    if changed or described != comment:
         con.execute(f"CREATE OR REPLACE VIEW trips AS {_trips_select()}")
-        con.execute(f"CREATE OR REPLACE VIEW trips_clean AS {_trips_select(clean=True)}")
-        quoted = _CLEAN_COMMENT.replace("'", "''")  # COMMENT takes no bound values
+        con.execute(f"CREATE OR REPLACE VIEW trips_flagged AS {_flagged_select()}")
+        con.execute("CREATE OR REPLACE VIEW trips_clean AS SELECT * EXCLUDE is_clean FROM trips_flagged WHERE is_clean")
+        quoted = comment.replace("'", "''")  # COMMENT takes no bound values
         con.execute(f"COMMENT ON VIEW trips_clean IS '{quoted}'")
         con.execute(sql("latest_loads"))
 
@@ -194,10 +193,6 @@ _ADDED_COLUMNS = {
     "trips_by_week": {"clean_trips": "BIGINT", "clean_total_amount": "DOUBLE", "clean_trip_distance": "DOUBLE"},
 }
 """Columns that tables of an older version lack, with their types."""
-
-_CLEAN_COMMENT = "Trips of the view trips without impossible ones, which " + "; or ".join(
-    f"{rule.breaks} ({rule.name})" for rule in quality.TRIP_RULES if rule.impossible
-)
 
 
 def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, bool]]:
@@ -209,22 +204,38 @@ def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, bool]]:
     return dict(found.fetchall())
 
 
-def _trips_select(*, clean: bool = False) -> str:
-    """What fleets share, one SELECT a fleet. Identifiers and types come from the catalogue.
-
-    Args:
-        clean: without the trips that cannot have been, as far as the rules that apply to a fleet tell.
-    """
+def _trips_select(*extra: Callable[[tlc.Fleet], str]) -> str:
+    """What fleets share and further columns, one SELECT a fleet. Identifiers and types come from the catalogue."""
     selects = []
     for fleet in tlc.FLEETS.values():
         shared = [
             name if name in fleet.column_names else f"CAST(NULL AS {kind}) AS {name}"
             for name, kind in tlc.COMMON_COLUMNS
         ]
-        select = f"SELECT '{fleet.name}' AS fleet, partition_month, {', '.join(shared)} FROM {fleet.table}"
-        if clean:
-            broken = [rule.sql.format(month="partition_month") for rule in quality.rules_of(fleet) if rule.impossible]
-            # A rule that looks at a null says neither yes nor no: such a trip stays.
-            select += " WHERE " + " AND ".join(f"({sql}) IS NOT TRUE" for sql in broken)
-        selects.append(select)
+        columns = ", ".join([*shared, *(make(fleet) for make in extra)])
+        selects.append(f"SELECT '{fleet.name}' AS fleet, partition_month, {columns} FROM {fleet.table}")
     return " UNION ALL ".join(selects)
+
+
+def _flagged_select() -> str:
+    return _trips_select(
+        lambda fleet: f"{quality.flags(fleet)} AS flags",
+        lambda fleet: f"({quality.is_clean(fleet)}) AS is_clean",
+    )
+
+
+def _add_columns(
+    con: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str], existing: Mapping[str, Mapping[str, bool]]
+) -> bool:
+    """Add the columns that a table lacks, if it was there before; returns whether there were any."""
+    missing = [name for name in columns if name not in existing.get(table, columns)]
+    for name in missing:
+        con.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
+    return bool(missing)
+
+
+def _clean_comment() -> str:
+    """What `trips_clean` says of itself; with a digest, so that a rule that has changed in any way is noticed."""
+    rules = "; or ".join(f"{rule.breaks} ({rule.name})" for rule in quality.TRIP_RULES if not rule.is_clean)
+    digest = hashlib.sha256(_flagged_select().encode()).hexdigest()[:12]
+    return f"Trips of the view trips without those which {rules}. [definition {digest}]"

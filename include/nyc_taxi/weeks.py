@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi import tlc, warehouse
+from include.nyc_taxi import quality, tlc, warehouse
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import WEEK
@@ -69,12 +69,21 @@ def aggregate_week(con: duckdb.DuckDBPyConnection, fleet: str, monday: date, out
 
 def replace_weeks(con: duckdb.DuckDBPyConnection, fleet: str, mondays: Iterable[date]) -> None:
     """Count the weeks again from the trips that are loaded. Call it inside a transaction."""
-    table, columns = tlc.fleet(fleet).table, tlc.fleet(fleet).column_names
-    sums = {name: f"coalesce(sum({name}), 0)" if name in columns else "NULL" for name in SUMS}
+    which = tlc.fleet(fleet)
+    types = {column.name: column.type for column in which.columns}
+
+    def total(name: str, condition: str = "true") -> str:
+        if name not in types:
+            return "NULL"
+        finite = f"isfinite({name})" if types[name] == "DOUBLE" else "true"
+        return f"coalesce(sum({name}) FILTER ({condition} AND {finite}), 0)"
+
+    sums = {name: total(name) for name in SUMS}
+    sums |= {f"clean_{name}": total(name, "is_clean") for name in ("total_amount", "trip_distance")}
     for monday in mondays:
         con.execute("DELETE FROM trips_by_week WHERE fleet = ? AND period = ?", [fleet, monday])
         con.execute(
-            warehouse.sql("replace_trips_by_week").format(table=table, **sums),
+            warehouse.sql("replace_trips_by_week").format(table=which.table, is_clean=quality.is_clean(which), **sums),
             {"fleet": fleet, "monday": monday, "next_monday": monday + WEEK},
         )
 

@@ -25,6 +25,19 @@ def month_param() -> Param:
     )
 
 
+def accept_param() -> Param:
+    """The form field that has a refused edition loaded all the same, for the runs that it is filled in for."""
+    return Param(
+        False,
+        type="boolean",
+        title="Accept this edition",
+        description=(
+            "Load the file even if the audit refuses it. Only for a month whose file you have looked at: the log "
+            "of the refused load, and `make quality`, say what is wrong with it."
+        ),
+    )
+
+
 def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
     """The run's month: `month` of its parameters, else the month that contains its logical date.
 

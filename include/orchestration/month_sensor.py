@@ -22,7 +22,8 @@ class MonthLoadedSensor(ExternalTaskSensor):
 
     The provider's sensor knows the other DAG's run by its exact logical date. A month may as well have been run by
     hand, on any day of it or on no date with `month` in the form. This one is True once `loads` has the month and no
-    later run of it is on its way; it fails for good when the month's newest run has failed.
+    later run of it is on its way. It fails for good when the month is not loaded and its newest run has failed. A month
+    that is loaded stays as it was when a later run fails (because a new edition was refused, say), and is enough.
 
     Args:
         fleet: whose trips.
@@ -49,7 +50,13 @@ class MonthLoadedSensor(ExternalTaskSensor):
             self.log.info("%s is not loaded: unpause %s, or trigger it for the month", self.month, self.external_dag_id)
             return False
         if newest.state == "failed" or FAILED & set(newest.tasks.values()):
-            raise AirflowFailException(self._failure(newest))
+            if not loaded_at:
+                raise AirflowFailException(self._failure(newest))
+            self.log.warning(
+                "%s %s is loaded since %s UTC and stays so, though a later run of %s has failed: %s",
+                *(self.fleet, self.month, f"{loaded_at:%Y-%m-%d %H:%M:%S}", self.external_dag_id, newest.run_id),
+            )
+            return True
         self.log.info(
             "Waiting for %s of %s (%s): its task `%s` is %s",
             newest.run_id,

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from include.nyc_taxi.errors import (
+    DamagedFileError,
     FleetError,
     LayoutError,
     MonthError,
@@ -19,7 +20,17 @@ from include.nyc_taxi.errors import (
     ZonesError,
 )
 
-PERMANENT = (FleetError, LayoutError, MonthError, QualityError, RequestError, SettingError, WeekError, ZonesError)
+PERMANENT = (
+    DamagedFileError,
+    FleetError,
+    LayoutError,
+    MonthError,
+    QualityError,
+    RequestError,
+    SettingError,
+    WeekError,
+    ZonesError,
+)
 P, R = ParamSpec("P"), TypeVar("R")
 
 

@@ -196,6 +196,7 @@ _VALUES = {
     "congestion_surcharge": "congestion_surcharge",
     "airport_fee": "airport_fee",
     "cbd_congestion_fee": "cbd_congestion_fee",
+    "request_source": "request_source",
     # For-hire vehicles, of bases (fhv) and of the big apps (fhvhv).
     "hvfhs_license_num": "app",
     "dispatching_base_num": "app_base",

@@ -235,6 +235,8 @@ SELECT
     requested_at,
     arrived_at,
     wants_to_share,
+    -- Most taxis are hailed in the street; the others are sent by one of the apps.
+    CASE WHEN draw(trip, 49) < 0.88 THEN 'A' WHEN draw(trip, 50) < 0.7 THEN 'HV0003' ELSE 'HV0005' END AS request_source,
     wants_to_share AND draw(trip, 46) < 0.6 AS shares,
     draw(trip, 47) < 0.002 AS wants_wheelchair,
     draw(trip, 48) < 0.03 AS takes_wheelchair

@@ -80,6 +80,8 @@ def test_asset_events_say_what_was_done(dag_bag: Any, simulator: TlcSimulator, d
     assert events["load"]["quality_checks"]["rows_equal_footer"] == 0
     assert 0 < events["load"]["quality_checks"]["pickup_outside_month"] < 0.05
     assert events["load"]["changes"] is None
+    assert events["load"]["unknown_columns"] == []
+    assert events["load"]["simulated"] is True
     assert Path(events["map"]["path"]).read_bytes().startswith(b"\x89PNG")
 
 
@@ -133,11 +135,60 @@ def test_a_month_that_does_not_pass_the_audit_is_refused_recorded_and_the_old_on
     done = run(dag, "2023-01-03")
 
     assert (states(done)["load"], states(done)["aggregate"]) == ("failed", "upstream_failed")
-    assert "trips were picked up outside the file's month (pickup_outside_month: at most 0.05" in logged()
+    assert "trips were picked up outside the file's month (trips_of_this_month: at most 0.5" in logged()
     assert (query(data_dir, "SELECT * FROM green_trips ORDER BY ALL"), query(data_dir, "FROM loads")) == before
     refused = "SELECT rule, severity FROM quality_checks WHERE NOT published AND NOT passed AND severity = 'error'"
-    assert query(data_dir, refused) == [("pickup_outside_month", "error")]
+    assert query(data_dir, refused) == [("trips_of_this_month", "error")]
     assert query(data_dir, "SELECT DISTINCT run_id FROM quality_checks WHERE NOT published") == [(done.run_id,)]
+
+
+def test_an_edition_that_has_lost_its_trips_is_refused_until_somebody_accepts_it(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
+) -> None:
+    dag = dag_bag.dags["taxi_trips_green"]
+    run(dag, "2023-01-01")
+    before = query(data_dir, "SELECT * FROM green_trips ORDER BY ALL")
+    simulator.republish("green", "2023-01")
+
+    def halve(path: Path) -> None:
+        duckdb.execute(f"COPY (FROM '{path}' LIMIT 500) TO '{path}.half' (FORMAT parquet)")
+        Path(f"{path}.half").replace(path)
+
+    monkeypatch.setattr("include.nyc_taxi.download.verify_parquet", halve)
+    logged()
+
+    assert states(run(dag, "2023-01-02"))["load"] == "failed"
+    log = logged()
+    assert "500 rows; the edition loaded before has 1,000 (rows_as_edition_before: at most 1.5, found 2)" in log
+    assert """airflow dags trigger taxi_trips_green --conf '{"month": "2023-01", "accept": true}'""" in log
+    assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == before
+
+    assert set(states(run(dag, "2023-01-03", month="2023-01", accept=True)).values()) == {"success"}
+    assert query(data_dir, "SELECT count(*) FROM green_trips") == [(500,)]
+
+
+def test_a_damaged_file_in_raw_is_fetched_anew_by_the_next_run(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, logged: Any
+) -> None:
+    dag = dag_bag.dags["taxi_trips_green"]
+    run(dag, "2023-01-01")
+    simulator.republish("green", "2023-01")
+    assert str(run(dag, "2023-01-02").state) == "success"
+    rows = query(data_dir, "SELECT * FROM green_trips ORDER BY ALL")
+    # A bad disk: the file is as long as ever, and its footer is whole.
+    path = data_dir / "raw" / "green_tripdata_2023-01.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:3000] = b"\xff" * 2996
+    path.write_bytes(content)
+    (data_dir / "outputs" / "green" / "manhattan_map_2023-01.png").unlink()  # so that there is something to do
+    logged()
+
+    assert states(run(dag, "2023-01-03"))["load"] == "failed"
+    assert "cannot be read to its end, rolled back" in logged()
+    assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == rows
+
+    assert set(states(run(dag, "2023-01-04")).values()) == {"success"}
+    assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == rows
 
 
 def test_a_run_stops_early_and_says_why_when_nothing_is_new(

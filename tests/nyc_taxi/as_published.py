@@ -18,7 +18,7 @@ _YELLOW = """
     fare_amount DOUBLE fare_amount, extra DOUBLE extra, mta_tax DOUBLE mta_tax, tip_amount DOUBLE tip_amount,
     tolls_amount DOUBLE tolls_amount, improvement_surcharge DOUBLE improvement_surcharge,
     total_amount DOUBLE total_amount, congestion_surcharge DOUBLE congestion_surcharge, airport_fee DOUBLE airport_fee,
-    cbd_congestion_fee DOUBLE cbd_congestion_fee
+    cbd_congestion_fee DOUBLE cbd_congestion_fee, request_source VARCHAR request_source
 """
 _GREEN = """
     vendor_id INTEGER VendorID, pickup_datetime TIMESTAMP lpep_pickup_datetime,
@@ -28,7 +28,7 @@ _GREEN = """
     extra DOUBLE extra, mta_tax DOUBLE mta_tax, tip_amount DOUBLE tip_amount, tolls_amount DOUBLE tolls_amount,
     ehail_fee DOUBLE ehail_fee, improvement_surcharge DOUBLE improvement_surcharge, total_amount DOUBLE total_amount,
     payment_type INTEGER payment_type, trip_type INTEGER trip_type, congestion_surcharge DOUBLE congestion_surcharge,
-    cbd_congestion_fee DOUBLE cbd_congestion_fee
+    cbd_congestion_fee DOUBLE cbd_congestion_fee, request_source VARCHAR request_source
 """
 _FHV = """
     dispatching_base_num VARCHAR dispatching_base_num, pickup_datetime TIMESTAMP pickup_datetime,
@@ -105,7 +105,8 @@ _PLACES = {
 
 def types(fleet: str) -> dict[str, str]:
     """Our columns in their order, each with its type."""
-    return {name: kind for name, kind, _ in _columns(fleet)} | {"partition_month": "DATE"}
+    added = {"partition_month": "DATE"} | ({"is_reversed": "BOOLEAN"} if fleet in ("yellow", "green") else {})
+    return {name: kind for name, kind, _ in _columns(fleet)} | added
 
 
 def differences(con: duckdb.DuckDBPyConnection, fleet: str, month: str, path: Path) -> int:
@@ -122,7 +123,8 @@ def differences(con: duckdb.DuckDBPyConnection, fleet: str, month: str, path: Pa
     (found,) = con.execute(
         f"""SELECT count(*) FROM (
             SELECT COLUMNS(* EXCLUDE side), sum(side) AS sides FROM (
-                SELECT * EXCLUDE partition_month, 1 AS side FROM {fleet}_trips WHERE partition_month = '{month}-01'
+                SELECT COLUMNS(name -> name NOT IN ('partition_month', 'is_reversed')), 1 AS side
+                FROM {fleet}_trips WHERE partition_month = '{month}-01'
                 UNION ALL
                 SELECT {theirs}, -1 AS side FROM read_parquet('{path}', file_row_number = true) AS file {joined}
             ) GROUP BY ALL HAVING sides != 0)"""
@@ -137,8 +139,9 @@ def _columns(fleet: str) -> list[tuple[str, str, str]]:
 def _expressions(fleet: str, month: str) -> dict[str, str]:
     """SQL over a month's file, by our column."""
     today = {name: f'file."{published}"' for name, _, published in _columns(fleet)}
-    if month < "2025-01" and "cbd_congestion_fee" in today:
-        today["cbd_congestion_fee"] = "NULL"
+    for name, first in (("cbd_congestion_fee", "2025-01"), ("request_source", "2026-06")):
+        if month < first and name in today:
+            today[name] = "NULL"
     if fleet == "yellow" and month < "2011-01":
         old = _2009 if month < "2010-01" else _2010
         return {name: old.get(name, "NULL") for name in today}

@@ -25,7 +25,8 @@ def trips(con, zones):
     def insert(*pickups, fleet="yellow", months=("2023-01",)):
         for month in months:
             con.execute(
-                "INSERT INTO loads VALUES (?, ?, 'url', NULL, NULL, 1, 1, 1, '{}', now()::TIMESTAMP, 'run', NULL, '[]', false)",
+                "INSERT INTO loads VALUES "
+                "(?, ?, 'url', NULL, NULL, 1, 1, 1, '{}', now()::TIMESTAMP, 'run', NULL, '[]', false)",
                 [fleet, f"{month}-01"],
             )
         for moment, zone in pickups:

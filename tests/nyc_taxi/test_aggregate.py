@@ -51,6 +51,13 @@ def test_trips_are_counted_by_pickup_zone_and_those_without_one_are_left_out(con
     assert (done.zones, done.trips, done.manhattan_trips) == (3, 4, 2)
 
 
+def test_trips_with_an_id_that_is_no_zone_are_counted_in_none(con, zones, load, aggregate):
+    load("green", "2023-02", *[4] * 16, 0, -1, 266)
+    done = aggregate("green", "2023-02")
+    assert by_zone(con) == [("green", "2023-02", 4, 16)]
+    assert (done.zones, done.trips) == (1, 16)
+
+
 def test_there_is_one_feature_for_every_manhattan_zone_with_a_shape_and_0_where_no_trip_began(zones, load, aggregate):
     load("green", "2023-02", 4, 4, 7)
     done = aggregate("green", "2023-02")

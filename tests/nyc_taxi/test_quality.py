@@ -6,7 +6,9 @@ from datetime import date
 import pytest
 
 from include.nyc_taxi import quality, tlc
+from include.nyc_taxi.errors import QualityError
 from include.nyc_taxi.load import load_month
+from include.nyc_taxi.quality import InFile
 
 GOOD = {
     "vendor_id": 1,
@@ -30,6 +32,7 @@ GOOD = {
     "trip_type": 1,
     "congestion_surcharge": 0,
     "cbd_congestion_fee": 0,
+    "request_source": "A",
     "partition_month": "2023-02-01",
 }
 
@@ -49,7 +52,7 @@ def audited(con):
             f"INSERT INTO green_trips ({', '.join(trip)}) VALUES ({', '.join('?' * len(trip))})", list(trip.values())
         )
         (rows,) = con.execute("SELECT count(*) FROM green_trips WHERE partition_month = '2023-02-01'").fetchone()
-        return quality.audit(con, tlc.fleet("green"), "2023-02", rows_of("green"), rows)
+        return quality.audit(con, tlc.fleet("green"), "2023-02", rows_of("green"), InFile(rows))
 
     return audit_of
 
@@ -81,6 +84,15 @@ def test_a_good_trip_counts_as_nothing_and_breaks_no_rule(audited):
     assert broken(good) == set()
 
 
+IMPLIED = {
+    "unknown_zone": "zones_of_this_city",
+    "pickup_outside_month": "trips_of_this_month",
+    "null_pickup_datetime": "columns_filled",
+    "null_pickup_zone_id": "columns_filled",
+}
+"""Rules about a month that break when all its trips are counted under a name."""
+
+
 @pytest.mark.parametrize(
     ("odd", "counts"),
     [
@@ -103,8 +115,20 @@ def test_a_good_trip_counts_as_nothing_and_breaks_no_rule(audited):
             {"pickup_outside_month"},
         ),
         ({"dropoff_datetime": "2023-01-31 23:59:59"}, {"dropoff_before_pickup"}),
-        ({"dropoff_datetime": "2023-02-01 00:00:00", "trip_distance": 0}, set()),
-        ({"dropoff_datetime": "2023-02-01 00:00:00"}, {"faster_than_100_mph"}),
+        ({"dropoff_datetime": "2023-02-01 00:00:00"}, {"no_duration_fare_amount"}),
+        ({"dropoff_datetime": "2023-02-01 00:00:00", "trip_distance": 100}, {"no_duration_fare_amount"}),
+        (
+            {"dropoff_datetime": "2023-02-01 00:00:00", "fare_amount": -2},
+            {"no_duration_fare_amount", "negative_fare_amount", "flex_fare"},
+        ),
+        ({"dropoff_datetime": "2023-02-01 00:00:00", "trip_distance": 0}, {"no_duration_no_trip_fare_amount"}),
+        ({"dropoff_datetime": "2023-02-01 00:00:00", "trip_distance": 100.1}, {"no_duration_no_trip_fare_amount"}),
+        (
+            {"dropoff_datetime": "2023-02-01 00:00:00", "fare_amount": 0, "total_amount": 0},
+            {"no_duration_no_trip_fare_amount"},
+        ),
+        ({"dropoff_datetime": "2023-02-01 00:00:01", "trip_distance": 0.02}, set()),
+        ({"dropoff_datetime": "2023-02-01 00:00:01", "trip_distance": 0.1}, {"faster_than_100_mph"}),
         ({"dropoff_datetime": "2023-02-01 00:10:00", "trip_distance": 16.6}, set()),
         ({"dropoff_datetime": "2023-02-01 00:10:00", "trip_distance": 16.7}, {"faster_than_100_mph"}),
         ({"dropoff_datetime": "2023-02-02 00:00:00"}, set()),
@@ -113,6 +137,21 @@ def test_a_good_trip_counts_as_nothing_and_breaks_no_rule(audited):
         ({"dropoff_datetime": "2023-02-01 23:00:00", "trip_distance": 1000.01}, {"over_1000_miles"}),
         ({"trip_distance": -0.1}, {"negative_trip_distance"}),
         ({"fare_amount": -3, "total_amount": -3}, {"negative_fare_amount", "negative_total_amount"}),
+        ({"total_amount": -0.5}, {"negative_total_amount"}),
+        (
+            {"fare_amount": -3, "total_amount": -3, "is_reversed": True},
+            {"negative_fare_amount", "negative_total_amount", "reversed"},
+        ),
+        ({"is_reversed": True}, {"reversed"}),
+        ({"is_reversed": False}, set()),
+        ({"fare_amount": -3}, {"negative_fare_amount", "flex_fare"}),
+        ({"fare_amount": -3, "trip_distance": 0}, {"negative_fare_amount", "negative_fare_no_trip"}),
+        ({"fare_amount": -3, "total_amount": 0}, {"negative_fare_amount", "negative_fare_no_trip"}),
+        *(
+            ({column: float(value)}, {"not_finite"})
+            for column in ("fare_amount", "tip_amount", "total_amount", "trip_distance", "cbd_congestion_fee")
+            for value in ("nan", "inf", "-inf")
+        ),
         ({"fare_amount": 1000}, set()),
         ({"fare_amount": 1000.01}, {"over_1000_dollars_fare_amount"}),
         ({"passenger_count": 0}, {"no_passenger"}),
@@ -129,8 +168,9 @@ def test_a_good_trip_counts_as_nothing_and_breaks_no_rule(audited):
 def test_an_odd_trip_is_counted_under_its_names_and_no_other(audited, odd, counts):
     audit = audited(**odd)
     assert found(audit) == dict.fromkeys(counts, 1)
-    # One trip is all trips: every rule that it breaks is over its limit.
-    assert broken(audit) == {name for name in counts if not name.startswith("null_")}
+    # One trip is all trips: every rule that it breaks is over its limit, and so are some about the month.
+    of_the_month = {IMPLIED[name] for name in counts & IMPLIED.keys()}
+    assert broken(audit) == {name for name in counts if not name.startswith("null_")} | of_the_month
 
 
 @pytest.mark.parametrize("name", tlc.fleet("green").column_names)
@@ -173,15 +213,15 @@ def test_in_a_long_month_duplicates_are_estimated_and_the_share_is_right(con, mo
         "SELECT '2023-02-01', TIMESTAMP '2023-02-01' + i // 2 * INTERVAL 1 SECOND, '2023-02-28' "
         "FROM range(20_000) AS r(i)"
     )
-    audit = quality.audit(con, tlc.fleet("green"), "2023-02", rows_of("green"), 20_000)
+    audit = quality.audit(con, tlc.fleet("green"), "2023-02", rows_of("green"), InFile(20_000))
     assert audit.counts["exact_duplicates"] == pytest.approx(10_000, rel=0.15)
     assert "every_trip_doubled" in broken(audit)
 
 
 def test_rows_that_are_not_those_of_the_footer_are_an_error(con, audited):
     audited()
-    audit = quality.audit(con, tlc.fleet("green"), "2023-02", rows_of("green"), 2)
-    assert [(check.rule, check.detail) for check in audit.errors] == [
+    audit = quality.audit(con, tlc.fleet("green"), "2023-02", rows_of("green"), InFile(2))
+    assert [(check.rule, check.detail) for check in audit.errors(accepted=True)] == [
         ("rows_equal_footer", "2 rows (footer), inserted 1")
     ]
 
@@ -189,10 +229,12 @@ def test_rows_that_are_not_those_of_the_footer_are_an_error(con, audited):
 @pytest.mark.parametrize("fleet", sorted(tlc.FLEETS))
 def test_a_rule_applies_where_the_fleet_has_its_columns(con, fleet):
     names = tlc.fleet(fleet).column_names
-    audit = quality.audit(con, tlc.fleet(fleet), "2023-02", rows_of(fleet), 0)
+    audit = quality.audit(con, tlc.fleet(fleet), "2023-02", rows_of(fleet), InFile(0))
     applied = {check.rule for check in audit.checks}
     for rule in quality.TRIP_RULES:
-        assert (rule.name in applied) == all(column in names for column in rule.columns)
+        asked = rule.columns or [column.name for column in tlc.fleet(fleet).columns if column.type == "DOUBLE"]
+        has_all = bool(asked) and all(column in tlc.fleet(fleet).table_columns for column in asked)
+        assert (rule.name in applied) == has_all
     assert applied >= {rule.name for rule in quality.MONTH_RULES}
     assert {f"null_{name}" for name in names} <= set(audit.counts)
 
@@ -245,7 +287,7 @@ class TestDrift:
         assert check.detail == "101 rows; a year before there were 40"
 
     def test_another_edition_of_the_month_itself_and_other_fleets_do_not_count(self, con, loaded):
-        loaded("2023-02", rows=7)
+        loaded("2023-02", rows=90)
         con.execute(
             "INSERT INTO loads BY NAME "
             "SELECT * REPLACE ('yellow' AS fleet, DATE '2022-02-01' AS partition_month) FROM loads"
@@ -263,20 +305,206 @@ class TestReport:
         loaded("2023-02", fare_amount="-1.0")
         text = quality.report(con, "green", "2023-02")
         assert "green 2023-02, published 20" in text
-        assert "UTC by run 1: 20 rules, 1 broken" in text
-        (line,) = [line.split() for line in text.splitlines() if "negative_fare_amount " in line]
-        assert line[:4] == ["WARN", "negative_fare_amount", "1", "0.05"]
-        assert sum(line.startswith("ok ") for line in text.splitlines()) == 15
-        assert sum(line.startswith("- ") for line in text.splitlines()) == 4
+        assert "UTC by run 1: 35 rules, 2 broken" in text
+        (line,) = [line.split() for line in text.splitlines() if "flex_fare " in line]
+        assert line[:4] == ["WARN", "flex_fare", "1", "0.2"]
+        assert sum(line.startswith("ok ") for line in text.splitlines()) == 27
+        assert sum(line.startswith("- ") for line in text.splitlines()) == 6
 
     def test_a_refused_load_is_shown_below_the_published_one(self, con, loaded):
         loaded("2023-02")
         refusal = quality.Check("unknown_zone", quality.Severity.ERROR, 0, 0.5, "1 of 2 trips have …")
         quality.record(con, "green", "2023-02", [refusal], "run 2", published=False)
         published, refused = quality.report(con, "green", "2023-02").split("\n\n")
-        assert "by run 1: 20 rules, 0 broken" in published
+        assert "by run 1: 35 rules, 0 broken" in published
         assert "REFUSED, the old month was kept" in refused
         assert refused.splitlines()[-1].split()[:2] == ["ERROR", "unknown_zone"]
+
+
+class TestErrors:
+    """What refuses a month: nothing that the TLC's own files have, and all that means that it is not the TLC's file."""
+
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            {"PULocationID": "if(i < 5, 0, 7)", "DOLocationID": "if(i < 5, -1, 7)"},  # fhv of 2017 and 2018
+            {"lpep_pickup_datetime": "if(i < 20, TIMESTAMP '2009-01-01', TIMESTAMP '2023-02-05')"},
+            {"fare_amount": "if(i % 2 = 0, -1, 1) * 9.5", "total_amount": "if(i % 2 = 0, -1, 1) * 9.5"},
+            {"fare_amount": "'nan'::DOUBLE", "trip_distance": "'inf'::DOUBLE"},
+            {"trip_distance": "-1e6", "passenger_count": "255"},
+            {"passenger_count": "if(i < 5, 9e18, 1)"},  # more than the column's type can hold
+            {"passenger_count": "'nan'::DOUBLE"},  # what pandas has for null
+            {"lpep_pickup_datetime": "if(i < 5, 'unknown', '2023-02-05 10:00:00')"},
+            {"store_and_fwd_flag": "NULL::VARCHAR", "ehail_fee": "NULL::INTEGER", "passenger_count": "NULL::BIGINT"},
+            {"lpep_dropoff_datetime": "lpep_pickup_datetime"},
+            {"request_source": "'HV0003'", "one_more": "i"},
+        ],
+    )
+    def test_odd_values_of_single_trips_are_published_and_counted(self, loaded, columns):
+        checks = loaded("2023-02", **columns)
+        errors = [check for check in checks.values() if check.severity is quality.Severity.ERROR]
+        assert len(errors) >= 8
+        assert all(check.passed for check in errors)
+
+    @pytest.mark.parametrize(
+        ("columns", "rule", "sentence"),
+        [
+            (
+                {"PULocationID": "if(i < 21, 0, 7)"},
+                "zones_of_this_city",
+                "21 of 100 trips have a zone id outside 1 to 265",
+            ),
+            (
+                {"lpep_pickup_datetime": "if(i < 51, TIMESTAMP '2023-03-01', TIMESTAMP '2023-02-05')"},
+                "trips_of_this_month",
+                "51 of 100 trips were picked up outside the file's month",
+            ),
+            (
+                {"DOLocationID": "if(i = 0, 74.5, 7)"},
+                "ids_are_whole_numbers",
+                "1 values of dropoff_zone_id have a fraction",
+            ),
+            ({"VendorID": "'1.25'"}, "ids_are_whole_numbers", "100 values of vendor_id have a fraction"),
+            ({"PULocationID": "NULL::BIGINT"}, "columns_filled", "pickup_zone_id: null in every trip"),
+            (
+                {"fare_amount": "NULL::DOUBLE", "lpep_pickup_datetime": "NULL::TIMESTAMP"},
+                "columns_filled",
+                "fare_amount, pickup_datetime: null in every trip",
+            ),
+            (
+                {"fare_amount": "if(i < 21, 'a lot', '9.5')"},
+                "columns_readable",
+                "21 values of fare_amount do not fit its type and became null, for example 'a lot'",
+            ),
+            (
+                {
+                    "lpep_pickup_datetime": "TIMESTAMP '2023-02-05'",
+                    "lpep_dropoff_datetime": "TIMESTAMP '2023-02-05 00:10:00'",
+                    "PULocationID": "7",
+                    "DOLocationID": "7",
+                },
+                "every_trip_doubled",
+                "rows are like one before them in all columns",
+            ),
+        ],
+    )
+    def test_a_file_that_cannot_be_the_tlcs_is_refused_until_somebody_accepts_it(
+        self, con, write_trips, columns, rule, sentence
+    ):
+        path = write_trips("green", "2023-02", rows=100, columns=columns)
+        with pytest.raises(QualityError) as error:
+            load_month(con, "green", "2023-02", path, "run 1")
+        assert sentence in str(error.value)
+        assert f"({rule}: at most" in str(error.value)
+        assert """airflow dags trigger taxi_trips_green --conf '{"month": "2023-02", "accept": true}'""" in str(
+            error.value
+        )
+        assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (0,)
+        load_month(con, "green", "2023-02", path, "run 2", accept=True)
+        assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (100,)
+        recorded = con.execute("SELECT passed, published FROM quality_checks WHERE rule = ?", [rule]).fetchall()
+        assert recorded == [(False, True)]
+        (line,) = [x.split() for x in quality.report(con, "green", "2023-02").splitlines() if f" {rule} " in x]
+        assert line[0] == "accepted"
+
+    def test_rows_that_are_lost_on_the_way_can_be_accepted_by_nobody(self, con, audited):
+        audited()
+        audit = quality.audit(con, tlc.fleet("green"), "2023-02", rows_of("green"), InFile(2))
+        assert [check.rule for check in audit.errors(accepted=True)] == ["rows_equal_footer"]
+
+    @pytest.mark.parametrize(("rows", "passed"), [(150, True), (151, False), (67, True), (66, False), (1, False)])
+    def test_a_new_edition_may_differ_by_half_of_the_one_it_replaces(self, con, write_trips, rows, passed):
+        load_month(con, "green", "2023-02", write_trips("green", "2023-02", rows=100), "run 1")
+        path = write_trips("green", "2023-02", rows=rows)
+        if passed:
+            load_month(con, "green", "2023-02", path, "run 2")
+        else:
+            with pytest.raises(QualityError, match=f"{rows} rows; the edition loaded before has 100"):
+                load_month(con, "green", "2023-02", path, "run 2")
+        assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (rows if passed else 100,)
+
+    def test_a_column_that_the_catalogue_does_not_know_is_a_warning(self, loaded):
+        check = loaded("2023-02", driver_mood="'good'", tip_of_the_hat="1")["columns_known"]
+        assert (check.passed, check.value) == (False, 2)
+        assert check.detail == "left out, as the catalogue does not know them: driver_mood, tip_of_the_hat"
+
+
+class TestClean:
+    """`trips_clean` keeps what was a trip, and `flags` say what is odd about it."""
+
+    @pytest.mark.parametrize("rule", quality.TRIP_RULES, ids=lambda rule: rule.name)
+    def test_every_rule_says_whether_its_trips_are_clean(self, con, rule):
+        comment = con.execute("SELECT comment FROM duckdb_views() WHERE view_name = 'trips_clean'").fetchone()[0]
+        assert (f"({rule.name})" in comment) is not rule.is_clean
+
+    @pytest.mark.parametrize(
+        ("odd", "flags", "is_clean"),
+        [
+            ({}, [], True),
+            ({"fare_amount": -3}, ["negative_fare_amount", "flex_fare"], True),
+            ({"dropoff_datetime": "2023-02-01 00:00:00"}, ["no_duration_fare_amount"], True),
+            ({"passenger_count": 0, "pickup_zone_id": 0}, ["unknown_zone", "no_passenger"], True),
+            ({"passenger_count": 12}, ["over_9_passengers"], True),
+            (
+                {"dropoff_datetime": "2023-02-01 00:00:00", "trip_distance": 0},
+                ["no_duration_no_trip_fare_amount"],
+                False,
+            ),
+            ({"total_amount": float("nan")}, ["not_finite"], False),
+            ({"fare_amount": -9, "total_amount": -10.5}, ["negative_fare_amount", "negative_total_amount"], False),
+            ({"is_reversed": True, "passenger_count": 0}, ["reversed", "no_passenger"], False),
+            ({"trip_distance": 1000.5}, ["over_1000_miles", "faster_than_100_mph"], False),
+            (
+                {  # the night in which the clocks go back
+                    "partition_month": "2023-11-01",
+                    "pickup_datetime": "2023-11-05 01:55:00",
+                    "dropoff_datetime": "2023-11-05 01:10:00",
+                },
+                ["clock_set_back"],
+                True,
+            ),
+            (
+                {
+                    "partition_month": "2023-11-01",
+                    "pickup_datetime": "2023-11-12 01:55:00",
+                    "dropoff_datetime": "2023-11-12 01:10:00",
+                },
+                ["dropoff_before_pickup"],
+                False,
+            ),
+        ],
+    )
+    def test_by_evidence(self, con, odd, flags, is_clean):
+        trip = GOOD | odd
+        con.execute(
+            f"INSERT INTO green_trips ({', '.join(trip)}) VALUES ({', '.join('?' * len(trip))})", list(trip.values())
+        )
+        assert con.execute("SELECT flags, is_clean FROM trips_flagged").fetchall() == [(flags, is_clean)]
+        assert con.execute("SELECT flags FROM trips_clean").fetchall() == [(flags,)] * is_clean
+
+    def test_a_ride_of_the_big_apps_counts_by_what_its_driver_was_paid(self, con):
+        columns = (
+            "vendor, partition_month, pickup_datetime, dropoff_datetime, trip_distance, base_passenger_fare, driver_pay"
+        )
+        con.execute(
+            f"INSERT INTO fhvhv_trips BY NAME SELECT * EXCLUDE vendor FROM (VALUES "
+            "(1, DATE '2023-02-01', TIMESTAMP '2023-02-01', TIMESTAMP '2023-02-01 00:10:00', 2, -4.5, 9.5),"
+            "(2, DATE '2023-02-01', TIMESTAMP '2023-02-01', TIMESTAMP '2023-02-01 00:10:00', 2, -4.5, 0),"
+            "(3, DATE '2023-02-01', TIMESTAMP '2023-02-01', TIMESTAMP '2023-02-01', 2, 0, 9.5)"
+            f") AS t({columns})"
+        )
+        assert con.execute("SELECT flags, is_clean FROM trips_flagged ORDER BY ALL").fetchall() == [
+            (["negative_base_passenger_fare"], True),
+            (["negative_base_passenger_fare", "negative_base_fare_no_trip"], False),
+            (["no_duration_base_passenger_fare"], True),
+        ]
+
+    def test_a_month_loaded_before_reversals_were_looked_for_is_judged_by_its_amounts(self, con):
+        trip = GOOD | {"total_amount": -1, "is_reversed": None}
+        con.execute(
+            f"INSERT INTO green_trips ({', '.join(trip)}) VALUES ({', '.join('?' * len(trip))})", list(trip.values())
+        )
+        assert con.execute("SELECT flags FROM trips_flagged").fetchall() == [(["negative_total_amount"],)]
 
 
 def test_what_is_counted_in_loads_is_what_the_audit_found(con, loaded):

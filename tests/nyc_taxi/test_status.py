@@ -317,6 +317,20 @@ class TestSentences:
     def test_say_that_nothing_is_loaded(self):
         assert self.sentences("2023-01", "2023-03", {}) == ["green: nothing is loaded yet."]
 
+    def test_name_columns_that_were_left_out_and_what_to_do(self):
+        loads = loaded("2023-01", "2023-02") | loaded("2023-03", unknown_columns=("mood",))
+        loads |= loaded("2023-04", "2023-05", unknown_columns=("hat", "mood"))
+        assert self.sentences("2023-01", "2023-05", loads)[1:] == [
+            (
+                "green: the files of 2023-03 have 1 column that the warehouse leaves out: mood; "
+                "add it to include/nyc_taxi/tlc.py, then run these months again."
+            ),
+            (
+                "green: the files of 2023-04 to 2023-05 (2 months) have 2 columns that the warehouse leaves out: "
+                "hat, mood; add them to include/nyc_taxi/tlc.py, then run these months again."
+            ),
+        ]
+
     def test_name_a_gap_and_the_command_that_closes_it(self):
         assert self.sentences("2023-03", "2023-07", loaded("2023-03", "2023-07")) == [
             "green: 2 of 5 months loaded from 2023-03 to 2023-07; last load 3 days ago.",

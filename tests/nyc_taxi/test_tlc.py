@@ -42,7 +42,14 @@ def test_the_files_here_have_the_types_of_their_months_layout(real_data, con):
 def test_files_have_the_congestion_fee_from_january_2025_on(fleet):
     assert "cbd_congestion_fee" not in tlc.fleet(fleet).layout("2024-12").names
     for month in ("2025-01", "2025-02", "2031-07"):
-        assert tlc.fleet(fleet).layout(month).columns[-1] == ("cbd_congestion_fee", "DOUBLE")
+        assert ("cbd_congestion_fee", "DOUBLE") in tlc.fleet(fleet).layout(month).columns[-2:], month
+
+
+@pytest.mark.parametrize("fleet", ["yellow", "green"])
+def test_taxis_files_have_the_source_of_the_request_from_june_2026_on(fleet):
+    assert "request_source" not in tlc.fleet(fleet).layout("2026-05").names
+    for month in ("2026-06", "2031-07"):
+        assert tlc.fleet(fleet).layout(month).columns[-1] == ("request_source", "VARCHAR"), month
 
 
 @pytest.mark.parametrize("fleet", FLEETS)
@@ -117,7 +124,13 @@ def test_a_column_that_not_every_month_has_may_be_missing():
 @pytest.mark.parametrize("fleet", FLEETS)
 def test_only_columns_that_some_month_lacks_are_not_required(fleet):
     optional = set(tlc.fleet(fleet).columns) - set(tlc.fleet(fleet).required)
-    assert {column.name for column in optional} == ({"cbd_congestion_fee"} if fleet != "fhv" else set())
+    expected = {
+        "yellow": {"cbd_congestion_fee", "request_source"},
+        "green": {"cbd_congestion_fee", "request_source"},
+        "fhv": set(),
+        "fhvhv": {"cbd_congestion_fee"},
+    }
+    assert {column.name for column in optional} == expected[fleet]
 
 
 def test_an_unknown_column_is_reported_and_the_others_match():

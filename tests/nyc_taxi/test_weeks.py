@@ -3,7 +3,6 @@
 import csv
 import multiprocessing
 import os
-from dataclasses import replace
 from datetime import date, timedelta
 
 import duckdb
@@ -11,7 +10,7 @@ import numpy
 import PIL.Image
 import pytest
 
-from include.nyc_taxi import charts, quality, weeks
+from include.nyc_taxi import charts, weeks
 from include.nyc_taxi.errors import FleetError
 from include.nyc_taxi.load import load_month
 
@@ -20,18 +19,15 @@ MONDAY = date(2023, 1, 30)
 
 
 @pytest.fixture
-def load(con, write_trips, monkeypatch):
+def load(con, write_trips):
     """Load a month with a trip for each pickup time given; each costs 10.005 dollars and is 1.5 miles long."""
-    # Of a few trips here, many are strays.
-    any_share = [replace(x, limit=1) if x.name == "pickup_outside_month" else x for x in quality.TRIP_RULES]
-    monkeypatch.setattr(quality, "TRIP_RULES", any_share)
 
     def load_pickups(fleet, month, *pickups):
         times = f"[{', '.join(repr(time) for time in pickups)}][1 + i]::TIMESTAMP"
         name = "tpep_pickup_datetime" if fleet == "yellow" else "lpep_pickup_datetime"
         columns = {name: times, "total_amount": "10.005", "trip_distance": "1.5", "passenger_count": "2"}
         path = write_trips(fleet, month, rows=len(pickups), columns=columns)
-        return load_month(con, fleet, month, path, "run 1")
+        return load_month(con, fleet, month, path, "run 1", accept=True)  # of a few trips here, many are strays
 
     return load_pickups
 
@@ -77,13 +73,50 @@ def test_a_week_aggregated_again_replaces_its_row_and_no_other(con, load, aggreg
 
 def test_trips_without_an_amount_or_a_passenger_number_add_nothing(con, write_trips, aggregate):
     nulls = dict.fromkeys(("total_amount", "trip_distance", "passenger_count"), "NULL")
-    load_month(con, "green", "2023-02", write_trips("green", "2023-02", columns=nulls), "run 1")
+    load_month(con, "green", "2023-02", write_trips("green", "2023-02", columns=nulls), "run 1", accept=True)
     assert aggregate("green", MONDAY).week == weeks.Week(3, 0, 0, 0)
+
+
+def clean(con):
+    """What the table has of clean trips: number, dollars and miles."""
+    found = con.execute(
+        "SELECT clean_trips, clean_total_amount, clean_trip_distance FROM trips_by_week ORDER BY period"
+    )
+    return found.fetchall()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_an_amount_that_is_no_number_adds_nothing_and_is_no_clean_trip(con, write_trips, aggregate, value):
+    columns = {
+        "total_amount": f"if(i = 3, '{value}'::DOUBLE, 10.5)",
+        "trip_distance": f"if(i = 4, '{value}'::DOUBLE, 1.5)",
+    }
+    done = load_month(con, "green", "2023-02", write_trips("green", "2023-02", rows=10, columns=columns), "run 1")
+    assert done.quality["not_finite"] == 2
+    week = aggregate("green", MONDAY).week
+    assert (week.num_trips, week.total_amount, week.trip_distance) == (10, 94.5, 13.5)
+    assert clean(con) == [(8, 84.0, 12.0)]
+
+
+def test_clean_figures_leave_out_what_was_no_trip(con, write_trips, aggregate):
+    columns = {
+        "total_amount": "[10.5, 10.5, 10.5, -10.5][i + 1]",
+        "trip_distance": "[1.5, 85000, 1.5, 1.5][i + 1]",
+        "lpep_pickup_datetime": "TIMESTAMP '2023-02-01 10:00:00' + least(i, 2) * INTERVAL 1 MINUTE",
+        "lpep_dropoff_datetime": "TIMESTAMP '2023-02-01 10:30:00'",
+        "PULocationID": "7",
+        "DOLocationID": "7",
+    }
+    load_month(con, "green", "2023-02", write_trips("green", "2023-02", rows=4, columns=columns), "run 1", accept=True)
+    week = aggregate("green", MONDAY).week
+    assert (week.num_trips, week.total_amount, week.trip_distance) == (4, 21.0, 85004.5)
+    assert clean(con) == [(1, 10.5, 1.5)], "without the 85,000 miles, the charge and its reversal"
 
 
 def test_a_week_without_trips_is_a_row_of_zeros(con, aggregate):
     assert aggregate("green", MONDAY).week == weeks.Week(0, 0, 0, 0)
     assert table(con) == [("green", MONDAY, 0)]
+    assert clean(con) == [(0, 0, 0)]
 
 
 class TestAFleetWithoutSuchAColumn:

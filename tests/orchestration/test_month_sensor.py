@@ -21,7 +21,8 @@ def loaded(data_dir):
     with WarehouseHook().transaction() as con:
         warehouse.ensure_tables(con)
         con.execute(
-            "INSERT INTO loads VALUES ('green', '2023-01-01', 'u', 'e', NULL, 1, 1, 1, '{}', ?, 'run 0', NULL, '[]', false)",
+            "INSERT INTO loads VALUES "
+            "('green', '2023-01-01', 'u', 'e', NULL, 1, 1, 1, '{}', ?, 'run 0', NULL, '[]', false)",
             [LOADED_AT.replace(tzinfo=None)],
         )
 
@@ -103,9 +104,18 @@ def test_a_failed_run_fails_the_week_for_good_and_says_where_and_what_to_do(poke
     assert "clear the failed task there, then clear this one" in str(error.value)
 
 
-def test_a_failed_run_after_the_last_load_fails_the_week(loaded, poke):
-    with pytest.raises(AirflowFailException):
-        poke(a_run(**FAILED))
+@pytest.mark.parametrize(
+    "states",
+    [
+        FAILED,
+        {"state": "failed", "download": "success", "load": "failed"},  # a new edition that was refused
+        {"state": "running", "load": "failed"},
+    ],
+)
+def test_a_loaded_month_is_enough_also_when_a_later_run_has_failed_and_the_log_says_so(loaded, poke, logged, states):
+    assert poke(a_run(**states))
+    assert "green 2023-01 is loaded since 2023-04-01 12:00:00 UTC and stays so" in logged()
+    assert "a later run of taxi_trips_green has failed: run 1" in logged()
 
 
 def test_a_new_try_after_a_failed_run_is_waited_for(poke):

@@ -1,6 +1,7 @@
 -- One week's figures: trips whose pickup is from $monday on and before $next_monday, from whatever month's file.
 -- The table's zone maps skip what was picked up at other times. A week without trips is a row of zeros.
--- What the fleet's trips have no column for is null.
+-- What the fleet's trips have no column for is null. NaN and infinity count as null.
+-- {table}, {is_clean} and the sums are made from the catalogue and the audit's rules.
 INSERT INTO trips_by_week BY NAME
 SELECT
     $fleet AS fleet,
@@ -8,6 +9,12 @@ SELECT
     count(*) AS num_trips,
     {total_amount} AS total_amount,
     {trip_distance} AS trip_distance,
-    {passenger_count} AS passenger_count
-FROM {table}
-WHERE pickup_datetime >= $monday AND pickup_datetime < $next_monday
+    {passenger_count} AS passenger_count,
+    count(*) FILTER (is_clean) AS clean_trips,
+    {clean_total_amount} AS clean_total_amount,
+    {clean_trip_distance} AS clean_trip_distance
+FROM (
+    SELECT *, {is_clean} AS is_clean
+    FROM {table}
+    WHERE pickup_datetime >= $monday AND pickup_datetime < $next_monday
+)
