@@ -23,9 +23,11 @@ when it is cleared, or reprocessed by a backfill.
 is replaced as a whole or not at all. The error in the log says what was expected, what was found, what to do.
 `wait_for_file`: the site answers with an error other than "not published". `prepare`: the zones, without which no trip
 is loaded, could not be; see `taxi_zones`. `download`: the site breaks off, or sends something that is no Parquet file.
-`load`: the file's columns or values are not the fleet's, or a rule of the audit with the severity `error` is broken; the
-month stays as it was, and `make quality FLEET=<fleet> MONTH=2023-02` shows what was found. Rules with the severity `warn` let
-the month pass; the log says so. `aggregate`, `map`: look for a full disk.
+`load`: the file's columns are not the fleet's, or a rule of the audit with the severity `error` is broken; the month
+stays as it was, and `make quality FLEET=<fleet> MONTH=2023-02` shows what was found. After looking at the file you can
+load it all the same: trigger the month with *Accept this edition* in the form. Rules with the severity `warn` let the
+month pass; the log says so. A damaged file in `raw/` fails `load` too: clear `download`, which fetches it anew.
+`aggregate`, `map`: look for a full disk.
 A task that stays `scheduled` for ever: the pool `warehouse` is missing (`airflow pools set warehouse 1 "one writer"`).
 
 **To run a month again**, clear its run in the UI (on 2.11 not one that a backfill made: docs/operations.md), or on 3.x

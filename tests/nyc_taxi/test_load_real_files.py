@@ -8,6 +8,7 @@ import pytest
 from include.nyc_taxi import tlc
 from include.nyc_taxi.load import load_month
 from include.nyc_taxi.zones import load_zones
+from tests.conftest import ROOT
 from tests.nyc_taxi import as_published
 
 ROWS = {"2021-01": 76_518, "2022-01": 62_495, "2023-01": 68_211, "2023-02": 64_809, "2023-03": 72_044}
@@ -136,3 +137,20 @@ def test_reversals_are_found_in_pairs_and_leave_both_rows_out_of_the_clean_trips
     assert total == pytest.approx(0, abs=1e-6)
     assert con.execute("SELECT count(*) FROM trips_clean").fetchone() == (CLEAN[month][1],)
     assert con.execute("SELECT min(total_amount) >= 0 FROM trips_clean").fetchone() == (True,)
+
+
+def test_the_page_on_quality_has_the_real_months_as_they_are(real_data, con):
+    page = (ROOT / "docs" / "quality.md").read_text()
+    for month in ROWS:
+        counts = load(con, "green", month, real_data / "tlc" / "trip-data" / f"green_tripdata_{month}.parquet").quality
+        (clean,) = con.execute("SELECT count(*) FROM trips_clean WHERE partition_month = ?", [f"{month}-01"]).fetchone()
+        cells = (
+            f"{ROWS[month]:,}",
+            f"{clean:,}",
+            f"{counts['reversed']}",
+            f"{counts['no_duration_fare_amount']} / {counts['no_duration_no_trip_fare_amount']}",
+            f"{counts['faster_than_100_mph']}",
+            f"{counts['over_1000_miles']}",
+            f"{counts['flex_fare']}",
+        )
+        assert f"| {month} | {' | '.join(cells)} |" in page
