@@ -64,7 +64,7 @@ def find_reversals(con: duckdb.DuckDBPyConnection, match: tlc.Match, path: Path)
             SELECT file_row_number AS row_number, TRY_CAST({_quoted(amount)} AS DOUBLE) AS amount, {named}
             FROM read_parquet($path, file_row_number => true)
         ),
-        refunds AS (
+        refunds AS MATERIALIZED (
             SELECT *, row_number() OVER (PARTITION BY {", ".join(keys)}, amount ORDER BY row_number) AS place
             FROM rows WHERE amount < 0 AND amount > '-inf'::DOUBLE
         ),

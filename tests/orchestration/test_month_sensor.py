@@ -114,8 +114,9 @@ def test_a_failed_run_fails_the_week_for_good_and_says_where_and_what_to_do(poke
 )
 def test_a_loaded_month_is_enough_also_when_a_later_run_has_failed_and_the_log_says_so(loaded, poke, logged, states):
     assert poke(a_run(**states))
-    assert "green 2023-01 is loaded since 2023-04-01 12:00:00 UTC and stays so" in logged()
-    assert "a later run of taxi_trips_green has failed: run 1" in logged()
+    log = logged()
+    assert "green 2023-01 is loaded since 2023-04-01 12:00:00 UTC and stays so" in log
+    assert "a later run of taxi_trips_green has failed: run 1" in log
 
 
 def test_a_new_try_after_a_failed_run_is_waited_for(poke):

@@ -272,3 +272,15 @@ class TestTestConnection:
         works, message = WarehouseHook().test_connection()
         assert not works
         assert "not a valid DuckDB database file" in message
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
+def test_times_are_read_in_the_citys_zone_whatever_the_workers_is(data_dir, start_python, zone):
+    process = start_python(
+        "from warehouse_hook import WarehouseHook\n"
+        "with WarehouseHook().opened() as con:\n"
+        "    print(con.execute(\"SELECT ('2023-02-05 19:24+00'::TIMESTAMPTZ)::TIMESTAMP\").fetchone()[0])\n",
+        TZ=zone,
+        NYC_TAXI_DATA_DIR=str(data_dir),
+    )
+    assert process.stdout.read().splitlines()[-1] == "2023-02-05 14:24:00"
