@@ -3,21 +3,35 @@
 Airflow's own interval timetable agrees with that for scheduled and backfilled runs, but gives a manual run (`dags
 test`, `dags trigger`, the UI) the last interval that was complete at its date: February for 2024-03-01. Here a date
 means the month, or week, it lies in, however the run came about.
+
+Airflow 3 names a run after the time from which it may run, and shows that time wherever it lists runs. For a month that
+would be the first of the next one, so that March's run would be called `scheduled__2023-04-01…`. Here it is the
+month's last second. What a run by hand is about cannot be told from its name: it gets a note.
 """
 
 from __future__ import annotations
 
-from datetime import date
-from typing import TYPE_CHECKING, ClassVar
+import logging
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow.listeners import hookimpl
 from airflow.providers.common.compat.sdk import AirflowPlugin
 from airflow.timetables.base import DataInterval
 from airflow.timetables.interval import CronDataIntervalTimetable
 from pendulum import datetime
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.timetables.base import DagRunInfo, TimeRestriction, Timetable
     from pendulum import DateTime
+
+log = logging.getLogger(__name__)
+
+LAST_MOMENT = timedelta(seconds=1)
+"""So long before its interval has ended a run may begin: its name and "Run After" then lie in the interval. Never
+midnight: March's run would be given the name that February's has where that was made by an earlier version."""
 
 START_DATE = datetime(2000, 1, 1)
 """A start date before all data: each month can be run, and one that the TLC has not published says so."""
@@ -33,6 +47,8 @@ class _CalendarTimetable(CronDataIntervalTimetable):
     """
 
     cron = ""
+    param = ""
+    """The key of a run's configuration that comes before its date."""
 
     def __init__(self, first: date | None = None) -> None:
         super().__init__(self.cron, timezone="UTC")
@@ -49,9 +65,25 @@ class _CalendarTimetable(CronDataIntervalTimetable):
         # The scheduler asks from the DAG's start date on, a backfill from its own.
         if self.first and restriction.earliest == START_DATE:
             restriction = restriction._replace(earliest=datetime(self.first.year, self.first.month, self.first.day))
-        return super().next_dagrun_info(
+        info = super().next_dagrun_info(
             last_automated_data_interval=last_automated_data_interval, restriction=restriction
         )
+        return info and info._replace(run_after=info.data_interval.end - LAST_MOMENT)
+
+    def calendar_partition(self, conf: Mapping[str, Any], logical_date: date | None) -> str | None:
+        """What a run is about, as a reader would say it ("Month 2023-02"); None for a run that is about nothing.
+
+        Raises:
+            ValueError: the month or week in its configuration is none.
+        """
+        day = self._chosen_day(conf[self.param]) if conf.get(self.param) else logical_date
+        return day and self._in_words(self._align_to_prev(datetime(day.year, day.month, day.day)))
+
+    def _chosen_day(self, chosen: Any) -> date:
+        raise NotImplementedError
+
+    def _in_words(self, start: DateTime) -> str:
+        raise NotImplementedError
 
     def serialize(self) -> dict[str, str | None]:
         # The parent's form also holds the cron expression, which is not ours to vary.
@@ -67,18 +99,68 @@ class CalendarMonthTimetable(_CalendarTimetable):
     """One run a calendar month (UTC), made when the month has ended."""
 
     cron = "0 0 1 * *"
+    param = "month"
     description = "One run a calendar month, made when the month has ended"
+
+    def _chosen_day(self, chosen: Any) -> date:
+        return date.fromisoformat(f"{chosen}-01")
+
+    def _in_words(self, start: DateTime) -> str:
+        return f"Month {start:%Y-%m}"
 
 
 class CalendarWeekTimetable(_CalendarTimetable):
     """One run an ISO week, Monday to Monday (UTC), made when the week has ended."""
 
     cron = "0 0 * * 1"
+    param = "week"
     description = "One run a week, Monday to Monday, made when the week has ended"
+
+    def _chosen_day(self, chosen: Any) -> date:
+        return date.fromisoformat(chosen)
+
+    def _in_words(self, start: DateTime) -> str:
+        return f"Week {start:%Y-%m-%d} to {start.add(days=6):%Y-%m-%d}"
+
+
+class RunNotes:
+    """Notes on a run by hand, when it begins, which month or week it is about. The scheduler calls it."""
+
+    @hookimpl
+    def on_dag_run_running(self, dag_run: Any) -> None:
+        """Give the run a note, unless it has one. The scheduler stores it, with the run's new state."""
+        text = self._text(dag_run)
+        if not text:
+            return
+        from sqlalchemy.orm import object_session
+
+        # An error of the database is not caught: the scheduler's session is of no use after it, and it has to know.
+        session = object_session(dag_run)
+        if session is not None:
+            with session.no_autoflush:
+                if dag_run.dag_run_note is None:
+                    dag_run.note = text
+
+    def _text(self, dag_run: Any) -> str:
+        try:
+            timetable = getattr(getattr(dag_run, "dag", None), "timetable", None)
+            # Not by class: a DAG that was read from its file may have another copy of this module than the plugin.
+            if not hasattr(timetable, "calendar_partition"):
+                return ""
+            conf = dag_run.conf or {}
+            by_hand = str(getattr(dag_run.run_type, "value", dag_run.run_type)) == "manual"
+            if not by_hand and not conf.get(timetable.param):  # its name says it
+                return ""
+            return str(timetable.calendar_partition(conf, dag_run.logical_date) or "")
+        except Exception:  # a note is not worth a run: 2.11's scheduler would end
+            log.warning("no note on what the run %s is about", getattr(dag_run, "run_id", "?"), exc_info=True)
+            return ""
+
 
 
 class CalendarTimetablesPlugin(AirflowPlugin):
-    """Registers the timetables, so that Airflow can restore a DAG's schedule from its metadata database."""
+    """Registers the timetables, so that Airflow can restore a DAG's schedule from its metadata database; the notes."""
 
     name = "calendar_timetables"
     timetables: ClassVar = [CalendarMonthTimetable, CalendarWeekTimetable]
+    listeners: ClassVar = [RunNotes()]

@@ -5,7 +5,9 @@ import json
 
 import pendulum
 import pytest
+from airflow.models.dagrun import DagRun
 from airflow.timetables.base import DataInterval, TimeRestriction
+from airflow.utils.types import DagRunType
 
 from calendar_timetables import START_DATE, CalendarMonthTimetable, CalendarWeekTimetable
 from include.orchestration.airflow_line import IS_AIRFLOW_3
@@ -35,6 +37,18 @@ def scheduled(timetable, first, last, catchup=True):
         interval = info.data_interval
         found.append(info)
     return found
+
+
+def name_of(timetable, kind, info):
+    """The name of a run that Airflow makes: the timetable's own, and on Airflow 3 what a backfill calls it."""
+    kind = DagRunType(kind)
+    if not IS_AIRFLOW_3:
+        return timetable.generate_run_id(
+            run_type=kind, logical_date=info.logical_date, data_interval=info.data_interval
+        )
+    if kind == DagRunType.BACKFILL_JOB:
+        return DagRun.generate_run_id(run_type=kind, logical_date=info.logical_date, run_after=info.run_after)
+    return timetable.generate_run_id(run_type=kind, run_after=info.run_after, data_interval=info.data_interval)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +100,13 @@ def test_a_scheduled_run_is_about_a_whole_month_and_is_made_when_that_has_ended(
         "2024-02-01 2024-03-01",
         "2024-03-01 2024-04-01",
     ]
-    assert [run.run_after for run in runs] == [run.data_interval.end for run in runs]
+    assert [f"{run.run_after}" for run in runs] == [
+        "2023-11-30 23:59:59+00:00",
+        "2023-12-31 23:59:59+00:00",
+        "2024-01-31 23:59:59+00:00",
+        "2024-02-29 23:59:59+00:00",
+        "2024-03-31 23:59:59+00:00",
+    ]
 
 
 def test_a_scheduled_run_is_about_a_whole_week_and_is_made_when_that_has_ended():
@@ -97,7 +117,24 @@ def test_a_scheduled_run_is_about_a_whole_week_and_is_made_when_that_has_ended()
         "2025-01-06 2025-01-13",
     ][: len(runs)]
     assert len(runs) == 3
-    assert [run.run_after for run in runs] == [run.data_interval.end for run in runs]
+    assert [f"{run.run_after:%a %Y-%m-%d %H:%M:%S}" for run in runs] == [
+        "Sun 2024-12-29 23:59:59",
+        "Sun 2025-01-05 23:59:59",
+        "Sun 2025-01-12 23:59:59",
+    ]
+
+
+@pytest.mark.parametrize("timetable", TIMETABLES)
+@pytest.mark.parametrize("kind", ["scheduled", "backfill"])
+def test_a_runs_name_has_a_date_in_its_interval_and_is_nobody_elses(timetable, kind):
+    runs = scheduled(timetable(), "2023-11-01", "2025-03-31")
+    names = [name_of(timetable(), kind, info) for info in runs]
+    for name, info in zip(names, runs, strict=True):
+        date = pendulum.parse(name.removeprefix(f"{kind}__"))
+        assert info.data_interval.start <= date < info.data_interval.end
+    # Of runs that an earlier version has made; one of the next month must not meet it.
+    before = {f"{kind}__{info.data_interval.end.isoformat()}" for info in runs} if IS_AIRFLOW_3 else set()
+    assert len({*names, *before}) == len(names) + len(before)
 
 
 @pytest.mark.parametrize("timetable", TIMETABLES)
