@@ -1,6 +1,7 @@
 # Every target sets up what it needs, once. State lives in .venv*/, .airflow/ and data/.
 #
-#   make demo                                       the whole path on a simulated TLC, in a few minutes
+#   make demo                                       the whole path on a simulated TLC, in a few minutes (other months:
+#                                                   make demo FLEET=green FROM=2022-11 TO=2022-12)
 #   make backfill FLEET=yellow FROM=2023-01 TO=2023-03
 #   make backfill-weeks FLEET=yellow FROM=2023-01 TO=2023-03   the weeks in these months, when they are loaded
 #   make standalone                                 Airflow with its web UI on http://localhost:8080 (PORT=8080)
@@ -114,12 +115,13 @@ $(STATE)/.ready: $(VENV)/.installed
 pool:
 	@$(LOCAL) pool
 
+# Without FROM and TO the first quarter of 2023; with FROM alone that month, as everywhere else.
 demo:
-	@$(MAKE) DEMO=1 FLEET=yellow FROM=2023-01 TO=2023-03 run-demo
+	@$(MAKE) DEMO=1 TO="$(if $(filter-out file,$(origin FROM) $(origin TO)),$(TO),2023-03)" run-demo
 
 .PHONY: run-demo
 run-demo: setup
-	@$(LOCAL) demo --fleet $(FLEET) --from $(FROM) --to $(TO)
+	@$(LOCAL) demo --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
 
 backfill: setup
 	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"

@@ -176,8 +176,20 @@ def index_page(base: str) -> Answer:
     return _page("index.html", base, folders=folders, root=settings.outputs_root())
 
 
-def output_page(base: str, path: str) -> Answer:
-    """The page about one file: the picture or the figures, what belongs to it, the months before and after."""
+@dataclass(frozen=True)
+class Task:
+    """The task instance from which a page was opened: its name for a reader, and its page's path on the web server."""
+
+    name: str
+    href: str
+
+
+def output_page(base: str, path: str, task: Task | None = None) -> Answer:
+    """The page about one file: the picture or the figures, what belongs to it, the months before and after.
+
+    Args:
+        task: what the page links back to.
+    """
     output = find(path)
     if output is None:
         return _missing(base)
@@ -194,6 +206,7 @@ def output_page(base: str, path: str) -> Answer:
         after=series[place + 1] if place + 1 < len(series) else None,
         groups=_groups(beside),
         table=_table(output),
+        task=task,
     )
 
 

@@ -29,25 +29,29 @@ _BOLD_RED, _PLAIN = "\033[1;31m", "\033[0m"
 
 
 class State(StrEnum):
-    """How a month is. Upper case is what an operator should look at."""
+    """How a month is. Upper case is what an operator should look at: something is not in the warehouse."""
 
     FRESH = "fresh"
     NEW_EDITION = "NEW EDITION"
     MISSING = "MISSING"
     FAILED = "FAILED"
+    LOADED_FAILED = "loaded, last run failed"
+    LOADED_CANCELLED = "loaded, last run cancelled"
+    NOT_LOADED_CANCELLED = "not loaded, last run cancelled"
     RUNNING = "running"
     NOT_PUBLISHED = "not published"
     NOT_LOADED = "not loaded"
 
 
-class UnsettledRun(Protocol):
-    """A run of a month that has not ended well (yet): as much of it as is needed here.
+class Run(Protocol):
+    """A run of a month: as much of it as is needed here.
 
     Attributes:
         month: None for a run that is about no month.
-        state: "queued", "running", "failed", or "success" where a task was left out.
+        state: "queued", "running", "failed" or "success".
         started: UTC; None while it is queued.
         failed: the tasks that have failed for good.
+        cancelled: whether it was ended by somebody, or with the backfill that it was part of, and by no failure.
     """
 
     @property
@@ -60,6 +64,8 @@ class UnsettledRun(Protocol):
     def started(self) -> datetime | None: ...
     @property
     def failed(self) -> tuple[str, ...]: ...
+    @property
+    def cancelled(self) -> bool: ...
 
 
 Head = Callable[[str], requests.Response]
@@ -84,7 +90,7 @@ class MonthStatus:
         downloaded: bytes of the file in raw/; None where there is none.
         load: the latest load; None where the month is not loaded.
         age: time since that load.
-        failed: for FAILED, the tasks that have failed; none where the run failed before a task could.
+        failed: for FAILED and LOADED_FAILED, the tasks that have failed.
     """
 
     fleet: str
@@ -113,7 +119,7 @@ def months_of(fleet: str, first_month: str, loaded: Iterable[str], run: Iterable
     Args:
         first_month: the first month that catch-up makes; the fleet's own first month, where that is later.
         loaded: months that are loaded, in any order.
-        run: months of unsettled runs: reported too, where they lie before all others.
+        run: months of runs: reported too, where they lie before all others.
 
     Raises:
         FleetError, MonthError: no such fleet; `first_month` is not written YYYY-MM.
@@ -173,7 +179,7 @@ def fleet_status(
     months: Sequence[str],
     loads: Mapping[str, LoadedMonth],
     answers: Mapping[tuple[str, str], Answer],
-    runs: Iterable[UnsettledRun],
+    runs: Iterable[Run],
     now: datetime,
 ) -> list[MonthStatus]:
     """Put together what is known of a fleet's months.
@@ -181,10 +187,10 @@ def fleet_status(
     Args:
         loads: each loaded month's latest load.
         answers: what the site said of months not loaded.
-        runs: runs of the fleet's DAG that have not ended well, the oldest start first.
+        runs: runs of the fleet's DAG, the oldest start first; those that ended well settle what was before them.
         now: UTC.
     """
-    newest = {run.month: run for run in runs if not _is_settled(run, loads.get(run.month or ""))}
+    newest = _newest_unsettled(runs, loads)
     last_loaded = max(loads, default="")
     found = []
     for month in months:
@@ -203,35 +209,55 @@ def fleet_status(
                 load=load,
                 age=now - load.loaded_at if load else None,
                 state=state,
-                failed=run.failed if run and state is State.FAILED else (),
+                failed=run.failed if run and state in (State.FAILED, State.LOADED_FAILED) else (),
             )
         )
     return found
 
 
-def _is_settled(run: UnsettledRun, load: LoadedMonth | None) -> bool:
+def _newest_unsettled(runs: Iterable[Run], loads: Mapping[str, LoadedMonth]) -> dict[str, Run]:
+    """By month, the newest run that has not ended well, and that no later load or run has made good."""
+    newest: dict[str, Run] = {}
+    for run in runs:
+        month = run.month or ""
+        before = newest.get(month)
+        if run.state == "success" and not run.failed:  # also one that found nothing new, or of which a task was left out
+            if before and before.state not in ACTIVE:
+                del newest[month]
+        elif not _is_history(run, loads.get(month)) and not (run.cancelled and _has_failed(before)):
+            newest[month] = run
+    return newest
+
+
+def _is_history(run: Run, load: LoadedMonth | None) -> bool:
     """Whether the run is of no interest any more: another has loaded the month since."""
-    if run.state == "success" and not run.failed:
-        return True  # a task was taken out of the DAG, or marked in another way
     if load is None or run.run_id == load.run_id or run.started is None or run.state in ACTIVE:
         return False
     return run.started < load.loaded_at
+
+
+def _has_failed(run: Run | None) -> bool:
+    return run is not None and bool(run.failed) and not run.cancelled
 
 
 def _state(
     published: bool | None,
     load: LoadedMonth | None,
     here: Edition | None,
-    run: UnsettledRun | None,
+    run: Run | None,
     *,
     in_history: bool,
 ) -> State:
-    if run and (run.failed or run.state == "failed"):
-        return State.FAILED
+    if _has_failed(run):
+        return State.LOADED_FAILED if load else State.FAILED
     if run and run.state in ACTIVE and published is not False:  # of a month that is not published, it only waits
         return State.RUNNING
     if load:
-        return State.NEW_EDITION if here and _is_newer(here, load) else State.FRESH
+        if here and _is_newer(here, load):
+            return State.NEW_EDITION
+        return State.LOADED_CANCELLED if run and run.cancelled else State.FRESH
+    if run and run.cancelled and published is not False:
+        return State.NOT_LOADED_CANCELLED
     if published or (published is None and in_history):
         return State.MISSING
     return State.NOT_LOADED if published is None else State.NOT_PUBLISHED
@@ -273,11 +299,14 @@ def _says_nothing(month: MonthStatus) -> bool:
 
 def _row(month: MonthStatus, name: str, *, color: bool) -> tuple[str, ...]:
     published = {True: "yes", False: "no", None: "?"}[month.published]
-    state = f"{month.state} ({', '.join(month.failed)})" if month.failed else str(month.state)
+    tasks = ", ".join(month.failed)
+    state = {State.FAILED: f"{month.state} ({tasks})", State.LOADED_FAILED: f"{month.state} in {tasks}"}.get(
+        month.state, str(month.state)
+    )
     return (
         month.fleet,
         name,
-        f"{_BOLD_RED}{state}{_PLAIN}" if color and month.state.isupper() else state,
+        f"{_BOLD_RED}{state}{_PLAIN}" if color and (month.state.isupper() or month.failed) else state,
         str(month.published_on or published),
         _size(month.downloaded) if month.downloaded is not None else "-",
         f"{month.load.loaded_at:%Y-%m-%d %H:%M}" if month.load else "-",
@@ -320,17 +349,23 @@ def _of_fleet(months: Sequence[MonthStatus], command: str) -> Iterator[str]:
         is_are, them = ("is", "it") if first == last else ("are", "them")
         again = f"`{command} FLEET={fleet} FROM={first} TO={last}`"
         gap = _gap(first, last, loaded) if group[0].load is None else ""
+        mend = f"mend the cause that the task's log names, then run {again}"
         if state is State.MISSING:
             yield f"{fleet}: {span} {is_are} {gap or 'published but not loaded'}; {again} loads {them}."
         elif state is State.NOT_PUBLISHED and gap:
             yield f"{fleet}: {span} {is_are} {gap}: the TLC's site does not have {them}."
         elif state is State.FAILED:
             gap = f" and {is_are} {gap}" if gap else ""
-            if group[0].failed:
-                where, mend = f"in {', '.join(group[0].failed)}", "mend the cause that the task's log names, then run"
-            else:
-                where, mend = "before any task had begun", "run"
-            yield f"{fleet}: {span} failed {where}{gap}; {mend} {again}."
+            yield f"{fleet}: {span} failed in {', '.join(group[0].failed)}{gap}; {mend}."
+        elif state is State.LOADED_FAILED:
+            its_run = "its last run" if first == last else "their last runs"
+            yield f"{fleet}: {span} {is_are} loaded, but {its_run} failed in {', '.join(group[0].failed)}; {mend}."
+        elif state is State.LOADED_CANCELLED:
+            its_run = "its last run was" if first == last else "their last runs were"
+            yield f"{fleet}: {span} {is_are} loaded, and {its_run} cancelled; {again} runs {them} again."
+        elif state is State.NOT_LOADED_CANCELLED:
+            its_run = "its last run was" if first == last else "their last runs were"
+            yield f"{fleet}: {span} {is_are} {gap or 'not loaded'}: {its_run} cancelled; {again} loads {them}."
         elif state is State.NEW_EDITION:
             yield f"{fleet}: of {span} raw/ has a newer edition than the warehouse; {again} loads it."
     yield from _unknown_columns(months)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from html import escape
 from typing import Any
 
@@ -36,7 +37,10 @@ def alert_on_failure(context: Mapping[str, Any]) -> None:
 
 
 def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
-    """A subject line and a text: DAG, task, month or week, run, try, log link and the error's last line."""
+    """A subject line and a text: DAG, task, month or week, run, try, the error's last line and a link to the log.
+
+    Also, of a month that was loaded when the run began: that it still is.
+    """
     instance, dag_run = context["ti"], context.get("dag_run")
     error = str(context.get("exception") or "").strip().splitlines() or ["(no message)"]
     subject = f"{instance.dag_id}.{instance.task_id} failed for {_partition(context.get('params') or {}, dag_run)}"
@@ -44,8 +48,27 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
         f"run: {getattr(dag_run, 'run_id', '(unknown)')}\n"
         f"try: {instance.try_number}\n"
         f"error: {error[-1]}\n"
+        f"{_what_stays(context)}"
         f"log: {getattr(instance, 'log_url', None) or '(see the web UI)'}"
     )
+
+
+def _what_stays(context: Mapping[str, Any]) -> str:
+    """A line on the month that the warehouse has all the same, as the run's task `prepare` found it; or nothing.
+
+    The warehouse itself is not asked: an alert must not wait for its lock. No task ever takes a month away: one that
+    fails leaves it as it was, or as this very run has loaded it.
+    """
+    instance = context["ti"]
+    if "month" not in (context.get("params") or {}) or instance.task_id in ("wait_for_file", "prepare"):
+        return ""
+    try:
+        found = instance.xcom_pull(task_ids="prepare")
+        loaded_at = datetime.fromisoformat(found["loaded_at"]) if found else None
+    except Exception:  # the alert is worth more than this line
+        log.debug("not known whether the month is loaded", exc_info=True)
+        return ""
+    return f"data: the month stays loaded; before this run it was loaded at {loaded_at:%Y-%m-%d %H:%M} UTC\n" if loaded_at else ""
 
 
 def _partition(params: Mapping[str, Any], dag_run: Any) -> str:

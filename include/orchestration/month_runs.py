@@ -1,4 +1,4 @@
-"""Which runs of a monthly DAG have not ended well, as a task of another DAG, or a command, may ask it.
+"""How the runs of a monthly DAG have ended, and which have not, as a task of another DAG, or a command, may ask it.
 
 A month may have been run by the schedule, a backfill or by hand, on any date or on none: a run's month is what
 `month.logical_month` says of it. On Airflow 3 a task cannot read the metadata database, and asks the api-server.
@@ -17,16 +17,21 @@ from include.orchestration.month import chosen_month
 SETTLED = frozenset({"success", "skipped"})
 FAILED = frozenset({"failed", "upstream_failed"})
 
+_Found = tuple[Any, Mapping[str, str], frozenset[str]]
+"""A run as Airflow has it, the states of its tasks, and which of these are settled."""
+
 
 @dataclass(frozen=True)
 class MonthRun:
-    """A run of which a task has not ended well (yet).
+    """A run, and those of its tasks that have not ended well (yet).
 
     Attributes:
         month: "2023-02"; None for a run that has neither a month nor a logical date.
         state: the run's: queued, running, success or failed.
-        started: when it was started last (UTC); None while it is queued.
+        started: when it was started last, or, where it was ended before that, when it ended (UTC); None while it is
+            queued.
         tasks: state by task id of the tasks that have not ended well; "none" is a task not looked at yet.
+        skipped: whether some of its tasks were skipped.
     """
 
     run_id: str
@@ -34,6 +39,18 @@ class MonthRun:
     state: str
     started: datetime | None
     tasks: Mapping[str, str]
+    skipped: bool = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has ended it, or a backfill that was interrupted has: none of its tasks failed by itself.
+
+        Who marks a run failed has its running tasks marked failed and those to come skipped. After a task that failed
+        by itself those to come are `upstream_failed`; after the last task none is to come, and the two look alike.
+        """
+        states = set(self.tasks.values())
+        ended_with_tasks_to_come = self.skipped and "upstream_failed" not in states
+        return self.state == "failed" and (not FAILED & states or ended_with_tasks_to_come)
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -50,16 +67,30 @@ def unsettled_runs(dag_id: str, task_ids: Iterable[str] = (), settled: frozenset
     """
     wanted = list(task_ids)
     found = _from_api_server if _in_a_task_of_airflow_3() else _from_database
-    runs = [
-        MonthRun(
-            run.run_id,
-            chosen_month(run.conf or {}, run.logical_date),
-            str(getattr(run.state, "value", run.state)),  # the api-server's enumeration prints its own name
-            run.start_date,
-            tasks,
+    return _by_start(found(dag_id, wanted, settled, ended=False))
+
+
+def all_runs(dag_id: str) -> list[MonthRun]:
+    """The runs that tell how each month is, the oldest start first: all of the DAG's, or, where none of them is in the
+    state `failed`, those that have not ended well."""
+    found = _from_api_server if _in_a_task_of_airflow_3() else _from_database
+    return _by_start(found(dag_id, [], SETTLED, ended=True))
+
+
+def _by_start(found: Iterable[_Found]) -> list[MonthRun]:
+    runs = []
+    for run, tasks, settled in found:
+        state = str(getattr(run.state, "value", run.state))  # the api-server's enumeration prints its own name
+        runs.append(
+            MonthRun(
+                run.run_id,
+                chosen_month(run.conf or {}, run.logical_date),
+                state,
+                run.start_date or (run.end_date if state == "failed" else None),
+                {name: state for name, state in tasks.items() if state not in settled},
+                "skipped" in tasks.values(),
+            )
         )
-        for run, tasks in found(dag_id, wanted, settled)
-    ]
     return sorted(runs, key=lambda run: (run.started is None, str(run.started)))
 
 
@@ -71,33 +102,40 @@ def _in_a_task_of_airflow_3() -> bool:
     return hasattr(task_runner, "SUPERVISOR_COMMS")
 
 
-def _from_api_server(dag_id: str, task_ids: list[str], settled: frozenset[str]) -> Iterator[tuple[Any, dict[str, str]]]:
-    """One request for the states of all runs, then one for each run that is not settled: they are few."""
+def _from_api_server(dag_id: str, task_ids: list[str], settled: frozenset[str], *, ended: bool) -> Iterator[_Found]:
+    """One request for the states of all tasks, then one for each run to look at: those that are not settled are few.
+
+    Which month the others are about, and how they ended, only a request each tells: they are asked for only where a
+    run has failed that one of them may have made good.
+    """
     from airflow.sdk.execution_time.comms import GetDagRun
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS, RuntimeTaskInstance
 
     states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=task_ids or None)
+    every = ended and bool(states) and RuntimeTaskInstance.get_dr_count(dag_id=dag_id, states=["failed"]) > 0
     for run_id, tasks in states.items():
-        if left := {name: str(state or "none") for name, state in tasks.items() if state not in settled}:
-            yield SUPERVISOR_COMMS.send(GetDagRun(dag_id=dag_id, run_id=run_id)), left
+        named = {name: str(state or "none") for name, state in tasks.items()}
+        if every or any(state not in settled for state in named.values()):
+            yield SUPERVISOR_COMMS.send(GetDagRun(dag_id=dag_id, run_id=run_id)), named, settled
 
 
-def _from_database(dag_id: str, task_ids: list[str], settled: frozenset[str]) -> Iterator[tuple[Any, dict[str, str]]]:
+def _from_database(dag_id: str, task_ids: list[str], settled: frozenset[str], *, ended: bool) -> Iterator[_Found]:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import or_, select
 
-    unsettled = or_(TaskInstance.state.is_(None), TaskInstance.state.not_in(settled))
-    tasks = select(TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state).where(
-        TaskInstance.dag_id == dag_id, unsettled
-    )
+    tasks = select(TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state).where(TaskInstance.dag_id == dag_id)
+    runs = select(DagRun).where(DagRun.dag_id == dag_id)
     if task_ids:
         tasks = tasks.where(TaskInstance.task_id.in_(task_ids))
+    if not ended:
+        unsettled = tasks.where(or_(TaskInstance.state.is_(None), TaskInstance.state.not_in(settled)))
+        run_ids = unsettled.with_only_columns(TaskInstance.run_id)
+        tasks, runs = tasks.where(TaskInstance.run_id.in_(run_ids)), runs.where(DagRun.run_id.in_(run_ids))
     with create_session() as session:
-        left: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[str, str]] = {}
         for run_id, task_id, state in session.execute(tasks):
-            left.setdefault(run_id, {})[task_id] = str(state or "none")
-        of_dag = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id.in_(list(left)))
-        for run in session.scalars(of_dag):
-            yield run, left[run.run_id]
+            found.setdefault(run_id, {})[task_id] = str(state or "none")
+        for run in session.scalars(runs):
+            yield run, found.get(run.run_id, {}), settled

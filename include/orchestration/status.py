@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from include.nyc_taxi import settings, status
 from include.nyc_taxi.load import LoadedMonth, months_by_fleet
 from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.month_runs import unsettled_runs
+from include.orchestration.month_runs import all_runs
 
 if TYPE_CHECKING:
     import requests
@@ -32,7 +32,7 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
     """
     now = datetime.now(UTC)
     loads, notes = _loads(warehouse, fleets)
-    runs = {fleet: unsettled_runs(f"taxi_trips_{fleet}") for fleet in fleets}
+    runs = {fleet: all_runs(f"taxi_trips_{fleet}") for fleet in fleets}
     first, today = settings.first_month(), now.date()
     months = {
         fleet: status.months_of(fleet, first, loads[fleet], [run.month for run in runs[fleet]], today)
@@ -80,7 +80,7 @@ def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], status.An
 
 def _loading_command() -> str:
     """What loads months, on this line and in this warehouse, once FLEET, FROM and TO are appended."""
-    command = "make run-demo DEMO=1" if _is_demo() else "make backfill"
+    command = "make demo" if _is_demo() else "make backfill"
     return command if IS_AIRFLOW_3 else f"{command} AIRFLOW=2"
 
 

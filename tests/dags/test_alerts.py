@@ -2,6 +2,7 @@
 
 import email.message
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from include.nyc_taxi.errors import LayoutError
 from include.tlc_simulator.faults import Status
 from include.tlc_simulator.server import TlcSimulator
-from tests.dags.running import run, states
+from tests.dags.running import query, run, states
 
 pytestmark = pytest.mark.usefixtures("metadata_database")
 
@@ -66,6 +67,22 @@ def test_wrong_input_is_not_tried_again_and_alerts_once(
     texts = [posted["text"] for _, _, posted in chat.posts]
     assert [text.splitlines()[0] for text in texts] == ["taxi_trips_green.load failed for 2023-02"]
     assert "try: 1\nerror: green_tripdata_2023-02.parquet: required columns are missing: VendorID" in texts[0]
+
+
+def test_of_a_month_that_is_loaded_it_is_said_that_it_stays_so(
+    hasty: Any, simulator: TlcSimulator, chat: Any, monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    assert set(states(run(hasty, "2023-03-07")).values()) == {"success"}
+    ((loaded_at,),) = query(data_dir, "SELECT strftime(loaded_at, '%Y-%m-%d %H:%M') FROM loads")
+
+    def load_month(*_: object) -> None:
+        raise LayoutError("green_tripdata_2023-03.parquet: required columns are missing: VendorID")
+
+    monkeypatch.setattr("include.nyc_taxi.load.load_month", load_month)
+    monkeypatch.setattr("include.nyc_taxi.aggregate.made_since", lambda *_: False)  # or nothing would be new
+    assert states(run(hasty, "2023-03-08"))["load"] == "failed"
+    ((_, _, posted),) = chat.posts
+    assert f"data: the month stays loaded; before this run it was loaded at {loaded_at} UTC" in posted["text"]
 
 
 def _text(mail: email.message.EmailMessage) -> str:

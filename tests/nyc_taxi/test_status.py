@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 import threading
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -40,10 +41,22 @@ def loaded(*months, **facts):
     return {month: dataclasses.replace(load, **facts) for month in months}
 
 
-def run(month, state="failed", failed=("load",), after=timedelta(hours=1), run_id="another"):
+def run(month, state="failed", failed=("load",), after=timedelta(hours=1), run_id="another", cancelled=False):
     """A run that has not ended well, started that long after the months were loaded; None: not yet."""
     started = None if after is None else LOADED + after
-    return SimpleNamespace(run_id=run_id, month=month, state=state, started=started, failed=failed)
+    return SimpleNamespace(
+        run_id=run_id, month=month, state=state, started=started, failed=failed, cancelled=cancelled
+    )
+
+
+def cancelled(month, **more):
+    """A run that somebody ended before a task of it had failed."""
+    return run(month, failed=(), cancelled=True, **more)
+
+
+def success(month, **more):
+    """A run that ended well: it may have loaded the month, or found nothing new."""
+    return run(month, "success", failed=(), **more)
 
 
 @pytest.fixture
@@ -153,11 +166,14 @@ class TestState:
 
 
 class TestRuns:
-    def test_that_failed_after_the_load_or_without_one_make_a_month_failed(self):
+    def test_that_failed_without_a_load_make_a_month_failed_and_after_one_leave_it_loaded(self):
         found = judge(
             "2023-01", "2023-02", loaded("2023-01"), runs=[run("2023-01"), run("2023-02", failed=("download",))]
         )
-        assert [(month.state, month.failed) for month in found] == [("FAILED", ("load",)), ("FAILED", ("download",))]
+        assert [(month.state, month.failed) for month in found] == [
+            ("loaded, last run failed", ("load",)),
+            ("FAILED", ("download",)),
+        ]
 
     def test_that_failed_before_the_load_do_not(self):
         assert states("2023-01", "2023-01", loaded("2023-01"), runs=[run("2023-01", after=-timedelta(hours=1))]) == [
@@ -167,11 +183,48 @@ class TestRuns:
     def test_that_failed_after_their_own_load_do(self):
         own = run("2023-01", failed=("map",), after=-timedelta(minutes=1), run_id="loader")
         (month,) = judge("2023-01", "2023-01", loaded("2023-01"), runs=[own])
-        assert (month.state, month.failed) == (State.FAILED, ("map",))
+        assert (month.state, month.failed) == (State.LOADED_FAILED, ("map",))
 
-    def test_that_failed_before_a_task_could_do_too(self):
-        (month,) = judge("2023-01", "2023-01", {}, runs=[run("2023-01", failed=())])
-        assert (month.state, month.failed) == (State.FAILED, ())
+    def test_that_were_cancelled_are_no_failure(self):
+        found = judge("2023-01", "2023-02", loaded("2023-01"), runs=[cancelled("2023-01"), cancelled("2023-02")])
+        assert [(month.state, month.failed) for month in found] == [
+            ("loaded, last run cancelled", ()),
+            ("not loaded, last run cancelled", ()),
+        ]
+
+    def test_that_were_killed_in_a_task_by_whoever_marked_them_failed_are_no_failure_either(self):
+        killed = run("2023-01", failed=("download",), cancelled=True)
+        (month,) = judge("2023-01", "2023-01", loaded("2023-01"), runs=[killed])
+        assert (month.state, month.failed) == (State.LOADED_CANCELLED, ())
+
+    def test_that_were_cancelled_before_the_load_are_history(self):
+        runs = [cancelled("2023-01", after=-timedelta(hours=1))]
+        assert states("2023-01", "2023-01", loaded("2023-01"), runs=runs) == [State.FRESH]
+
+    def test_that_were_cancelled_while_they_waited_for_a_file_say_nothing(self):
+        answers = {"2023-01": Answer(published=False)}
+        assert states("2023-01", "2023-01", {}, answers, runs=[cancelled("2023-01")]) == [State.NOT_PUBLISHED]
+
+    def test_that_were_cancelled_do_not_hide_a_newer_edition(self, download):
+        download("2023-01", etag="other", last_modified=LATER)
+        assert states("2023-01", "2023-01", loaded("2023-01"), runs=[cancelled("2023-01")]) == [State.NEW_EDITION]
+
+    def test_that_were_cancelled_do_not_settle_a_failure(self):
+        later = cancelled("2023-01", after=timedelta(hours=2))
+        assert states("2023-01", "2023-01", {}, runs=[run("2023-01"), later]) == [State.FAILED]
+
+    @pytest.mark.parametrize("before", [run, cancelled])
+    def test_that_succeed_later_settle_what_was_before_them_though_they_found_nothing_new(self, before):
+        later = success("2023-01", after=timedelta(hours=2))
+        assert states("2023-01", "2023-01", loaded("2023-01"), runs=[before("2023-01"), later]) == [State.FRESH]
+
+    def test_that_succeeded_earlier_or_in_another_month_settle_nothing(self):
+        runs = [success("2023-01"), run("2023-01", after=timedelta(hours=2)), success("2023-02", after=timedelta(hours=3))]
+        assert states("2023-01", "2023-01", loaded("2023-01"), runs=runs) == [State.LOADED_FAILED]
+
+    def test_that_succeed_while_another_still_runs_do_not_hide_that(self):
+        runs = [run("2023-01", "running", failed=()), success("2023-01", after=timedelta(hours=2))]
+        assert states("2023-01", "2023-01", loaded("2023-01"), runs=runs) == [State.RUNNING]
 
     @pytest.mark.parametrize(("state", "after"), [("running", -timedelta(hours=1)), ("queued", None)])
     def test_that_have_not_ended_make_a_month_running(self, state, after):
@@ -284,6 +337,19 @@ class TestTable:
         coloured = status.render(months, color=True).splitlines()
         assert ["\033[1;31mMISSING\033[0m" in line for line in coloured[2:]] == [False, True, False]
 
+    def test_shouts_only_where_something_is_not_loaded_and_names_the_tasks_that_failed(self):
+        runs = [run("2023-01"), cancelled("2023-02"), run("2023-03", failed=("download", "prepare")), cancelled("2023-04")]
+        months = judge("2023-01", "2023-04", loaded("2023-01", "2023-02"), runs=runs)
+        table = status.render(months).splitlines()[2:]
+        assert [re.split(" {2,}", line)[2] for line in table] == [
+            "loaded, last run failed in load",
+            "loaded, last run cancelled",
+            "FAILED (download, prepare)",
+            "not loaded, last run cancelled",
+        ]
+        coloured = status.render(months, color=True).splitlines()[2:]
+        assert ["\033[" in line for line in coloured] == [True, False, True, False]
+
     @pytest.mark.parametrize(
         ("age", "words"),
         [
@@ -363,18 +429,45 @@ class TestSentences:
         ]
 
     def test_name_failed_months_with_their_tasks_and_where_they_are_missing(self):
-        runs = [run("2023-01"), run("2023-02"), run("2023-03", failed=()), run("2023-04", failed=("map",))]
+        runs = [run("2023-01"), run("2023-02"), run("2023-03", failed=("map",)), run("2023-04", failed=("map",))]
         mend = "mend the cause that the task's log names, then run"
-        assert self.sentences("2023-01", "2023-04", loaded("2023-04"), runs=runs)[1:] == [
+        assert self.sentences("2023-01", "2023-05", loaded("2023-03", "2023-04"), runs=[*runs, run("2023-05")])[1:] == [
             (
-                "green: 2023-01 to 2023-02 failed in load and are missing before 2023-04; "
+                "green: 2023-01 to 2023-02 failed in load and are missing before 2023-03; "
                 f"{mend} `make backfill FLEET=green FROM=2023-01 TO=2023-02`."
             ),
             (
-                "green: 2023-03 failed before any task had begun and is missing before 2023-04; "
-                "run `make backfill FLEET=green FROM=2023-03 TO=2023-03`."
+                "green: 2023-03 to 2023-04 are loaded, but their last runs failed in map; "
+                f"{mend} `make backfill FLEET=green FROM=2023-03 TO=2023-04`."
             ),
-            f"green: 2023-04 failed in map; {mend} `make backfill FLEET=green FROM=2023-04 TO=2023-04`.",
+            f"green: 2023-05 failed in load; {mend} `make backfill FLEET=green FROM=2023-05 TO=2023-05`.",
+        ]
+
+    def test_name_a_loaded_month_whose_last_run_failed(self):
+        assert self.sentences("2023-01", "2023-01", loaded("2023-01"), runs=[run("2023-01", failed=("download",))])[
+            1:
+        ] == [
+            (
+                "green: 2023-01 is loaded, but its last run failed in download; mend the cause that the task's log "
+                "names, then run `make backfill FLEET=green FROM=2023-01 TO=2023-01`."
+            )
+        ]
+
+    def test_name_months_whose_last_run_was_cancelled_and_the_command_that_loads_them(self):
+        runs = [cancelled(month) for month in month_range("2023-01", "2023-05")]
+        assert self.sentences("2023-01", "2023-05", loaded("2023-02", "2023-03"), runs=runs)[1:] == [
+            (
+                "green: 2023-01 is missing before 2023-02: its last run was cancelled; "
+                "`make backfill FLEET=green FROM=2023-01 TO=2023-01` loads it."
+            ),
+            (
+                "green: 2023-02 to 2023-03 are loaded, and their last runs were cancelled; "
+                "`make backfill FLEET=green FROM=2023-02 TO=2023-03` runs them again."
+            ),
+            (
+                "green: 2023-04 to 2023-05 are not loaded: their last runs were cancelled; "
+                "`make backfill FLEET=green FROM=2023-04 TO=2023-05` loads them."
+            ),
         ]
 
     def test_name_a_newer_edition_that_is_not_loaded(self, download):

@@ -64,6 +64,38 @@ class TestText:
         assert describe_failure(context | {"params": params})[0].endswith("failed for 2023-02")
 
 
+class TestTextOnAMonthThatIsLoaded:
+    def text(self, context, found=None, **more):
+        context["ti"].xcom_pull = lambda task_ids: found if task_ids == "prepare" else pytest.fail(task_ids)
+        return describe_failure(context | more)[1].splitlines()
+
+    def test_says_that_it_stays_loaded_and_since_when(self, context):
+        found = {"edition": {}, "run_id": "r", "loaded_at": "2023-04-21T05:31:07+00:00"}
+        assert self.text(context, found)[-2:] == [
+            "data: the month stays loaded; before this run it was loaded at 2023-04-21 05:31 UTC",
+            "log: http://airflow.test/log?try=4",
+        ]
+
+    @pytest.mark.parametrize("found", [None, {}, {"edition": {}}, "nonsense", {"loaded_at": "yesterday"}])
+    def test_says_nothing_where_that_is_not_known(self, context, found):
+        assert len(self.text(context, found)) == 4
+
+    def test_says_nothing_where_airflow_does_not_answer(self, context):
+        def refuse(**_):
+            raise RuntimeError("no api-server")
+
+        context["ti"].xcom_pull = refuse
+        assert len(describe_failure(context)[1].splitlines()) == 4
+
+    @pytest.mark.parametrize("params", [{"week": None}, {"name": "jan"}])
+    def test_says_nothing_of_a_run_that_is_about_no_month(self, context, params):
+        assert len(self.text(context, {"loaded_at": "2023-04-21T05:31:07+00:00"}, params=params)) == 4
+
+    def test_says_nothing_before_it_is_known(self, context):
+        context["ti"].task_id = "wait_for_file"  # the run's `prepare`, beside it, may be of an earlier try
+        assert len(self.text(context, {"loaded_at": "2023-04-21T05:31:07+00:00"})) == 4
+
+
 class TestAlert:
     def test_is_logged_and_nothing_else_where_no_connection_is_defined(self, context, caplog):
         alert_on_failure(context)

@@ -1,11 +1,16 @@
-"""Which runs of a monthly DAG have not ended well, asked from outside and from within a task."""
+"""How the runs of a monthly DAG have ended, asked from outside and from within a task."""
 
 from datetime import UTC, datetime
 
 import pytest
+from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import select
 
 from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.month_runs import MonthRun, unsettled_runs
+from include.orchestration.month_runs import MonthRun, all_runs, unsettled_runs
 from include.tlc_simulator.faults import Status
 from tests.dags.conftest import dag_bag, metadata_database, no_pauses, simulator  # noqa: F401
 from tests.dags.running import run, states
@@ -32,12 +37,12 @@ def fail(dag_bag, simulator):  # noqa: F811
 def ask(request, dag_bag, monkeypatch):  # noqa: F811
     """Call `unsettled_runs` as a command does, through the database, or in a running task; the runs by id."""
     if request.param == "from outside":
-        return lambda *arguments, **more: {found.run_id: found for found in unsettled_runs(*arguments, **more)}
+        return lambda *arguments, function=unsettled_runs: {found.run_id: found for found in function(*arguments)}
 
-    def ask_in_task(*arguments, **more):
+    def ask_in_task(*arguments, function=unsettled_runs):
         dag, found = dag_bag.dags["warehouse_status"], []
         task = dag.get_task("report")
-        monkeypatch.setattr(task, "python_callable", lambda: found.extend(unsettled_runs(*arguments, **more)))
+        monkeypatch.setattr(task, "python_callable", lambda: found.extend(function(*arguments)))
         assert str(run(dag, "2023-06-01").state) == "success"
         return {each.run_id: each for each in found}
 
@@ -87,6 +92,85 @@ def test_the_oldest_start_comes_first_and_what_has_not_started_last(fail):
     earlier, later = fail("2022-09-01"), fail("2022-10-01")
     order = [found.run_id for found in unsettled_runs(DAG_ID)]
     assert order.index(earlier.run_id) < order.index(later.run_id)
+
+
+def scheduled(dag):
+    """The DAG as the scheduler and the web server have it."""
+    if not IS_AIRFLOW_3:
+        return dag
+    from airflow.models.serialized_dag import SerializedDagModel
+
+    with create_session() as session:
+        return session.scalar(SerializedDagModel.latest_item_select_object(dag.dag_id)).dag
+
+
+@pytest.fixture
+def mark_failed(dag_bag):  # noqa: F811
+    """Make a run of a month whose tasks are in given states, and mark it failed as the web UI does."""
+
+    def mark(day, **tasks):
+        dag = dag_bag.dags[DAG_ID]
+        with create_session() as session:
+            made = run(dag, day)
+            for instance in session.scalars(
+                select(TaskInstance).where(TaskInstance.dag_id == DAG_ID, TaskInstance.run_id == made.run_id)
+            ):
+                instance.state = tasks.get(instance.task_id)
+            session.scalars(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == made.run_id)).one().state = (
+                "running"
+            )
+            session.commit()
+            set_dag_run_state_to_failed(dag=scheduled(dag), run_id=made.run_id, commit=True, session=session)
+        return made.run_id
+
+    return mark
+
+
+def test_a_run_that_was_marked_failed_while_it_worked_or_waited_was_cancelled(mark_failed, simulator, ask):  # noqa: F811
+    done = {"wait_for_file": "success", "prepare": "success"}
+    marked = [
+        mark_failed("2021-01-01", **done, download="running"),
+        mark_failed("2021-02-01", wait_for_file="up_for_reschedule", prepare="success"),
+        mark_failed("2021-03-01", **done),
+        mark_failed("2021-04-01"),
+    ]
+    found = ask(DAG_ID, function=all_runs)
+    assert [(found[run_id].month, found[run_id].state, found[run_id].cancelled) for run_id in marked] == [
+        ("2021-01", "failed", True),
+        ("2021-02", "failed", True),
+        ("2021-03", "failed", True),
+        ("2021-04", "failed", True),
+    ]
+
+
+def test_all_runs_are_those_too_that_ended_well_and_none_that_failed_was_cancelled(fail, ask, dag_bag):  # noqa: F811
+    failed = fail("2021-05-01")
+    well = run(dag_bag.dags[DAG_ID], "2021-06-01")
+    found = ask(DAG_ID, function=all_runs)
+    assert (found[failed.run_id].state, found[failed.run_id].cancelled) == ("failed", False)
+    assert (found[well.run_id].month, found[well.run_id].state, found[well.run_id].cancelled) == (
+        "2021-06",
+        "success",
+        False,
+    )
+    assert found[well.run_id].tasks == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "tasks", "skipped", "cancelled"),
+    [
+        ("failed", {}, False, True),
+        ("failed", {"load": "none", "map": "removed"}, False, True),
+        ("failed", {"download": "failed"}, True, True),
+        ("failed", {"download": "failed", "load": "upstream_failed"}, False, False),
+        ("failed", {"map": "failed"}, False, False),
+        ("failed", {"load": "upstream_failed"}, False, False),
+        ("running", {"load": "none"}, False, False),
+        ("success", {}, True, False),
+    ],
+)
+def test_a_run_was_cancelled_when_it_ended_and_no_task_of_it_had_failed_by_itself(state, tasks, skipped, cancelled):
+    assert MonthRun("r", "2022-05", state, None, tasks, skipped).cancelled is cancelled
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def note_loads(database, fleet, *months):
 def runs(monkeypatch):
     """What Airflow says of runs: nothing, unless a test puts some here, by DAG."""
     known = {}
-    monkeypatch.setattr(status, "unsettled_runs", lambda dag_id: known.get(dag_id, []))
+    monkeypatch.setattr(status, "all_runs", lambda dag_id: known.get(dag_id, []))
     return known
 
 
@@ -132,7 +132,7 @@ class TestReport:
     def test_of_the_demo_names_the_demos_command(self, data_dir, site, monkeypatch):
         monkeypatch.setenv("DEMO", "1")
         note_loads(data_dir / "warehouse.duckdb", "green", "2023-01")
-        assert f"`{BACKFILL.replace('make backfill', 'make run-demo DEMO=1')} FLEET=green " in status.report(
+        assert f"`{BACKFILL.replace('make backfill', 'make demo')} FLEET=green " in status.report(
             WarehouseHook(), ["green"]
         )
 
