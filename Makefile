@@ -10,9 +10,11 @@
 #   make compact                                    give back the space that replaced months have left in the warehouse
 #   make migrate TO=warehouse_lake                  copy the warehouse into a lake, or back: to what that connection says
 #   make shell                                      a shell in which `airflow …` has this configuration
+#   make pool                                       as many tasks at a time in the warehouse as its connection asks for
 #   make test | lint | docs | bench | requirements
 #   make bench SCALE=1                              1, 2 and 4 Celery workers, a lake and a file (ARCHIVE=1: all 487 files at a hundredth)
 #   make test-long                                  backfills killed, starved and obstructed, about an hour (docs/reliability.md)
+#   make clean                                      remove all that was set up; data/ stays
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
 

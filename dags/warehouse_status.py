@@ -1,7 +1,7 @@
 """# Is the warehouse fresh?
 
 Logs one table, fleet by month: state, published, downloaded, loaded, edition, rows, age. Months that are MISSING or FAILED stand
-out, and a sentence below the table names each gap in the history and the command that closes it. `make status` prints
+out; a loaded month whose last run failed or was cancelled is called loaded. A sentence below the table names each gap in the history and the command that closes it. `make status` prints
 the same.
 
 | | |

@@ -157,7 +157,6 @@ class RunNotes:
             return ""
 
 
-
 class CalendarTimetablesPlugin(AirflowPlugin):
     """Registers the timetables, so that Airflow can restore a DAG's schedule from its metadata database; the notes."""
 

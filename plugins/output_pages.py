@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 IS_AIRFLOW_3 = not __version__.startswith("2.")
 PREFIX = "/nyc-taxi"
 MENU = "Taxi outputs"
+MAX_ID = 250
+_ID = re.compile(r"[\w.-]+")
+"""What Airflow allows of a DAG's and a task's id."""
+_MAP_INDEX = re.compile(r"(?:0|[1-9][0-9]{0,8})?")
 
 
 class OutputLink(BaseOperatorLink):
@@ -32,9 +37,16 @@ class OutputLink(BaseOperatorLink):
     name = "Open output"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
-        """The page's path on the web server; empty where the task has made nothing, for then there is no button."""
+        """The page's path on the web server; empty where the task has made nothing, for then there is no button.
+
+        It also says which task's page that was, so that the page can link back to it.
+        """
         path = XCom.get_value(ti_key=ti_key, key=XCOM_RETURN_KEY)
-        return f"{base_path()}/outputs/{quote(path)}" if path else ""
+        if not path:
+            return ""
+        opener = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id}
+        mapped = {"map_index": ti_key.map_index} if ti_key.map_index >= 0 else {}
+        return f"{base_path()}/outputs/{quote(path)}?{urlencode(opener | mapped)}"
 
 
 class OutputOperator(PythonOperator):
@@ -65,6 +77,37 @@ def base_path() -> str:
     """
     url = conf.get("api" if IS_AIRFLOW_3 else "webserver", "base_url", fallback="") or ""
     return urlsplit(url).path.rstrip("/") + PREFIX
+
+
+def task_page(dag_id: str, run_id: str, task_id: str, map_index: str) -> tuple[str, str] | None:
+    """The task that a page was opened from, as its address says: its name, and its own page's path on the web server.
+
+    None where one of them is lacking or cannot be Airflow's. Whoever makes up an address gets no further than to a page
+    of this web server that does not exist.
+    """
+    ids = all(len(each) <= MAX_ID and _ID.fullmatch(each) and each.strip(".") for each in (dag_id, task_id))
+    run = len(run_id) <= MAX_ID and run_id.isprintable() and run_id.strip(". ") and not set(run_id) & set("/\\")
+    if not (ids and run and _MAP_INDEX.fullmatch(map_index)):
+        return None
+    dag = f"{base_path().removesuffix(PREFIX)}/dags/{quote(dag_id)}"
+    name = f"{dag_id}.{task_id}" + (f" [{map_index}]" if map_index else "")
+    if IS_AIRFLOW_3:
+        mapped = f"/mapped/{map_index}" if map_index else ""
+        return name, f"{dag}/runs/{quote(run_id, safe='')}/tasks/{quote(task_id)}{mapped}"
+    query = {"dag_run_id": run_id, "task_id": task_id, "tab": "details"}
+    if map_index:
+        query["map_index"] = map_index
+    if base_date := _date_of(dag_id, run_id):
+        query["base_date"] = base_date
+    return name, f"{dag}/grid?{urlencode(query)}"
+
+
+def _date_of(dag_id: str, run_id: str) -> str | None:
+    """The date of a run, for 2.11: its grid shows the runs up to a date, and at first only the newest."""
+    from airflow.models.dagrun import DagRun
+
+    runs = DagRun.find(dag_id=dag_id, run_id=run_id)
+    return runs[0].execution_date.isoformat() if runs else None
 
 
 def pages() -> ModuleType:
@@ -100,8 +143,9 @@ def fastapi_app() -> Any:
         return respond(pages().index_page(base_path()))
 
     @app.get("/outputs/{path:path}")
-    def output(path: str):
-        return respond(pages().output_page(base_path(), path))
+    def output(path: str, dag_id: str = "", run_id: str = "", task_id: str = "", map_index: str = ""):
+        task = task_page(dag_id, run_id, task_id, map_index)
+        return respond(pages().output_page(base_path(), path, task))
 
     @app.get("/files/{path:path}")
     def file(path: str):
@@ -112,7 +156,8 @@ def fastapi_app() -> Any:
         # As the UI itself: a browser whose token is missing, or of a server that has been restarted, may sign in.
         not_signed_in = error.status_code == 401 or error.detail == "Invalid JWT token"
         if not_signed_in and "text/html" in request.headers.get("accept", ""):
-            asked_for = base_path() + request.url.path.partition(PREFIX)[2]
+            query = f"?{request.url.query}" if request.url.query else ""
+            asked_for = base_path() + request.url.path.partition(PREFIX)[2] + query
             login = f"{base_path().removesuffix(PREFIX)}/api/v2/auth/login"
             return RedirectResponse(f"{login}?{urlencode({'next': asked_for})}", headers={"Cache-Control": "no-store"})
         return await http_exception_handler(request, error)
@@ -123,7 +168,7 @@ def fastapi_app() -> Any:
 def flask_view() -> Any:
     """The pages for Airflow 2.11, where a stranger is sent to the login page."""
     from airflow.www.auth import has_access_view
-    from flask import Response
+    from flask import Response, request
     from flask_appbuilder import BaseView, expose
 
     def respond(answer: Any) -> Response:
@@ -141,7 +186,8 @@ def flask_view() -> Any:
         @expose("/outputs/<path:path>")
         @has_access_view()
         def output(self, path: str) -> Response:
-            return respond(pages().output_page(base_path(), path))
+            task = task_page(*(request.args.get(name, "") for name in ("dag_id", "run_id", "task_id", "map_index")))
+            return respond(pages().output_page(base_path(), path, task))
 
         @expose("/files/<path:path>")
         @has_access_view()

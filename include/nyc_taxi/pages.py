@@ -176,19 +176,11 @@ def index_page(base: str) -> Answer:
     return _page("index.html", base, folders=folders, root=settings.outputs_root())
 
 
-@dataclass(frozen=True)
-class Task:
-    """The task instance from which a page was opened: its name for a reader, and its page's path on the web server."""
-
-    name: str
-    href: str
-
-
-def output_page(base: str, path: str, task: Task | None = None) -> Answer:
+def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> Answer:
     """The page about one file: the picture or the figures, what belongs to it, the months before and after.
 
     Args:
-        task: what the page links back to.
+        task: the task that the page was opened from: its name, and its own page's path on the web server.
     """
     output = find(path)
     if output is None:

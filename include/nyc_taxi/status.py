@@ -221,7 +221,9 @@ def _newest_unsettled(runs: Iterable[Run], loads: Mapping[str, LoadedMonth]) -> 
     for run in runs:
         month = run.month or ""
         before = newest.get(month)
-        if run.state == "success" and not run.failed:  # also one that found nothing new, or of which a task was left out
+        if (
+            run.state == "success" and not run.failed
+        ):  # also one that found nothing new, or of which a task was left out
             if before and before.state not in ACTIVE:
                 del newest[month]
         elif not _is_history(run, loads.get(month)) and not (run.cancelled and _has_failed(before)):

@@ -68,7 +68,11 @@ def _what_stays(context: Mapping[str, Any]) -> str:
     except Exception:  # the alert is worth more than this line
         log.debug("not known whether the month is loaded", exc_info=True)
         return ""
-    return f"data: the month stays loaded; before this run it was loaded at {loaded_at:%Y-%m-%d %H:%M} UTC\n" if loaded_at else ""
+    return (
+        f"data: the month stays loaded; before this run it was loaded at {loaded_at:%Y-%m-%d %H:%M} UTC\n"
+        if loaded_at
+        else ""
+    )
 
 
 def _partition(params: Mapping[str, Any], dag_run: Any) -> str:

@@ -23,7 +23,9 @@ def begin(dag_bag: Any) -> Iterator[Callable[..., str | None]]:
     """Begin a run as the scheduler does: it tells the listeners, then commits. Returns the note that was stored."""
     made = []
 
-    def run(dag_id: str, kind: str = "manual", note: str | None = None, date: datetime | None = DATE, **conf: Any) -> Any:
+    def run(
+        dag_id: str, kind: str = "manual", note: str | None = None, date: datetime | None = DATE, **conf: Any
+    ) -> Any:
         run_id = f"{kind}__{len(made)}"
         facts = {"run_after": DATE} if IS_AIRFLOW_3 else {}
         with create_session() as session:

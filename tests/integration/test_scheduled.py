@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import duckdb
 import psutil
@@ -72,6 +73,19 @@ def tasks(project: Project) -> dict[tuple[str, str], tuple[str, str, str]]:
             "SELECT run_id, task_id, state, try_number, start_date FROM task_instance WHERE dag_id = 'taxi_trips_green'"
         ).fetchall()
     return {(run_id.split("__")[0], task): (state, tries, start) for run_id, task, state, tries, start in rows}
+
+
+def names(project: Project) -> dict[str, list[tuple[str | None, str]]]:
+    """Note and name of each monthly run, by kind of run."""
+    with contextlib.closing(sqlite3.connect(project.state / "airflow.db", timeout=30)) as con:
+        rows = con.execute(
+            "SELECT content, run_id FROM dag_run LEFT JOIN dag_run_note ON dag_run_id = id "
+            "WHERE dag_id = 'taxi_trips_green'"
+        ).fetchall()
+    found: dict[str, list[tuple[str | None, str]]] = {}
+    for note, run_id in rows:
+        found.setdefault(run_id.split("__")[0], []).append((note, run_id))
+    return found
 
 
 def wait_until(reached: Callable[[], bool], airflow: subprocess.Popen[str]) -> None:
@@ -140,6 +154,13 @@ def test_schedule_trigger_and_clear_do_what_their_date_says_and_no_more(tmp_path
             wait_until(
                 lambda: loads(project) == months and any(unpublished in asked.path for asked in tlc.requests), airflow
             )
+            # Where one looks first, a run has its own month: in its name, or in the note of one by hand.
+            named = names(project)
+            assert named["manual"] == [(f"Month {triggered}", ANY)]
+            assert {run_id[: len("scheduled__2023-01")] for _, run_id in named["scheduled"]} == {
+                f"scheduled__{month}" for month in (scheduled, unpublished)
+            }
+            assert {note for note, _ in named["scheduled"]} == {None}
             # The last month is not published: one look, no transfer, and the next look is hours away.
             waiting = [(asked.method, asked.status) for asked in tlc.requests if unpublished in asked.path]
             assert waiting == [("HEAD", 403)]

@@ -44,9 +44,7 @@ def loaded(*months, **facts):
 def run(month, state="failed", failed=("load",), after=timedelta(hours=1), run_id="another", cancelled=False):
     """A run that has not ended well, started that long after the months were loaded; None: not yet."""
     started = None if after is None else LOADED + after
-    return SimpleNamespace(
-        run_id=run_id, month=month, state=state, started=started, failed=failed, cancelled=cancelled
-    )
+    return SimpleNamespace(run_id=run_id, month=month, state=state, started=started, failed=failed, cancelled=cancelled)
 
 
 def cancelled(month, **more):
@@ -219,7 +217,11 @@ class TestRuns:
         assert states("2023-01", "2023-01", loaded("2023-01"), runs=[before("2023-01"), later]) == [State.FRESH]
 
     def test_that_succeeded_earlier_or_in_another_month_settle_nothing(self):
-        runs = [success("2023-01"), run("2023-01", after=timedelta(hours=2)), success("2023-02", after=timedelta(hours=3))]
+        runs = [
+            success("2023-01"),
+            run("2023-01", after=timedelta(hours=2)),
+            success("2023-02", after=timedelta(hours=3)),
+        ]
         assert states("2023-01", "2023-01", loaded("2023-01"), runs=runs) == [State.LOADED_FAILED]
 
     def test_that_succeed_while_another_still_runs_do_not_hide_that(self):
@@ -338,7 +340,12 @@ class TestTable:
         assert ["\033[1;31mMISSING\033[0m" in line for line in coloured[2:]] == [False, True, False]
 
     def test_shouts_only_where_something_is_not_loaded_and_names_the_tasks_that_failed(self):
-        runs = [run("2023-01"), cancelled("2023-02"), run("2023-03", failed=("download", "prepare")), cancelled("2023-04")]
+        runs = [
+            run("2023-01"),
+            cancelled("2023-02"),
+            run("2023-03", failed=("download", "prepare")),
+            cancelled("2023-04"),
+        ]
         months = judge("2023-01", "2023-04", loaded("2023-01", "2023-02"), runs=runs)
         table = status.render(months).splitlines()[2:]
         assert [re.split(" {2,}", line)[2] for line in table] == [

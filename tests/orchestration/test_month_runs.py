@@ -116,9 +116,9 @@ def mark_failed(dag_bag):  # noqa: F811
                 select(TaskInstance).where(TaskInstance.dag_id == DAG_ID, TaskInstance.run_id == made.run_id)
             ):
                 instance.state = tasks.get(instance.task_id)
-            session.scalars(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == made.run_id)).one().state = (
-                "running"
-            )
+            session.scalars(
+                select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == made.run_id)
+            ).one().state = "running"
             session.commit()
             set_dag_run_state_to_failed(dag=scheduled(dag), run_id=made.run_id, commit=True, session=session)
         return made.run_id

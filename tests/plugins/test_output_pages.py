@@ -1,6 +1,7 @@
 """The link to what a task has made, and the pages it opens, on real Airflow servers of either line."""
 
 import contextlib
+import html
 import http.client
 import json
 import os
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import pytest
 import requests
@@ -97,25 +98,33 @@ class TestLink:
     def link(self, monkeypatch):
         """The link of a task that has returned `path`."""
 
-        def link_to(path):
+        def link_to(path, run_id="r", map_index=-1):
             monkeypatch.setattr(output_pages, "XCom", SimpleNamespace(get_value=lambda ti_key, key: path))
-            return OutputLink().get_link(None, ti_key=None)
+            key = SimpleNamespace(dag_id="d", run_id=run_id, task_id="t", map_index=map_index)
+            return OutputLink().get_link(None, ti_key=key)
 
         return link_to
 
     def test_is_a_path_on_the_web_server_whose_port_and_name_may_change(self, link, monkeypatch):
-        assert link("green/map.png") == "/nyc-taxi/outputs/green/map.png"
+        assert link("green/map.png") == "/nyc-taxi/outputs/green/map.png?dag_id=d&run_id=r&task_id=t"
         for url in ("http://localhost:8080", "http://localhost:18080/", "https://airflow.test"):
             monkeypatch.setenv(BASE_URL, url)
-            assert link("green/map.png") == "/nyc-taxi/outputs/green/map.png"
+            assert urlsplit(link("green/map.png"))[:3] == ("", "", "/nyc-taxi/outputs/green/map.png")
 
     def test_is_below_the_base_urls_path(self, link, monkeypatch):
         for url in ("http://proxy.test/teams/airflow", "http://proxy.test/teams/airflow/"):
             monkeypatch.setenv(BASE_URL, url)
-            assert link("green/map.png") == "/teams/airflow/nyc-taxi/outputs/green/map.png"
+            assert urlsplit(link("green/map.png")).path == "/teams/airflow/nyc-taxi/outputs/green/map.png"
 
     def test_is_quoted(self, link):
-        assert link("requests/50 % of #7?.csv") == "/nyc-taxi/outputs/requests/50%20%25%20of%20%237%3F.csv"
+        made = urlsplit(link("requests/50 % of #7?.csv", run_id="backfill__2023-01-31T23:59:59+00:00", map_index=0))
+        assert made.path == "/nyc-taxi/outputs/requests/50%20%25%20of%20%237%3F.csv"
+        assert dict(parse_qsl(made.query)) == {
+            "dag_id": "d",
+            "run_id": "backfill__2023-01-31T23:59:59+00:00",
+            "task_id": "t",
+            "map_index": "0",
+        }
 
     def test_is_empty_where_nothing_was_made(self, link):
         assert link(None) == ""
@@ -131,6 +140,73 @@ class TestLink:
             assert link.xcom_key == "_link_OutputLink"
         else:
             assert type(link).__name__ == "OutputLink"
+
+
+RUN = "backfill__2023-01-31T23:59:59+00:00"
+
+
+class TestTheWayBack:
+    @pytest.fixture(autouse=True)
+    def run_of_airflow_2(self, monkeypatch):
+        monkeypatch.setattr(output_pages, "_date_of", lambda dag_id, run_id: "2023-01-01T00:00:00+00:00")
+
+    def test_leads_to_the_task_in_its_run(self):
+        name, href = output_pages.task_page("taxi_trips_green", RUN, "map", "")
+        assert name == "taxi_trips_green.map"
+        if IS_AIRFLOW_3:
+            run = "backfill__2023-01-31T23%3A59%3A59%2B00%3A00"
+            assert href == f"/dags/taxi_trips_green/runs/{run}/tasks/map"
+        else:
+            where = urlsplit(href)
+            assert where.path == "/dags/taxi_trips_green/grid"
+            assert dict(parse_qsl(where.query)) == {
+                "dag_run_id": RUN,
+                "task_id": "map",
+                "tab": "details",
+                "base_date": "2023-01-01T00:00:00+00:00",
+            }
+
+    def test_leads_to_the_one_of_many_that_has_made_the_file(self):
+        name, href = output_pages.task_page("d", RUN, "many", "7")
+        assert name == "d.many [7]"
+        assert href.endswith("/tasks/many/mapped/7") if IS_AIRFLOW_3 else "map_index=7" in href
+
+    def test_is_below_the_base_urls_path(self, monkeypatch):
+        monkeypatch.setenv(BASE_URL, "https://proxy.test/teams/airflow")
+        assert output_pages.task_page("d", RUN, "t", "")[1].startswith("/teams/airflow/dags/d/")
+
+    @pytest.mark.parametrize(
+        ("dag_id", "run_id", "task_id", "map_index"),
+        [
+            ("", RUN, "t", ""),
+            ("d", "", "t", ""),
+            ("d", RUN, "", ""),
+            ("//evil.test", RUN, "t", ""),
+            ("..", RUN, "t", ""),
+            ("d", "..", "t", ""),
+            ("d", "../../../evil", "t", ""),
+            ("d", "a\\b", "t", ""),
+            ("d", "a\nb", "t", ""),
+            ("d", RUN, "t/../..", ""),
+            ("d", RUN, "t\n", ""),
+            ("d", RUN, "<b>", ""),
+            ("javascript:alert(1)", RUN, "t", ""),
+            ("d", RUN, "t", "-1"),
+            ("d", RUN, "t", "1/../2"),
+            ("d", RUN, "t", "\u0661"),
+            ("d" * 251, RUN, "t", ""),
+            ("d", "r" * 251, "t", ""),
+        ],
+    )
+    def test_is_none_where_the_address_does_not_name_a_task(self, dag_id, run_id, task_id, map_index):
+        assert output_pages.task_page(dag_id, run_id, task_id, map_index) is None
+
+    @pytest.mark.parametrize("run_id", ['"><script>x', "https:evil.test", "?next=evil", "#x", "%2e%2e", "ü &"])
+    def test_stays_on_this_web_server_and_in_its_attribute_whatever_a_run_is_called(self, run_id):
+        href = urlsplit(output_pages.task_page("d", run_id, "t", "")[1])
+        assert (href.scheme, href.netloc, href.fragment) == ("", "", "")
+        assert href.path.startswith("/dags/d/")
+        assert not set(href.geturl()) & set("\"'<> ")
 
 
 class TestPlugin:
@@ -356,6 +432,9 @@ class TestServer:
         assert answer.headers["Location"] == (
             "/api/v2/auth/login?next=%2Fnyc-taxi%2Foutputs%2Fgreen%2Fmanhattan_map_2023-02.png"
         )
+        with_task = server.get(f"{PAGE}?dag_id=d&run_id=a%2Bb", headers={"Accept": "text/html"}, cookies=cookies)
+        (back,) = parse_qs(urlsplit(with_task.headers["Location"]).query)["next"]
+        assert back == f"{PAGE}?dag_id=d&run_id=a%2Bb"
         login = server.get(answer.headers["Location"])
         assert login.status_code == 307
         assert login.headers["Location"].endswith(
@@ -403,9 +482,33 @@ class TestServer:
         assert "No such output" in answer.text
 
     def test_has_the_link_of_a_task_that_has_made_something(self, server, signed_in):
-        assert server.links(signed_in, "map") == {"Open output": PAGE}
-        assert server.links(signed_in, "many", 1) == {"Open output": "/nyc-taxi/outputs/green/map%202.png"}
-        assert server.get("/nyc-taxi/outputs/green/map%202.png", signed_in).status_code == 200
+        for task, map_index, path in (("map", -1, PAGE), ("many", 1, "/nyc-taxi/outputs/green/map%202.png")):
+            (link,) = server.links(signed_in, task, map_index).values()
+            assert urlsplit(link).path == path
+            page = server.get(link, signed_in)
+            assert page.status_code == 200
+            (back,) = re.findall(r'<a class="task" href="([^"]+)">', page.text)
+            assert server.get(html.unescape(back), signed_in).status_code == 200
+            where = urlsplit(html.unescape(back))
+            if IS_AIRFLOW_3:
+                tail = f"tasks/{task}" + (f"/mapped/{map_index}" if map_index >= 0 else "")
+                assert unquote(where.path) == f"/dags/outputs/runs/{server.run_id}/{tail}"
+            else:
+                query = dict(parse_qsl(where.query))
+                assert (where.path, query["dag_run_id"], query["task_id"]) == (
+                    "/dags/outputs/grid",
+                    server.run_id,
+                    task,
+                )
+                assert query["base_date"] == "2023-02-01T00:00:00+00:00"
+                assert query.get("map_index") == (str(map_index) if map_index >= 0 else None)
+
+    @pytest.mark.parametrize("query", ["", "?dag_id=outputs", "?dag_id=//evil.test&run_id=r&task_id=t", "?map_index=x"])
+    def test_shows_no_way_back_where_the_address_names_no_task(self, server, signed_in, query):
+        page = server.get(PAGE + query, signed_in)
+        assert page.status_code == 200
+        assert 'class="task"' not in page.text
+        assert "evil" not in page.text
 
     def test_has_no_link_of_a_task_that_has_made_nothing(self, server, signed_in):
         assert server.links(signed_in, "nothing") == {"Open output": None}
