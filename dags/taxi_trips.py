@@ -57,21 +57,22 @@ log = logging.getLogger(__name__)
 
 
 @no_retry_when_permanent
-def prepare(fleet, month):
+def prepare(fleet, month, task, outlet_events):
     """Load the zones if the warehouse has none yet; say which edition of the month is loaded, and by which run."""
     from include.nyc_taxi import zones
     from include.nyc_taxi.load import loaded_months
+    from include.orchestration.zones import download_zones, load_zones
     from tlc_hook import TlcHook
     from warehouse_hook import WarehouseHook
 
     with WarehouseHook().transaction() as con:
         if zones.count_zones(con):
+            assets.no_events(task)
             load = loaded_months(con, fleet).get(month)
             facts = load and {"loaded_at": load.loaded_at.isoformat(), "run_id": load.run_id}
             return load and {"edition": vars(load.edition), **facts}
-    rows = zones.read_zones(*(done.path for done in zones.download_zones(TlcHook())))
-    with WarehouseHook().opened() as con:
-        zones.load_zones(con, rows)
+    download_zones(TlcHook(), outlet_events)
+    load_zones(WarehouseHook(), outlet_events)
     return None
 
 
@@ -192,6 +193,7 @@ def make_dag(fleet):
             python_callable=prepare,
             op_kwargs=arguments,
             pool=WAREHOUSE_POOL,
+            outlets=[assets.TAXI_ZONES_FILE, assets.TAXI_ZONES],
         )
         download_task = PythonOperator(
             task_id="download",

@@ -10,8 +10,12 @@ Brings the TLC's zone lookup and zone geometry into the table `zones`: 265 rows,
 | **outputs** | `raw/taxi_zone_lookup.csv`, `raw/taxi_zones.zip`, the table `zones` |
 
 **A failure** leaves the zones as they were. `download`: the site could not be reached, or answered with something else
-than the two files. `load`: the files disagree with each other, and the message says in which zone; do not mend the
-files by hand, but look whether the TLC has changed its ids.
+than the two files. `load`: a file cannot be read, or the two disagree, and the message says what is wrong with which file
+or zone. It is not retried. Do not mend the files by hand: clear `download`, which then fetches the file anew. If that
+does not help, the TLC has changed the file.
+
+**The zones' ids** are in the shapefile's column `LocationID` (`OBJECTID` in the file that the TLC had until January 2026,
+where three rows had a wrong `LocationID`): whichever gives every zone its name in the lookup. The log of `load` says which.
 
 **To run it again**, clear the task, or trigger the DAG. Runs of `taxi_trips_<fleet>` do not depend on this one: their
 task `prepare` loads the zones itself if the warehouse has none yet.
@@ -30,24 +34,19 @@ from include.orchestration.permanent import no_retry_when_permanent
 @no_retry_when_permanent
 def download(outlet_events):
     """Fetch the lookup and the shapefile, unless the same editions are here."""
-    from include.nyc_taxi import zones
+    from include.orchestration.zones import download_zones
     from tlc_hook import TlcHook
 
-    with assets.event(outlet_events, assets.TAXI_ZONES_FILE) as facts:
-        lookup, shapes = zones.download_zones(TlcHook())
-        facts.update(paths=[str(lookup.path), str(shapes.path)], bytes=lookup.edition.bytes + shapes.edition.bytes)
+    download_zones(TlcHook(), outlet_events)
 
 
 @no_retry_when_permanent
 def load(outlet_events):
     """Replace the table `zones` in one transaction."""
-    from include.nyc_taxi import zones
+    from include.orchestration.zones import load_zones
     from warehouse_hook import WarehouseHook
 
-    with assets.event(outlet_events, assets.TAXI_ZONES) as facts:
-        rows = zones.read_zones(zones.lookup_path(), zones.shapes_path())
-        with WarehouseHook().opened() as con:
-            facts.update(rows=zones.load_zones(con, rows))
+    load_zones(WarehouseHook(), outlet_events)
 
 
 with DAG(

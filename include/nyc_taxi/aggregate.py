@@ -96,6 +96,7 @@ def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str,
 def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list[date], path: Path) -> int:
     """Write one feature a Manhattan zone, with the trips of `months` (in order) together; returns their sum.
 
+    The file is GeoJSON by RFC 7946: degrees, outer rings counter-clockwise, holes clockwise.
     The collection says in `fleet`, `first_month`, `last_month` and `months` what it covers.
     """
     import shapely  # not for those who only import the paths above
@@ -105,7 +106,8 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
     ).fetchall()
     if not rows:
         raise LoadError("the warehouse has no zones of Manhattan: run the DAG taxi_zones, then clear this task")
-    shapes = shapely.to_geojson(shapely.from_wkt([row[-1] for row in rows]))
+    # A shapefile has its outer rings clockwise, and so has the table; GeoJSON wants the opposite.
+    shapes = shapely.to_geojson(shapely.orient_polygons(shapely.from_wkt([row[-1] for row in rows])))
     features = [
         {
             "type": "Feature",
@@ -123,5 +125,5 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
         "features": features,
     }
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(collection), encoding="utf-8")
+        temporary.write_text(json.dumps(collection, allow_nan=False), encoding="utf-8")
     return sum(feature["properties"]["num_trips"] for feature in features)

@@ -14,14 +14,15 @@ import requests
 import tenacity
 
 from include.nyc_taxi import settings, tlc
-from include.nyc_taxi.errors import DownloadError, NotPublishedError
+from include.nyc_taxi.errors import DownloadError, NotPublishedError, NycTaxiError
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.parquet import verify_parquet
 
 log = logging.getLogger(__name__)
 
 Verify = Callable[[Path], None]
-"""Raise DownloadError when a complete transfer is not the file that was asked for."""
+"""Raise DownloadError when a complete transfer is not the file that was asked for; or another error of this package,
+where it is that file and can never be used."""
 
 
 class Site(Protocol):
@@ -92,7 +93,10 @@ def read_edition(path: Path) -> Edition | None:
 
 
 def forget_edition(path: Path) -> None:
-    """Forget which edition the file at `path` is, because it cannot be used: the next download fetches it anew."""
+    """Forget which edition the file at `path` is, so that the next download fetches it anew.
+
+    For a file that turns out to be damaged: while its edition is known, the site answers that it has not changed (304).
+    """
     _edition_path(path).unlink(missing_ok=True)
 
 
@@ -125,7 +129,7 @@ def download(
     Raises:
         NotPublishedError: 403 or 404.
         DownloadError: anything else, when attempts are used up or at once when another attempt would not help.
-            Whatever was at `path` before is still there.
+        NycTaxiError: another error of `verify`. In any case, whatever was at `path` before is still there.
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),
@@ -214,8 +218,8 @@ def _receive(response: requests.Response, url: str, path: Path, verify: Verify) 
             _check_length(response, url, size)
             try:
                 verify(temporary)
-            except DownloadError as error:
-                raise DownloadError(f"{url}: {error}".replace(temporary.name, path.name)) from error
+            except NycTaxiError as error:
+                raise type(error)(f"{url}: {error}".replace(temporary.name, path.name)) from error
             # While the new file has no note of its own it must not have the old one's: a kill between the two
             # steps then costs one more fetch, and never passes one edition off as the other.
             _edition_path(path).unlink(missing_ok=True)

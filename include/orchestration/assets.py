@@ -89,3 +89,12 @@ def event(outlet_events: Mapping[Asset, Any], asset: Asset, **facts: Any) -> Ite
     yield facts
     facts["seconds"] = round(time.monotonic() - started, 3)
     outlet_events[asset].extra = facts
+
+
+def no_events(task: Any) -> None:
+    """Have the task that is running emit no event, for it has made nothing.
+
+    A task that succeeds emits one for each of its outlets, whatever it has done. `task` is the run's own copy, from the
+    context: the DAG, and with it the lineage, keeps the outlets.
+    """
+    task.outlets = []

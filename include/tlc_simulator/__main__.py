@@ -14,6 +14,7 @@ from include.nyc_taxi import tlc
 from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.months import first_day
+from include.tlc_simulator.city import ZONES_LAYOUTS
 from include.tlc_simulator.faults import FAULT_HELP, FaultRule, parse_fault
 from include.tlc_simulator.server import TlcSimulator
 
@@ -71,6 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     city = commands.add_parser("city", help="write the zone lookup and the zone shapes into a folder")
     city.add_argument("folder", type=Path, metavar="FOLDER")
     city.set_defaults(run=_city)
+
+    for command in (serve, city):
+        command.add_argument(
+            "--zones-layout",
+            choices=ZONES_LAYOUTS,
+            default=ZONES_LAYOUTS[0],
+            help="zone files as the TLC has them since February 2026 (the default), or as before: 2023",
+        )
     return parser
 
 
@@ -116,6 +125,7 @@ def _serve(options: argparse.Namespace) -> None:
             first_month=options.first_month,
             last_month=options.last_month,
             serve_folder=options.serve_folder,
+            zones_layout=options.zones_layout,
             verbose=options.verbose,
         )
         for rule in options.fault:
@@ -141,10 +151,10 @@ def _make(options: argparse.Namespace) -> None:
 def _city(options: argparse.Namespace) -> None:
     from include.tlc_simulator.city import write_lookup, write_shapes
 
-    for write, path in ((write_lookup, tlc.ZONE_LOOKUP_PATH), (write_shapes, tlc.ZONE_SHAPES_PATH)):
-        file = options.folder / Path(path).name
-        write(file)
-        print(file)
+    lookup, shapes = (options.folder / Path(path).name for path in (tlc.ZONE_LOOKUP_PATH, tlc.ZONE_SHAPES_PATH))
+    write_lookup(lookup)
+    write_shapes(shapes, options.zones_layout)
+    print(lookup, shapes, sep="\n")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 FEET = "EPSG:2263"  # New York Long Island, US survey feet: what the TLC's shapefile is in
 DEGREES = "EPSG:4326"
 
-# The shapefile's defect, kept because code that reads the real file must cope with it: OBJECTID -> LocationID.
+ZONES_LAYOUTS = ("2026", "2023")
+"""The TLC's zone files since February 2026, and before."""
+
+# The defect of the shapefile of 2023, kept because code that reads that file must cope with it: OBJECTID -> LocationID.
 WRONG_LOCATION_IDS = {57: 56, 104: 103, 105: 103}
 
 
@@ -489,32 +492,48 @@ def write_lookup(path: Path) -> None:
         writer.writerows([zone.id, zone.borough, zone.name, zone.service_zone] for zone in ZONES.values())
 
 
-def write_shapes(path: Path) -> None:
-    """Write the zones as a zipped shapefile like the TLC's: see `zone_shapes`. The same bytes every time."""
+def write_shapes(path: Path, layout: str = ZONES_LAYOUTS[0]) -> None:
+    """Write the zones as a zipped shapefile like the TLC's: see `zone_shapes`. The same bytes every time.
+
+    Args:
+        layout: "2026" has the shapefile in a folder of the archive, "2023" has it at the top.
+
+    Raises:
+        ValueError: no such layout.
+    """
+    shapes = zone_shapes(layout)
     with replacing(path) as temporary, tempfile.TemporaryDirectory() as folder:
         # A shapefile carries its date; a fixed one (the real file's) keeps the bytes, and so the ETag, the same.
-        zone_shapes().to_file(Path(folder, "taxi_zones.shp"), engine="pyogrio", DBF_DATE_LAST_UPDATE="2015-09-21")
+        shapes.to_file(Path(folder, "taxi_zones.shp"), engine="pyogrio", DBF_DATE_LAST_UPDATE="2015-09-21")
+        top = "" if layout == "2023" else "taxi_zones/"
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for part in sorted(Path(folder).iterdir()):
-                entry = zipfile.ZipInfo(part.name, date_time=(2015, 9, 21, 14, 3, 0))
+                entry = zipfile.ZipInfo(top + part.name, date_time=(2015, 9, 21, 14, 3, 0))
                 archive.writestr(entry, part.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
-def zone_shapes() -> "geopandas.GeoDataFrame":
-    """The zones that have a shape, with the columns and the defect of the TLC's shapefile.
+def zone_shapes(layout: str = ZONES_LAYOUTS[0]) -> "geopandas.GeoDataFrame":
+    """The zones that have a shape, with the columns of the TLC's shapefile and, in the layout "2023", its defect.
 
     Returns:
-        263 rows in order of OBJECTID, which is the true zone id; `LocationID` is wrong in three (`WRONG_LOCATION_IDS`).
-        `Shape_Leng` and `Shape_Area` are in degrees, as in the real file, the geometry in feet (EPSG:2263).
+        263 rows in order of the true zone id, which is in `OBJECTID`. `LocationID` is the same, but in the layout
+        "2023" it is wrong in three rows (`WRONG_LOCATION_IDS`). `Shape_Leng` and `Shape_Area` are in degrees, as in
+        the real file, the geometry in feet (EPSG:2263).
+
+    Raises:
+        ValueError: no such layout.
     """
     import geopandas
 
+    if layout not in ZONES_LAYOUTS:
+        raise ValueError(f"no layout {layout!r} of the zones: expected one of {', '.join(ZONES_LAYOUTS)}")
+    wrong_ids = WRONG_LOCATION_IDS if layout == "2023" else {}
     cells = _cells()
     zones = [ZONES[zone_id] for zone_id in cells]
     frame = geopandas.GeoDataFrame(
         {
             "zone": [zone.name for zone in zones],
-            "LocationID": [WRONG_LOCATION_IDS.get(zone.id, zone.id) for zone in zones],
+            "LocationID": [wrong_ids.get(zone.id, zone.id) for zone in zones],
             "borough": [zone.borough for zone in zones],
         },
         geometry=list(cells.values()),

@@ -27,7 +27,7 @@ CHUNK = 64 * 1024
 
 _TRIPS_PATH = re.compile(r"/trip-data/(?P<fleet>[a-z]+)_tripdata_(?P<month>20\d\d-\d\d)\.parquet")
 _CONTENT_TYPES = {".parquet": "binary/octet-stream", ".csv": "text/csv", ".zip": "application/zip"}
-_ZONES_MODIFIED = datetime(2023, 1, 1, tzinfo=UTC)
+_ZONES_MODIFIED = {"2023": datetime(2023, 1, 1, tzinfo=UTC), "2026": datetime(2026, 2, 1, tzinfo=UTC)}
 _HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body>Something went wrong.</body></html>\n"
 
 
@@ -62,6 +62,7 @@ class TlcSimulator:
     Raises:
         FleetError: no such fleet in the catalogue.
         MonthError: `first_month` or `last_month` is not written YYYY-MM.
+        ValueError: no such `zones_layout`.
 
     Args:
         folder: where made files go; made if needed.
@@ -71,6 +72,7 @@ class TlcSimulator:
         seed: another seed gives other trips.
         fleets: None for all of the catalogue.
         serve_folder: serve the files of this folder, laid out like the site, in place of made ones; 403 for all others.
+        zones_layout: how the zone files are laid out: "2026" as today, "2023" as before (see `city.zone_shapes`).
         verbose: a line on stderr for each request.
     """
 
@@ -86,8 +88,11 @@ class TlcSimulator:
         last_month: str = "2024-05",
         fleets: Sequence[str] | None = None,
         serve_folder: Path | str | None = None,
+        zones_layout: str = "2026",
         verbose: bool = False,
     ) -> None:
+        if zones_layout not in _ZONES_MODIFIED:
+            raise ValueError(f"no layout {zones_layout!r} of the zones: expected one of {', '.join(_ZONES_MODIFIED)}")
         for month in (first_month, last_month):
             first_day(month)  # raises here rather than in a thread
         self._folder = Path(folder)
@@ -98,6 +103,7 @@ class TlcSimulator:
         self._span = (first_month, last_month)
         self._fleets = tuple(tlc.FLEETS if fleets is None else (tlc.fleet(name).name for name in fleets))
         self._serve_folder = None if serve_folder is None else Path(serve_folder)
+        self._zones_layout = zones_layout
         self._verbose = verbose
         self._lock = threading.Lock()
         self._requests: list[Request] = []
@@ -284,9 +290,14 @@ class TlcSimulator:
         def make(file: Path) -> None:
             from include.tlc_simulator import city
 
-            (city.write_lookup if path == tlc.ZONE_LOOKUP_PATH else city.write_shapes)(file)
+            if path == tlc.ZONE_LOOKUP_PATH:
+                city.write_lookup(file)
+            else:
+                city.write_shapes(file, self._zones_layout)
 
-        return self._made(self._folder / name, _ZONES_MODIFIED, make)
+        # A folder for each layout: what an earlier version of this simulator has made at the top is of another one.
+        folder = self._folder / f"zones-{self._zones_layout}"
+        return self._made(folder / name, _ZONES_MODIFIED[self._zones_layout], make)
 
     def _existing(self, file: Path) -> _Resource | None:
         if not file.is_file():

@@ -1,7 +1,8 @@
 """The city, against the TLC's own files where they are at hand."""
 
 import itertools
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 import geopandas
 import pytest
@@ -10,16 +11,34 @@ import shapely
 from include.tlc_simulator import city
 
 
+@pytest.fixture(scope="module", params=city.ZONES_LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def shapes_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shapes_file(tmp_path_factory: pytest.TempPathFactory, layout: str) -> Path:
     path = tmp_path_factory.mktemp("city") / "taxi_zones.zip"
-    city.write_shapes(path)
+    city.write_shapes(path, layout)
     return path
 
 
 @pytest.fixture(scope="module")
-def shapes(shapes_file: Path) -> geopandas.GeoDataFrame:
-    return geopandas.read_file(shapes_file)
+def shapes(shapes_file: Path, layout: str) -> geopandas.GeoDataFrame:
+    return geopandas.read_file(shapes_file if layout == "2023" else f"{shapes_file}!taxi_zones/taxi_zones.shp")
+
+
+def test_the_shapefile_is_in_a_folder_since_2026(shapes_file: Path, layout: str) -> None:
+    with zipfile.ZipFile(shapes_file) as archive:
+        found = {PurePosixPath(name) for name in archive.namelist()}
+    assert {str(path.parent) for path in found} == {"." if layout == "2023" else "taxi_zones"}
+    assert {path.name for path in found} >= {f"taxi_zones.{suffix}" for suffix in ("shp", "shx", "dbf", "prj")}
+
+
+def test_an_unknown_layout_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no layout '2022' of the zones: expected one of 2026, 2023"):
+        city.write_shapes(tmp_path / "shapes.zip", "2022")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lookup_is_the_tlcs_to_the_byte(tmp_path: Path, real_data: Path) -> None:
@@ -71,11 +90,20 @@ def test_squares_lie_wholly_in_their_zones(shapes: geopandas.GeoDataFrame) -> No
             assert in_degrees[square.zone_id].contains(box), square
 
 
-def test_three_location_ids_are_wrong_as_in_the_tlcs_shapefile(shapes: geopandas.GeoDataFrame, real_data: Path) -> None:
+def test_location_ids_are_true_since_2026_and_three_were_wrong_before(
+    shapes: geopandas.GeoDataFrame, layout: str
+) -> None:
+    wrong = shapes[shapes.LocationID != shapes.OBJECTID]
+    assert dict(zip(wrong.OBJECTID, wrong.LocationID, strict=True)) == (
+        {57: 56, 104: 103, 105: 103} if layout == "2023" else {}
+    )
+
+
+def test_columns_are_those_of_the_tlcs_shapefile(shapes: geopandas.GeoDataFrame, layout: str, real_data: Path) -> None:
     real = geopandas.read_file(real_data / "tlc/misc/taxi_zones.zip")
     assert list(shapes.columns) == list(real.columns)
     assert shapes.dtypes.astype(str).tolist() == real.dtypes.astype(str).tolist()
-    for column in ("OBJECTID", "LocationID", "zone", "borough"):
+    for column in ("OBJECTID", "zone", "borough", *(["LocationID"] if layout == "2023" else [])):
         assert shapes[column].tolist() == real[column].tolist()
 
 
@@ -86,6 +114,6 @@ def test_zones_lie_about_where_they_are(shapes: geopandas.GeoDataFrame, real_dat
     assert miles.max() < 2
 
 
-def test_the_shapes_are_the_same_bytes_every_time(shapes_file: Path, tmp_path: Path) -> None:
-    city.write_shapes(tmp_path / "again.zip")
+def test_the_shapes_are_the_same_bytes_every_time(shapes_file: Path, layout: str, tmp_path: Path) -> None:
+    city.write_shapes(tmp_path / "again.zip", layout)
     assert (tmp_path / "again.zip").read_bytes() == shapes_file.read_bytes()

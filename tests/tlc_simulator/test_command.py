@@ -1,10 +1,12 @@
 """The simulator as a command, in processes of its own."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 import duckdb
 import pytest
@@ -38,6 +40,16 @@ def test_city_writes_the_zone_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [([], "taxi_zones"), (["--zones-layout", "2026"], "taxi_zones"), (["--zones-layout", "2023"], ".")],
+)
+def test_city_writes_the_layout_that_is_asked_for(tmp_path: Path, arguments: list[str], folder: str) -> None:
+    assert main(["city", *arguments, str(tmp_path)]) == 0
+    with zipfile.ZipFile(tmp_path / "taxi_zones.zip") as archive:
+        assert {str(PurePosixPath(name).parent) for name in archive.namelist()} == {folder}
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["make", "--month", "2023-1", "x"], "'2023-1' is not a month"),
@@ -46,6 +58,7 @@ def test_city_writes_the_zone_files(tmp_path: Path) -> None:
         (["serve", "--fault", "mishap"], "'mishap' is not a fault"),
         (["serve", "--host", "203.0.113.1"], "Cannot assign requested address"),
         (["serve", "--port", "70000"], "'70000' is not a whole number from 0 to 65535"),
+        (["serve", "--zones-layout", "2022"], "invalid choice: '2022'"),
         (["serve", "--serve-folder", "/no/such"], "/no/such is not a folder"),
     ],
 )
@@ -66,7 +79,19 @@ def test_bad_arguments_give_one_sentence(
 def test_serve_prints_its_url_and_stops_cleanly_when_told_to(number: signal.Signals, tmp_path: Path) -> None:
     url_file = tmp_path / "url"
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--rows", "50", "--fault", "503*1:lookup", "--url-file", str(url_file), "--verbose"],
+        [
+            *COMMAND,
+            "serve",
+            "--zones-layout",
+            "2023",
+            "--rows",
+            "50",
+            "--fault",
+            "503*1:lookup",
+            "--url-file",
+            str(url_file),
+            "--verbose",
+        ],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
@@ -79,12 +104,17 @@ def test_serve_prints_its_url_and_stops_cleanly_when_told_to(number: signal.Sign
         lookup = f"{url}/misc/taxi_zone_lookup.csv"
         assert [requests.get(lookup, timeout=10).status_code for _ in range(2)] == [503, 200]
         assert url_file.read_text() == f"{url}\n"
+        zones = requests.get(f"{url}/misc/taxi_zones.zip", timeout=30).content
+        assert "taxi_zones.shp" in zipfile.ZipFile(io.BytesIO(zones)).namelist()  # not in a folder, as asked
         process.send_signal(number)
         _, errors = process.communicate(timeout=10)
     finally:
         process.kill()
     assert process.returncode == 0
-    assert errors == "GET /misc/taxi_zone_lookup.csv 503\nGET /misc/taxi_zone_lookup.csv 200\n"
+    assert (
+        errors
+        == "GET /misc/taxi_zone_lookup.csv 503\nGET /misc/taxi_zone_lookup.csv 200\nGET /misc/taxi_zones.zip 200\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

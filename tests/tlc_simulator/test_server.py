@@ -1,9 +1,11 @@
 """The site on localhost, through plain `requests`."""
 
 import hashlib
+import io
 import json
 import socket
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,6 +75,30 @@ class TestFiles:
         assert lookup.headers["Content-Type"] == "text/csv"
         assert shapes.content[:2] == b"PK"
         assert shapes.headers["Content-Type"] == "application/zip"
+
+    def test_zone_files_have_todays_layout_unless_the_old_one_is_asked_for(self, tmp_path: Path) -> None:
+        answers = []
+        for options in ({}, {"zones_layout": "2023"}, {"zones_layout": "2026"}):
+            with TlcSimulator(tmp_path, **options) as tlc:  # type: ignore[arg-type]
+                answers.append(get(tlc, "/misc/taxi_zones.zip"))
+        names = [zipfile.ZipFile(io.BytesIO(answer.content)).namelist() for answer in answers]
+        assert "taxi_zones/taxi_zones.shp" in names[0]
+        assert "taxi_zones.shp" in names[1]
+        assert names[2] == names[0]
+        assert answers[0].headers["ETag"] == answers[2].headers["ETag"] != answers[1].headers["ETag"]
+        assert answers[0].headers["Last-Modified"] != answers[1].headers["Last-Modified"]
+
+    def test_zone_files_that_an_earlier_version_has_made_are_not_served(self, tmp_path: Path) -> None:
+        (tmp_path / "taxi_zones.zip").write_bytes(b"PK of another layout")
+        with TlcSimulator(tmp_path) as tlc:
+            assert (
+                "taxi_zones/taxi_zones.shp"
+                in zipfile.ZipFile(io.BytesIO(get(tlc, "/misc/taxi_zones.zip").content)).namelist()
+            )
+
+    def test_an_unknown_layout_of_the_zones_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="no layout '2022' of the zones"):
+            TlcSimulator(tmp_path, zones_layout="2022")
 
     @pytest.mark.parametrize(
         "path",
