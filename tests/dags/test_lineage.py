@@ -7,6 +7,7 @@ import pytest
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from include.nyc_taxi import tlc
 from include.orchestration import assets
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 
@@ -74,6 +75,16 @@ def test_a_map_leads_back_to_the_zones_as_well() -> None:
         assert {"taxi_zones", "taxi_zones.load", "taxi_zones_file", "taxi_zones.download"} <= before
     else:
         assert {assets.TAXI_ZONES.uri, "taxi_zones"} <= upstream(output.uri, edges_of_airflow_2())
+
+
+def test_zones_lead_back_to_the_runs_that_load_them_where_there_are_none() -> None:
+    for asset in (assets.TAXI_ZONES, assets.TAXI_ZONES_FILE):
+        if IS_AIRFLOW_3:
+            before = upstream(asset.name, edges_of_airflow_3(asset))
+            assert {"taxi_zones.download", *(f"taxi_trips_{fleet}.prepare" for fleet in tlc.FLEETS)} <= before
+        else:
+            before = upstream(asset.uri, edges_of_airflow_2())
+            assert {"taxi_zones", *(f"taxi_trips_{fleet}" for fleet in tlc.FLEETS)} <= before
 
 
 @pytest.mark.skipif(IS_AIRFLOW_3, reason="Airflow 3 shows inlets by itself: no DAG is made to look as if it waited")

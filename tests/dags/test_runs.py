@@ -14,6 +14,7 @@ from airflow.models.dagrun import DagRun
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from include.orchestration import assets
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.tlc_simulator.faults import ErrorPage, Status
 from include.tlc_simulator.server import TlcSimulator
@@ -58,21 +59,94 @@ def test_a_month_before_the_tlcs_first_fails_and_says_so(dag_bag: Any, simulator
     assert not [request for request in simulator.requests if "green" in request.path]
 
 
-def test_asset_events_say_what_was_done(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
+def events_of(done: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    """The events that a run has left on assets: the task, the asset's URI and what is noted, in order."""
     if IS_AIRFLOW_3:
         from airflow.models.asset import AssetEvent as Event
+        from airflow.models.asset import AssetModel as Model
+
+        asset_id = Event.asset_id
     else:
         from airflow.models.dataset import DatasetEvent as Event
+        from airflow.models.dataset import DatasetModel as Model
+
+        asset_id = Event.dataset_id
+    with create_session() as session:
+        found = session.execute(
+            select(Event.source_task_id, Model.uri, Event.extra)
+            .join(Model, Model.id == asset_id)
+            .where(Event.source_dag_id == done.dag_id, Event.source_run_id == done.run_id)
+            .order_by(Event.id)
+        )
+        return [tuple(row) for row in found]
+
+
+ZONES = [assets.TAXI_ZONES_FILE.uri, assets.TAXI_ZONES.uri]
+
+
+def test_zones_that_a_months_run_loads_leave_the_events_that_taxi_zones_leaves(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path
+) -> None:
+    by_month = [one for one in events_of(run(dag_bag.dags["taxi_trips_green"], "2023-01-01")) if one[1] in ZONES]
+    assert sorted((task, uri) for task, uri, _ in by_month) == [("prepare", uri) for uri in sorted(ZONES)]
+    by_zones = events_of(run(dag_bag.dags["taxi_zones"], "2023-01-01"))
+    assert sorted((task, uri) for task, uri, _ in by_zones) == sorted(zip(("download", "load"), ZONES, strict=True))
+
+    facts, same_facts = ({uri: extra for _, uri, extra in found} for found in (by_month, by_zones))
+    for extra in (*facts.values(), *same_facts.values()):
+        assert extra.pop("seconds") > 0
+    assert facts == same_facts
+    files = [data_dir / "raw" / name for name in ("taxi_zone_lookup.csv", "taxi_zones.zip")]
+    size = sum(file.stat().st_size for file in files)
+    assert facts == {ZONES[0]: {"paths": [str(file) for file in files], "bytes": size}, ZONES[1]: {"rows": 265}}
+
+
+def test_a_run_that_finds_the_zones_loaded_leaves_no_event_on_them(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path
+) -> None:
+    dag = dag_bag.dags["taxi_trips_green"]
+    run(dag, "2023-01-01")
+    for day, tasks in (
+        ("2023-02-01", ["download", "load", "aggregate", "map"]),  # another month
+        ("2023-01-02", []),  # the same once more, with nothing new
+    ):
+        done = run(dag, day)
+        assert str(done.state) == "success"
+        assert [task for task, *_ in events_of(done)] == tasks
+
+
+def test_a_run_that_cannot_load_the_zones_leaves_no_event_on_them(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.nyc_taxi.zones._read_shapes", lambda path: None)
+    done = run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
+    assert states(done)["prepare"] == "failed"
+    assert events_of(done) == []
+
+
+def test_zones_that_cannot_be_read_fail_without_a_retry_and_are_fetched_anew(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
+) -> None:
+    for dag_id, task_id in (("taxi_trips_green", "prepare"), ("taxi_zones", "load")):
+        monkeypatch.setattr(dag_bag.dags[dag_id].get_task(task_id), "retries", 3)
+        with monkeypatch.context() as broken:
+            broken.setattr("include.nyc_taxi.zones.SHAPEFILE_PARTS", (".shp", ".shx", ".dbf", ".qpj"))  # no .prj
+            done = run(dag_bag.dags[dag_id], "2023-01-01")
+        assert states(done)[task_id] == "failed", "with a retry left it would be up_for_retry"
+        assert "taxi_zones.zip: expected a shapefile that says its projection (.prj), found none" in logged()
+        assert not (data_dir / "raw" / "taxi_zones.zip.edition.json").exists()
+    assert set(states(run(dag_bag.dags["taxi_trips_green"], "2023-01-02")).values()) == {"success"}
+    statuses = [request.status for request in simulator.requests if request.path.endswith("taxi_zones.zip")]
+    assert statuses == [200, 200, 200]
+
+
+def test_asset_events_say_what_was_done(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
     done = run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
 
-    with create_session() as session:
-        events = {
-            event.source_task_id: event.extra
-            for event in session.scalars(select(Event).where(Event.source_run_id == done.run_id)).all()
-        }
-    assert set(events) == {"download", "load", "aggregate", "map"}
+    events = {task_id: extra for task_id, _, extra in events_of(done)}
+    assert set(events) == {"prepare", "download", "load", "aggregate", "map"}
     for task_id, extra in events.items():
-        assert extra["month"] == "2023-01", task_id
+        assert extra.get("month") == ("2023-01" if task_id != "prepare" else None), task_id
         assert extra["seconds"] > 0, task_id
     assert events["download"]["bytes"] == (data_dir / "raw" / "green_tripdata_2023-01.parquet").stat().st_size
     assert events["load"]["rows"] == 1000

@@ -13,8 +13,8 @@ import pytest
 
 from include.nyc_taxi import download as downloads
 from include.nyc_taxi import tlc
-from include.nyc_taxi.download import Edition, download, download_month, month_path, read_edition
-from include.nyc_taxi.errors import DownloadError, NotPublishedError
+from include.nyc_taxi.download import Edition, download, download_month, forget_edition, month_path, read_edition
+from include.nyc_taxi.errors import DownloadError, LayoutError, NotPublishedError
 from include.nyc_taxi.parquet import verify_parquet
 from include.tlc_simulator.faults import CutOff, ErrorPage, Slow, Status, WrongContent, WrongLength
 from include.tlc_simulator.server import TlcSimulator
@@ -266,6 +266,21 @@ class TestEdition:
             assert again.fetched
             assert again.edition.url == other.url + SOURCE
 
+    def test_that_is_forgotten_is_fetched_anew_though_it_is_the_sites(self, tlc_site, fetch, path):
+        first = fetch()
+        before = folder(path)
+        path.write_bytes(b"x" * path.stat().st_size)  # damaged, and of the same size
+        assert not fetch().fetched
+        forget_edition(path)
+        assert read_edition(path) is None
+        assert fetch() == first
+        assert statuses(tlc_site) == [200, 304, 200]
+        assert folder(path) == before
+
+    def test_that_is_not_known_can_be_forgotten(self, path):
+        forget_edition(path)
+        assert not path.parent.exists()
+
     def test_of_a_file_that_was_never_fetched_is_not_known(self, write_trips):
         assert read_edition(write_trips("green", "2023-02")) is None
 
@@ -275,6 +290,19 @@ class TestEdition:
         edition = Edition("http://tlc.test/x", '"abc"', None, 5)
         (path.parent / "green.parquet.edition.json").write_text(json.dumps(dataclasses.asdict(edition)))
         assert read_edition(path) == edition
+
+
+def test_another_error_of_the_verification_keeps_its_kind_and_the_old_file(fetch, site, path):
+    fetch()
+    before = folder(path)
+    forget_edition(path)
+
+    def refuse(temporary):
+        raise LayoutError(f"{temporary.name}: not what it was")
+
+    with pytest.raises(LayoutError, match=rf"{SOURCE}: green\.parquet: not what it was"):
+        download(site, SOURCE, path, refuse)
+    assert folder(path) == {"green.parquet": before["green.parquet"]}
 
 
 class TestOldFile:

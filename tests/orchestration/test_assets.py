@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.standard.operators.python import PythonOperator
 
 from include.nyc_taxi import tlc
 from include.orchestration import assets
@@ -60,6 +61,14 @@ def test_what_a_task_did_goes_on_its_assets_event_with_the_seconds_it_took():
         assert outlet_events[asset].extra == {}
     assert outlet_events[asset].extra.pop("seconds") >= 0
     assert outlet_events[asset].extra == {"month": "2023-02", "rows": 7}
+
+
+def test_a_task_that_has_made_nothing_emits_no_event_and_its_dag_keeps_the_outlets():
+    task = PythonOperator(task_id="make", python_callable=print, outlets=[assets.TAXI_ZONES])
+    running = task.prepare_for_execution()
+    assets.no_events(running)
+    assert running.outlets == []
+    assert task.outlets == [assets.TAXI_ZONES]
 
 
 def test_a_task_that_fails_notes_nothing():
