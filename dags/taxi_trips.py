@@ -8,7 +8,7 @@ maps of Manhattan: `wait_for_file`, `prepare` → `download` → `load` → `agg
 | **partition** | the calendar month that contains the run's logical date; `month` in the form or `--conf` comes first |
 | **schedule** | monthly when the month has ended, with catch-up from `NYC_TAXI_FIRST_MONTH` |
 | **inputs** | `/trip-data/<fleet>_tripdata_YYYY-MM.parquet` of the TLC's site; the table `zones` |
-| **outputs** | `raw/<fleet>_tripdata_YYYY-MM.parquet`; the tables `<fleet>_trips`, `loads`, `quality_checks`, `trips_by_zone`; `outputs/<fleet>/manhattan_stats_YYYY-MM.geojson`, `manhattan_map_YYYY-MM.png`, and both over all months |
+| **outputs** | the zones, where there are none yet; `raw/<fleet>_tripdata_YYYY-MM.parquet`; the tables `<fleet>_trips`, `loads`, `quality_checks`, `trips_by_zone`; `outputs/<fleet>/manhattan_stats_YYYY-MM.geojson`, `manhattan_map_YYYY-MM.png`, and both over all months |
 
 **Unpausing starts the catch-up** on all months since `NYC_TAXI_FIRST_MONTH`. A backfill may go further back.
 
@@ -21,8 +21,8 @@ when it is cleared, or reprocessed by a backfill.
 
 **What a failure means.** Every task leaves the last good state: a file is complete or absent, a month in the warehouse
 is replaced as a whole or not at all. The error in the log says what was expected, what was found, what to do.
-`wait_for_file`: the site answers with an error other than "not published". `prepare`: the zones, without which no trip
-is loaded, could not be; see `taxi_zones`. `download`: the site breaks off, or sends something that is no Parquet file.
+`wait_for_file`: the site answers with an error other than "not published". `prepare`: the zones could not be loaded, and
+trips need them; see `taxi_zones`. `download`: the site breaks off, or sends something that is no Parquet file.
 `load`: the file's columns are not the fleet's, or a rule of the audit with the severity `error` is broken; the month
 stays as it was, and `make quality FLEET=<fleet> MONTH=2023-02` shows what was found. After looking at the file you can
 load it all the same: trigger the month with *Accept this edition* in the form. Rules with the severity `warn` let the

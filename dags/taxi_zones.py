@@ -11,7 +11,7 @@ Brings the TLC's zone lookup and zone geometry into the table `zones`: 265 rows,
 
 **A failure** leaves the zones as they were. `download`: the site could not be reached, or answered with something else
 than the two files. `load`: a file cannot be read, or the two disagree, and the message says what is wrong with which file
-or zone. It is not retried. Do not mend the files by hand: clear `download`, which then fetches the file anew. If that
+or zone; that is not retried. Do not mend the files by hand: clear `download`, which then fetches the file anew. If that
 does not help, the TLC has changed the file.
 
 **The zones' ids** are in the shapefile's column `LocationID` (`OBJECTID` in the file that the TLC had until January 2026,
