@@ -8,7 +8,7 @@ maps of Manhattan: `wait_for_file`, `prepare` → `download` → `load` → `agg
 | **partition** | the calendar month that contains the run's logical date; `month` in the form or `--conf` comes first |
 | **schedule** | monthly when the month has ended, with catch-up from `NYC_TAXI_FIRST_MONTH` |
 | **inputs** | `/trip-data/<fleet>_tripdata_YYYY-MM.parquet` of the TLC's site; the table `zones` |
-| **outputs** | the zones, where there are none yet; `raw/<fleet>_tripdata_YYYY-MM.parquet`; the tables `<fleet>_trips`, `loads`, `quality_checks`, `trips_by_zone`; `outputs/<fleet>/manhattan_stats_YYYY-MM.geojson`, `manhattan_map_YYYY-MM.png`, and both over all months |
+| **outputs** | the zones, where there are none yet; `raw/<fleet>_tripdata_YYYY-MM.parquet`; the tables `<fleet>_trips`, `loads`, `quality_checks`, `trips_by_zone`; `outputs/<fleet>/manhattan_stats_YYYY-MM.geojson`, `manhattan_map_YYYY-MM.png`, and both over all months; with `NYC_TAXI_MAP_DENSITY=1` also `manhattan_map_density_YYYY-MM.png`, trips per km² (of months that are there already when their task `map` is cleared) |
 
 **Unpausing starts the catch-up** on all months since `NYC_TAXI_FIRST_MONTH`. A backfill may go further back.
 
@@ -151,6 +151,7 @@ def aggregate(fleet, month, outlet_events):
     return done.month_file
 
 
+@no_retry_when_permanent
 def draw(fleet, month, outlet_events):
     """Draw the maps from the GeoJSON files. Needs no lock on the warehouse."""
     from include.nyc_taxi import weeks
@@ -162,6 +163,8 @@ def draw(fleet, month, outlet_events):
     with assets.event(outlet_events, assets.manhattan_map(fleet), month=month) as facts:
         done = draw_maps(month, outputs_dir(fleet))
         facts.update(path=str(done.month_file), overall_path=str(done.overall_file))
+        if done.density_month_file:
+            facts.update(density_path=str(done.density_month_file), density_overall_path=str(done.density_overall_file))
     return done.month_file
 
 

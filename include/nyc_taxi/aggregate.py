@@ -1,13 +1,13 @@
 """Trips by zone: the table `trips_by_zone`, and GeoJSON files of Manhattan made from it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi import tlc, warehouse
+from include.nyc_taxi import provenance, tlc, warehouse
 from include.nyc_taxi.errors import LoadError
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.late import pandas_kept_out
@@ -40,6 +40,11 @@ def month_stats_path(outputs: Path, month: str) -> Path:
 def month_map_path(outputs: Path, month: str) -> Path:
     """Where a month's map is, in the fleet's outputs folder."""
     return outputs / f"manhattan_map_{month}.png"
+
+
+def month_density_map_path(outputs: Path, month: str) -> Path:
+    """Where a month's map of trips per km² is, in the fleet's outputs folder."""
+    return outputs / f"manhattan_map_density_{month}.png"
 
 
 def made_since(outputs: Path, month: str, moment: datetime) -> bool:
@@ -97,9 +102,12 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
     """Write one feature a Manhattan zone, with the trips of `months` (in order) together; returns their sum.
 
     The file is GeoJSON by RFC 7946: degrees, outer rings counter-clockwise, holes clockwise.
-    The collection says in `fleet`, `first_month`, `last_month` and `months` what it covers.
+    The collection says in `fleet`, `first_month`, `last_month` and `months` what it covers, in `simulated` whether any
+    of it is made up (null: not known) and in `source` where it comes from: a map is drawn from the file alone.
     """
     import shapely  # not for those who only import the paths above
+
+    from include.nyc_taxi.geography import areas_km2, on_the_ground
 
     rows = con.execute(
         warehouse.sql("manhattan_stats"), {"fleet": fleet_name, "first": months[0], "last": months[-1]}
@@ -107,14 +115,23 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
     if not rows:
         raise LoadError("the warehouse has no zones of Manhattan: run the DAG taxi_zones, then clear this task")
     # A shapefile has its outer rings clockwise, and so has the table; GeoJSON wants the opposite.
-    shapes = shapely.to_geojson(shapely.orient_polygons(shapely.from_wkt([row[-1] for row in rows])))
+    polygons = shapely.orient_polygons(shapely.from_wkt([row[-1] for row in rows]))
+    areas = areas_km2(on_the_ground(polygons))
+    shapes = shapely.to_geojson(polygons)
     features = [
         {
             "type": "Feature",
-            "properties": {"zone_id": zone_id, "zone": zone, "borough": borough, "num_trips": num_trips},
+            "properties": {
+                "zone_id": zone_id,
+                "zone": zone,
+                "borough": borough,
+                "num_trips": num_trips,
+                "area_km2": round(area, 4),
+                "trips_per_km2": round(num_trips / area, 2),
+            },
             "geometry": json.loads(shape),
         }
-        for (zone_id, zone, borough, num_trips, _), shape in zip(rows, shapes, strict=True)
+        for (zone_id, zone, borough, num_trips, _), area, shape in zip(rows, areas, shapes, strict=True)
     ]
     collection = {
         "type": "FeatureCollection",
@@ -122,6 +139,7 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
         "first_month": month_of(months[0]),
         "last_month": month_of(months[-1]),
         "months": len(months),
+        **asdict(provenance.of_months(con, fleet_name, months)),
         "features": features,
     }
     with replacing(path) as temporary:

@@ -104,3 +104,14 @@ def title(month: str) -> str:
     ]
     day = first_day(month)
     return f"{names[day.month - 1]} {day.year}"
+
+
+def span_title(first: str, last: str) -> str:
+    """The months from `first` to `last` as a reader would say them, no year twice ("January to March 2023").
+
+    One month has its own title ("January 2023"), and months of two years have both ("December 2022 to March 2023").
+    """
+    if first == last:
+        return title(first)
+    start = title(first).removesuffix(f" {first[:4]}") if first[:4] == last[:4] else title(first)
+    return f"{start} to {title(last)}"

@@ -30,7 +30,7 @@ MEDIA_TYPES = {".png": "image/png", ".csv": "text/csv; charset=utf-8", ".geojson
 PICTURE = ".png"
 TABLE_ROWS, TABLE_BYTES = 100, 10_000_000
 
-_KIND = re.compile(r"_(map|stats|chart)(?=_|$)")
+_KIND = re.compile(r"_(map|stats|chart)(_density)?(?=_|$)")
 _MONTH = re.compile(r"_(" + months.PATTERN.strip("^$") + r")$")
 _HTML = Path(__file__).with_name("html")
 _HEADERS = {

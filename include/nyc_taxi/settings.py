@@ -56,6 +56,14 @@ def first_month() -> str:
     return os.environ.get("NYC_TAXI_FIRST_MONTH", "2023-01")
 
 
+def map_density() -> bool:
+    """`NYC_TAXI_MAP_DENSITY`: whether maps of trips per km² are drawn beside those of trips."""
+    text = os.environ.get("NYC_TAXI_MAP_DENSITY", "").strip()
+    if text.casefold() not in ("", "0", "1", "false", "true"):
+        raise SettingError(f"NYC_TAXI_MAP_DENSITY: expected 1 or 0, found {text!r}")
+    return text.casefold() in ("1", "true")
+
+
 def lake_keep() -> timedelta:
     """`NYC_TAXI_LAKE_KEEP_DAYS`: how long a lake's past states can be read, and a query may take."""
     return _days("NYC_TAXI_LAKE_KEEP_DAYS", 7, at_least=0)

@@ -8,6 +8,7 @@ import pytest
 from include.nyc_taxi.aggregate import aggregate_month, month_stats_path, overall_stats_path
 from include.nyc_taxi.errors import LoadError
 from include.nyc_taxi.load import load_month
+from include.tlc_simulator.trips import write_month
 
 MANHATTAN_WITH_SHAPE = [4, 12]
 
@@ -68,8 +69,60 @@ def test_there_is_one_feature_for_every_manhattan_zone_with_a_shape_and_0_where_
 def test_a_feature_has_exactly_the_designs_properties(zones, load, aggregate):
     load("green", "2023-02", 4)
     features = json.loads(aggregate("green", "2023-02").month_file.read_text())["features"]
-    assert features[0]["properties"] == {"zone_id": 4, "zone": "Zone 4", "borough": "Manhattan", "num_trips": 1}
-    assert [list(feature["properties"]) for feature in features] == [["zone_id", "zone", "borough", "num_trips"]] * 2
+    names = ["zone_id", "zone", "borough", "num_trips", "area_km2", "trips_per_km2"]
+    assert [list(feature["properties"]) for feature in features] == [names] * 2
+    assert list(features[0]["properties"].values())[:4] == [4, "Zone 4", "Manhattan", 1]
+
+
+def test_a_features_area_is_that_on_the_ground_and_its_density_the_trips_in_a_square_kilometre(zones, load, aggregate):
+    load("green", "2023-02", 4, 4, 4)
+    features = json.loads(aggregate("green", "2023-02").month_file.read_text())["features"]
+    # Half of 0.001 degrees of longitude (84.42 m at 40.705 north) by 0.01 of latitude (1,110.5 m).
+    assert [feature["properties"]["area_km2"] for feature in features] == pytest.approx([0.04688] * 2, rel=0.005)
+    assert [feature["properties"]["trips_per_km2"] for feature in features] == pytest.approx(
+        [3 / 0.04688, 0], rel=0.005
+    )
+
+
+class TestWhereTheTripsComeFrom:
+    @pytest.fixture
+    def said(self, con, zones, load, aggregate):
+        """Load months, each from a URL and simulated or not, and return what the overall file says."""
+
+        def say(**months):
+            for name, (url, simulated) in months.items():
+                month = name.replace("_", "-").removeprefix("m")
+                load("green", month, 4)
+                con.execute(
+                    "UPDATE loads SET source_url = ?, simulated = ? WHERE partition_month = ?",
+                    [url, simulated, f"{month}-01"],
+                )
+                done = aggregate("green", month)
+            return [
+                [json.loads(path.read_text())[name] for name in ("simulated", "source")]
+                for path in (done.month_file, done.overall_file)
+            ]
+
+        return say
+
+    def test_is_in_the_file_without_login_and_password(self, said):
+        found = said(m2023_02=("https://me:secret@tlc.test:8443/trip-data/x.parquet?token=secret", False))
+        assert found == [[False, "NYC Taxi & Limousine Commission (TLC), from tlc.test"]] * 2
+
+    def test_is_simulated_if_any_of_the_months_is(self, said):
+        month, overall = said(m2023_01=("http://127.0.0.1:1/", True), m2023_02=("https://tlc.test/", False))
+        assert month[0] is False
+        assert overall[0] is True
+        assert "127.0.0.1" in overall[1]
+        assert "tlc.test" in overall[1]
+
+    def test_is_not_known_where_an_older_version_has_loaded_a_month(self, said):
+        assert said(m2023_01=("https://tlc.test/", None), m2023_02=("https://tlc.test/", False))[1][0] is None
+
+    def test_a_simulated_file_is_one_whatever_site_it_is_from(self, con, zones, tmp_path, aggregate):
+        write_month(tmp_path / "green_tripdata_2023-02.parquet", "green", "2023-02", rows=50)
+        load_month(con, "green", "2023-02", tmp_path / "green_tripdata_2023-02.parquet", "run 1")
+        assert json.loads(aggregate("green", "2023-02").month_file.read_text())["simulated"] is True
 
 
 def test_files_have_the_designs_names_and_say_what_they_cover(zones, load, aggregate, tmp_path):
@@ -144,6 +197,21 @@ def test_geopandas_reads_the_file_in_degrees(zones, load, aggregate):
     assert frame["zone_id"].tolist() == MANHATTAN_WITH_SHAPE
     assert frame.geometry.is_valid.all()
     assert frame.total_bounds.tolist() == pytest.approx([-73.996, 40.7, -73.987, 40.71])
+
+
+def test_the_areas_of_the_real_zones_are_those_of_the_tlcs_shapefile(con, real_data, real_zones, load, aggregate):
+    con.executemany("INSERT INTO zones VALUES (?, ?, ?, ?, ?)", real_zones)
+    load("green", "2023-02", 43)
+    found = {
+        feature["properties"]["zone_id"]: feature["properties"]["area_km2"]
+        for feature in json.loads(aggregate("green", "2023-02").month_file.read_text())["features"]
+    }
+    published = geopandas.read_file(real_data / "tlc" / "misc" / "taxi_zones.zip").set_index("OBJECTID")
+    km2 = published.to_crs("ESRI:102008").geometry.area / 1e6  # an equal-area projection of North America
+    assert len(found) == 69
+    assert found == pytest.approx({zone_id: km2[zone_id] for zone_id in found}, rel=0.001, abs=0.0001)
+    assert found[43] == pytest.approx(3.559, rel=0.001)  # Central Park and the streets around it
+    assert sum(found.values()) == pytest.approx(58.9, rel=0.001)
 
 
 class TestRealMonths:

@@ -129,3 +129,16 @@ def test_the_weeks_of_a_range_lie_wholly_in_its_months(first, last, mondays):
 def test_the_weeks_of_several_months_are_without_a_gap():
     weeks = months.week_range("2023-01", "2023-03")
     assert (weeks[0], weeks[-1], len(weeks)) == (date(2023, 1, 2), date(2023, 3, 20), 12)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("2023-01", "2023-03", "January to March 2023"),
+        ("2023-01", "2023-12", "January to December 2023"),
+        ("2022-12", "2023-01", "December 2022 to January 2023"),
+        ("2020-05", "2020-05", "May 2020"),
+    ],
+)
+def test_a_span_of_months_has_no_year_twice(first, last, expected):
+    assert months.span_title(first, last) == expected

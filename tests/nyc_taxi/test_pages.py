@@ -209,6 +209,15 @@ class TestOutputPage:
         assert f"{BASE}/outputs/green/manhattan_stats_2023-02.geojson" in found
         assert not [link for link in found if "stats_2023-01" in link or link.endswith("stats.geojson")]
 
+    def test_a_map_of_trips_per_area_is_titled_and_linked_with_the_map_of_trips_and_their_figures(
+        self, month_files, put
+    ):
+        put("green/manhattan_map_density_2023-02.png")
+        text = html(pages.output_page(BASE, "green/manhattan_map_density_2023-02.png"))
+        assert "<h1>Manhattan map density, February 2023</h1>" in text
+        assert f"{BASE}/outputs/green/manhattan_map_2023-02.png" in links(text)
+        assert f"{BASE}/files/green/manhattan_stats_2023-02.geojson" in links(text)
+
     def test_links_a_chart_and_its_figures(self, put):
         put("green/trips_by_week.png")
         put("green/trips_by_week.csv", "period,num_trips\n2023-01-02,7\n")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from include.nyc_taxi import settings, tlc
+from include.nyc_taxi.errors import SettingError
 
 
 def test_the_data_directory_is_beside_the_project_where_nothing_is_set(monkeypatch):
@@ -51,3 +52,16 @@ def test_the_tlc_url_is_none_where_it_is_not_set_or_empty(monkeypatch):
     assert settings.tlc_url() is None
     monkeypatch.setenv("NYC_TAXI_TLC_URL", "")
     assert settings.tlc_url() is None
+
+
+@pytest.mark.parametrize(("value", "on"), [(None, False), ("", False), ("0", False), ("1", True), ("True", True)])
+def test_maps_of_trips_per_area_are_drawn_where_they_are_asked_for(monkeypatch, value, on):
+    if value is not None:
+        monkeypatch.setenv("NYC_TAXI_MAP_DENSITY", value)
+    assert settings.map_density() is on
+
+
+def test_a_wrong_wish_for_maps_names_the_setting(monkeypatch):
+    monkeypatch.setenv("NYC_TAXI_MAP_DENSITY", "2")
+    with pytest.raises(SettingError, match="NYC_TAXI_MAP_DENSITY: expected 1 or 0, found '2'"):
+        settings.map_density()
