@@ -8,11 +8,15 @@ Counts one week of one fleet's trips, and writes all weeks so far as CSV and as 
 | **partition** | the week, Monday to Monday, that contains the run's logical date; `week` (any day of it) in the form or `--conf` comes first |
 | **schedule** | weekly when the week has ended, with catch-up from the first Monday of `NYC_TAXI_FIRST_MONTH` |
 | **inputs** | the table `<fleet>_trips`: the one or two months that the week touches |
-| **outputs** | the week's row in `trips_by_week`; `outputs/<fleet>/trips_by_week.csv` and `trips_by_week.png` with all weeks |
+| **outputs** | the week's row in `trips_by_week`; `outputs/<fleet>/trips_by_week.csv` and `trips_by_week.png` with all weeks; `trips_by_week.csv.source.json`, where the trips come from |
 
 **What counts.** Trips whose pickup is in the week, from whatever month's file they came in: files have strays. When a
 month is loaded later, or again, `taxi_trips_<fleet>` counts the weeks anew that are there already and in which the
 month has trips, so the figures are always those of the trips in the warehouse.
+
+**What the chart shows.** Trips and passengers of all trips; money and miles of clean trips only (the view `trips_clean`),
+because a single trip recorded as thousands of miles long outweighs a day of others. A line below says how many trips are
+left out. A week that an older version has counted has a gap there until it is run again.
 
 **Waiting is normal.** A week waits for the months it touches (2023-01-30 needs January and February), however they are
 run: schedule, backfill or by hand. The sensors look every five minutes and hold no worker in between; a month that

@@ -2,19 +2,20 @@
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date
 from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi import quality, tlc, warehouse
+from include.nyc_taxi import provenance, quality, tlc, warehouse
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.late import pandas_kept_out
-from include.nyc_taxi.months import WEEK
+from include.nyc_taxi.months import WEEK, first_day, months_of_week
 
 SUMS = ("total_amount", "trip_distance", "passenger_count")
-HEADER = ("period", "num_trips", *SUMS)
+CLEAN = ("clean_trips", "clean_total_amount", "clean_trip_distance")
+HEADER = ("period", "num_trips", *SUMS, *CLEAN)
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,18 @@ class Week:
         total_amount: their fares with all that is added to them, in dollars.
         trip_distance: in miles.
         passenger_count: sum of what drivers entered; trips without a number add nothing.
+        clean_trips, clean_total_amount, clean_trip_distance: the same of the trips in the view `trips_clean`: one that
+            is recorded as thousands of miles long outweighs all others. None too where an older version has counted
+            the week.
     """
 
     num_trips: int
     total_amount: float | None
     trip_distance: float | None
     passenger_count: int | None
+    clean_trips: int | None
+    clean_total_amount: float | None
+    clean_trip_distance: float | None
 
 
 @dataclass(frozen=True)
@@ -109,19 +116,23 @@ def weeks_in_month_file(con: duckdb.DuckDBPyConnection, fleet: str, start: date)
 def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> dict[date, Week]:
     """Write all the fleet's weeks, oldest first, money (dollars) and miles rounded to 2; empty is what is not known.
 
-    One process at a time writes what is then committed: of several, the last has seen the others' weeks.
+    One process at a time writes what is then committed: of several, the last has seen the others' weeks. Where the
+    trips of the weeks come from is written beside the file, for the chart.
 
     Returns:
         The weeks written, by Monday.
     """
     with locked(_lock(outputs)):
         weeks = counted_weeks(con, fleet)
+        months = {first_day(month) for monday in weeks for month in months_of_week(monday)}
+        # Before the CSV: should the process be killed in between, figures with a newer source are better than without.
+        provenance.write(provenance.of_months(con, fleet, months), csv_path(outputs))
         with replacing(csv_path(outputs)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(HEADER)
             for monday, week in weeks.items():
-                amounts = (None if x is None else f"{x:.2f}" for x in (week.total_amount, week.trip_distance))
-                writer.writerow((monday, week.num_trips, *amounts, week.passenger_count))
+                # Money and miles are the only figures that are not whole.
+                writer.writerow((monday, *(f"{x:.2f}" if isinstance(x, float) else x for x in astuple(week))))
     return weeks
 
 
@@ -150,11 +161,9 @@ def draw_chart(fleet: str, outputs: Path) -> Path:
         charts.draw_weeks(
             tlc.fleet(fleet).title,
             [date.fromisoformat(row["period"]) for row in rows],
-            {
-                name: [float(row[name] or "nan") for row in rows]
-                for name in HEADER[1:]
-                if any(row[name] for row in rows)
-            },
+            # A file of an older version has no figures of clean trips.
+            {name: [float(row.get(name) or "nan") for row in rows] for name in HEADER[1:]},
+            provenance.read(csv_path(outputs)),
             chart_path(outputs),
         )
     return chart_path(outputs)
