@@ -1,14 +1,14 @@
 """# A report on demand
 
-Counts one borough's trips by hour of the day and weekday over some days, and draws them as stacked bars:
-`check` → `count` → `draw`.
+Counts one borough's trips by hour of the day and weekday over some days, and draws the average trips per hour as a
+heat map of weekday by hour: `check` → `count` → `draw`.
 
 | | |
 |---|---|
 | **partition** | none: a run is one request, and replaces what a request of the same name has made |
 | **schedule** | none: runs when asked, by a form, a command, a REST call or a file |
 | **inputs** | the table `<fleet>_trips`, of which all months that the dates touch must be loaded; the tables `loads`, `zones` |
-| **outputs** | `outputs/requests/<name>.csv` (a row an hour of each weekday: `fleet, borough, start_date, end_date, weekday, hour, num_trips`), `outputs/requests/<name>.png` |
+| **outputs** | `outputs/requests/<name>.csv` (a row an hour of each weekday: `fleet, borough, start_date, end_date, weekday, hour, num_trips`), `outputs/requests/<name>.png`; `outputs/requests/<name>.csv.source.json`, where the trips come from |
 
 **A request** has five values, all needed: `fleet`; `borough` (of the TLC's lookup: `Manhattan`, `Brooklyn`, `Queens`,
 `Bronx`, `Staten Island`, `EWR`, `Unknown`, `N/A`), where the trips began; `start_date` and `end_date`, the days of the
@@ -28,6 +28,10 @@ What breaks a rule is refused before there is a run, and `check` says what no fo
 request itself; ask again with other values. `count`: months are not loaded (it names them; run `taxi_trips_<fleet>`), or
 the zones are not. `draw`: look for a full disk. A task that stays `scheduled` for ever: the pool `warehouse` is missing
 (`airflow pools set warehouse 1 "one writer"`).
+
+**What the picture shows.** Each cell is the weekday's trips in that hour divided by how often the weekday occurs in the
+days asked for, so weekdays can be compared whatever the days are. A weekday that does not occur is marked as "no such
+day". The CSV file has the trips themselves, not the averages.
 
 **To run a request again**, clear its run, for example when a month has been loaded anew; or trigger it with the same
 values.
@@ -99,7 +103,7 @@ def count(params):
 
 @no_retry_when_permanent
 def draw(params, outlet_events):
-    """Draw the chart from the CSV file. Needs no lock on the warehouse."""
+    """Draw the heat map from the CSV file. Needs no lock on the warehouse."""
     from include.nyc_taxi.adhoc_chart import draw_report
     from include.nyc_taxi.adhoc_report import csv_path
     from include.nyc_taxi.settings import outputs_dir
@@ -114,7 +118,7 @@ def draw(params, outlet_events):
 
 with DAG(
     dag_id="adhoc_request",
-    description="On demand: a borough's trips by hour and weekday, as CSV and as a chart",
+    description="On demand: a borough's trips by hour and weekday, as CSV and as a heat map",
     doc_md=__doc__,
     schedule=None,
     start_date=START_DATE,

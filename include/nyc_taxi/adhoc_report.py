@@ -7,12 +7,12 @@ from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi import tlc, warehouse
+from include.nyc_taxi import provenance, tlc, warehouse
 from include.nyc_taxi.adhoc import Request
 from include.nyc_taxi.errors import RequestError
-from include.nyc_taxi.files import replacing
+from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.late import pandas_kept_out
-from include.nyc_taxi.months import month_of, month_range, next_first_day
+from include.nyc_taxi.months import first_day, month_of, month_range, next_first_day
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 COLUMNS = ("fleet", "borough", "start_date", "end_date", "weekday", "hour", "num_trips")
@@ -44,6 +44,7 @@ def count_trips(con: duckdb.DuckDBPyConnection, request: Request, outputs: Path)
 
     The file has a row for each of the 168 hours of a week, with 0 where no trip began, and each row says what the
     request was: a picture is drawn from the file alone. Counts what is loaded, whichever month's file it came in.
+    Beside the file it writes where the trips come from, for the picture.
     Call it inside a transaction: of two reports of one name, the later one's file stays.
 
     Raises:
@@ -67,11 +68,19 @@ def count_trips(con: duckdb.DuckDBPyConnection, request: Request, outputs: Path)
         for hour in range(24)
     ]
     path = csv_path(outputs, request.name)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    months = {first_day(month) for month in _months(request)}
+    where_from = provenance.of_months(con, request.fleet, months)
+    with locked(provenance.lock_path(path)):
+        provenance.write(where_from, path)
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(rows)
     return Report(rows=len(rows), trips=sum(trips.values()), csv_file=path)
+
+
+def _months(request: Request) -> list[str]:
+    return month_range(month_of(request.start_date), month_of(request.end_date))
 
 
 def _check_loaded(con: duckdb.DuckDBPyConnection, request: Request) -> None:
@@ -81,8 +90,7 @@ def _check_loaded(con: duckdb.DuckDBPyConnection, request: Request) -> None:
             "SELECT DISTINCT partition_month FROM loads WHERE fleet = ?", [request.fleet]
         ).fetchall()
     }
-    months = month_range(month_of(request.start_date), month_of(request.end_date))
-    if missing := [month for month in months if month not in loaded]:
+    if missing := [month for month in _months(request) if month not in loaded]:
         raise RequestError(
             f"{request.fleet} {_spans(missing)} not loaded, but the request {request.name!r} is about "
             f"{request.start_date} to {request.end_date}: run taxi_trips_{request.fleet} for what is missing and clear "

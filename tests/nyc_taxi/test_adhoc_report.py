@@ -3,16 +3,17 @@
 import csv
 import json
 import time
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import numpy
 import PIL.Image
 import pytest
-from matplotlib.figure import Figure
+from matplotlib.colors import Normalize
 
-from include.nyc_taxi import adhoc_chart, adhoc_report, warehouse
+from include.nyc_taxi import adhoc_chart, adhoc_report, pictures, warehouse
 from include.nyc_taxi.adhoc import Request
 from include.nyc_taxi.errors import RequestError
+from tests.nyc_taxi import drawing
 
 MONDAY = date(2023, 1, 2)
 REQUEST = Request("yellow", "Manhattan", MONDAY, date(2023, 1, 8), "week")
@@ -22,12 +23,12 @@ REQUEST = Request("yellow", "Manhattan", MONDAY, date(2023, 1, 8), "week")
 def trips(con, zones):
     """Put trips into the warehouse, each a pickup's moment and zone, and have their months count as loaded."""
 
-    def insert(*pickups, fleet="yellow", months=("2023-01",)):
+    def insert(*pickups, fleet="yellow", months=("2023-01",), simulated=False):
         for month in months:
             con.execute(
-                "INSERT INTO loads VALUES "
-                "(?, ?, 'url', NULL, NULL, 1, 1, 1, '{}', now()::TIMESTAMP, 'run', NULL, '[]', false)",
-                [fleet, f"{month}-01"],
+                "INSERT INTO loads VALUES (?, ?, 'https://me:secret@tlc.test/x', NULL, NULL, 1, 1, 1, '{}', "
+                "now()::TIMESTAMP, 'run', NULL, '[]', ?)",
+                [fleet, f"{month}-01", simulated],
             )
         for moment, zone in pickups:
             con.execute(
@@ -143,7 +144,7 @@ def test_a_failing_count_leaves_the_earlier_file(trips, count, con):
     with pytest.raises(RequestError):
         count()
     assert done.csv_file.read_bytes() == before
-    assert [path.name for path in done.csv_file.parent.iterdir()] == ["week.csv"]
+    assert sorted(path.name for path in done.csv_file.parent.glob("[!.]*")) == ["week.csv", "week.csv.source.json"]
 
 
 def test_only_the_row_groups_of_the_days_asked_for_are_read(con, zones, tmp_path):
@@ -165,22 +166,24 @@ def test_only_the_row_groups_of_the_days_asked_for_are_read(con, zones, tmp_path
 def draw(trips, count, tmp_path, monkeypatch):
     """Draw a report and return its figure, which `draw_report` keeps to itself."""
 
-    def draw_trips(*pickups, request=REQUEST):
-        drawn = []
-
-        class KeptFigure(Figure):
-            def __init__(self, *args, **kwargs):
-                super().__init__(*args, **kwargs)
-                drawn.append(self)
-
-        monkeypatch.setattr(adhoc_chart, "Figure", KeptFigure)
-        trips(*pickups)
+    def draw_trips(*pickups, request=REQUEST, **loaded):
+        drawn = drawing.keep_pages(monkeypatch)
+        trips(*pickups, **loaded)
         done, _ = count(request)
         chart = adhoc_chart.draw_report(done.csv_file)
         assert chart.trips == done.trips
-        return chart, drawn[0]
+        return chart, drawn[-1]
 
     return draw_trips
+
+
+def cells(figure):
+    """What is written in the heat map, by weekday (0 is Monday) and hour."""
+    found = {}
+    for text in figure.axes[0].texts:
+        x, y = text.get_position()
+        found[int(y), int(x)] = text.get_text()
+    return found
 
 
 def test_the_picture_is_a_png_1400_pixels_wide_beside_the_file_and_not_blank(draw, tmp_path):
@@ -195,41 +198,188 @@ def test_the_picture_is_a_png_1400_pixels_wide_beside_the_file_and_not_blank(dra
     assert (pixels.max(axis=2) - pixels.min(axis=2) > 40).mean() > 0.01
 
 
-def test_bars_are_stacked_by_weekday_over_24_hours(draw):
-    _, figure = draw(("2023-01-02 05:00:00", 4), ("2023-01-02 05:30:00", 4), ("2023-01-08 05:00:00", 4))
-    (axes,) = figure.axes
-    bars = {container.get_label(): container.patches for container in axes.containers}
-    assert list(bars) == list(adhoc_report.WEEKDAYS)
-    assert {len(patches) for patches in bars.values()} == {24}
-    assert (bars["Monday"][5].get_y(), bars["Monday"][5].get_height()) == (0, 2)
-    assert (bars["Sunday"][5].get_y(), bars["Sunday"][5].get_height()) == (2, 1)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(reversed(adhoc_report.WEEKDAYS))
+FIVE_WEEKS = Request("yellow", "Manhattan", MONDAY, date(2023, 2, 7), "weeks")  # and a Monday and a Tuesday more
 
 
-def test_the_title_says_what_was_asked_and_the_line_below_the_trips(draw):
+def test_a_cell_is_the_weekdays_trips_divided_by_how_often_it_occurs(draw):
+    mondays = [(f"{MONDAY + timedelta(days=7 * week)} 05:30:00", 4) for week in range(6)]
+    wednesday = [("2023-01-04 05:10:00", 4)] * 12
+    _, figure = draw(*mondays, *wednesday, request=FIVE_WEEKS, months=("2023-01", "2023-02"))
+    found = cells(figure)
+    assert len(found) == 7 * 24
+    assert found[0, 5] == "1.0"  # six in six Mondays
+    assert found[2, 5] == "2.4"  # twelve in five Wednesdays
+    assert {text for cell, text in found.items() if cell not in ((0, 5), (2, 5))} == {"0"}
+
+
+def test_weekdays_are_from_the_top_each_with_its_number_of_days(draw):
+    _, figure = draw(request=FIVE_WEEKS, months=("2023-01", "2023-02"))
+    axes = figure.axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    counts = ["6 days", "6 days", *["5 days"] * 5]
+    assert labels == [f"{name}\n{days}" for name, days in zip(adhoc_report.WEEKDAYS, counts, strict=True)]
+    low, high = axes.get_ylim()
+    assert low > high
+    assert [label.get_text() for label in axes.get_xticklabels()] == [str(hour) for hour in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2023-01-02", "2023-01-02"),
+        ("2023-01-07", "2023-01-09"),
+        ("2023-02-01", "2023-02-28"),
+        ("2019-12-30", "2024-03-01"),
+    ],
+)
+def test_weekdays_are_counted_as_the_calendar_has_them(start, end):
+    start, end = date.fromisoformat(start), date.fromisoformat(end)
+    days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    assert adhoc_chart.days_of_weekdays(start, end) == [sum(day.weekday() == n for day in days) for n in range(7)]
+
+
+def test_a_weekday_that_does_not_occur_is_no_such_day_and_not_zero(draw):
+    _, figure = draw(
+        ("2023-01-03 05:00:00", 4), request=Request("yellow", "Manhattan", date(2023, 1, 3), date(2023, 1, 3), "day")
+    )
+    found = cells(figure)
+    tuesday = {cell: text for cell, text in found.items() if cell[0] == 1}
+    others = [text for cell, text in found.items() if cell[0] != 1]
+    assert len(tuesday) == 24
+    assert tuesday[1, 5] == "1.0"
+    assert len(others) == 6
+    assert all(text.startswith("no such day") for text in others)
+    assert any("no Sunday" in text for text in others)
+    assert "No such day" in drawing.texts(figure)
+    assert "Monday\n0 days" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_more_trips_are_brighter_and_no_trips_are_in_no_colour_of_the_scale(draw):
+    _, figure = draw(*[("2023-01-02 05:00:00", 4)] * 4, *[("2023-01-02 06:00:00", 4)] * 2, ("2023-01-02 07:00:00", 4))
+    patches = {(int(patch.get_y()), int(patch.get_x())): patch.get_facecolor()[:3] for patch in figure.axes[0].patches}
+    brightness = [numpy.dot(patches[0, hour], [0.2126, 0.7152, 0.0722]) for hour in (5, 6, 7)]
+    assert brightness == sorted(brightness, reverse=True)
+    assert patches[0, 8] == patches[6, 23] == pytest.approx((0.93, 0.93, 0.93))
+
+
+def test_the_legend_covers_the_range_and_says_the_unit(draw):
+    _, figure = draw(*[("2023-01-02 05:00:00", 4)] * 13)
+    bar = figure.axes[1]
+    assert bar.get_ylim() == (0, 13)
+    labels = [label.get_text() for label in bar.get_yticklabels()]
+    assert (labels[0], labels[-1]) == ("0", "13")
+    assert "Average trips\nper hour" in drawing.texts(figure)
+    assert "(square-root scale)" not in drawing.texts(figure)
+    assert "No trips" in drawing.texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("average", "text"),
+    [
+        (0, "0"),
+        (0.01, "<0.05"),
+        (0.0499, "<0.05"),
+        (0.05, "0.1"),
+        (2.45, "2.5"),
+        (99.94, "99.9"),
+        (99.96, "100"),
+        (1234.4, "1,234"),
+        (9_999.4, "9,999"),
+        (9_999.6, "10k"),
+        (12_345, "12.3k"),
+        (123_456, "123k"),
+    ],
+)
+def test_only_no_trips_at_all_are_zero(average, text):
+    assert adhoc_chart.short(average) == text
+
+
+def test_numbers_can_be_read_on_every_colour_of_the_scale():
+    """The contrast that WCAG 2.1 asks of text (AA)."""
+
+    def luminance(colour):
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+        return numpy.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    for value in numpy.linspace(0, 1, 101):
+        colour = pictures.colour(value, Normalize(0, 1))
+        light, dark = sorted((luminance(colour), {"black": 0, "white": 1}[pictures.ink(colour)]), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, value
+
+
+@pytest.mark.parametrize("trips_an_hour", [1, 88, 9_888, 28_888])
+def test_no_number_leaves_its_cell(draw, con, trips_an_hour):
+    con.execute(
+        "INSERT INTO yellow_trips (pickup_datetime, pickup_zone_id, partition_month) "
+        "SELECT TIMESTAMP '2023-01-02' + h * INTERVAL 1 HOUR, 4, '2023-01-01' FROM range(24) AS hours(h), range(?)",
+        [trips_an_hour],
+    )
+    _, figure = draw()
+    axes = figure.axes[0]
+    width = axes.get_window_extent().width / 24
+    assert max(text.get_window_extent().width for text in axes.texts) < width
+
+
+def test_the_title_says_what_was_asked_and_the_line_below_the_unit_and_the_trips(draw):
     _, figure = draw(("2023-01-02 05:00:00", 4))
-    title, below = (text.get_text() for text in figure.texts)
+    title, below = drawing.texts(figure)[:2]
     assert title == "Yellow taxis, Manhattan, 2023-01-02 to 2023-01-08"
-    assert below.startswith("1 trip")
+    assert below.startswith("Average trips per hour that began there")
+    assert below.endswith("(1 trip in 7 days)")
 
 
-def test_the_longest_title_fits(draw, con):
+def test_the_title_of_one_day_has_it_once(draw):
+    _, figure = draw(request=Request("yellow", "Manhattan", MONDAY, MONDAY, "day"))
+    assert drawing.texts(figure)[0] == "Yellow taxis, Manhattan, 2023-01-02"
+
+
+@pytest.mark.parametrize("simulated", [True, False, None])
+def test_simulated_data_is_marked_as_such_and_nothing_else_is(draw, simulated):
+    _, figure = draw(simulated=simulated)
+    assert ("Simulated data" in drawing.texts(figure)) is (simulated is True)
+
+
+def test_data_is_simulated_if_any_month_asked_for_is(draw, trips):
+    trips(months=("2023-02",), simulated=True)
+    _, figure = draw(request=Request("yellow", "Manhattan", MONDAY, date(2023, 2, 1), "two"))
+    assert "Simulated data" in drawing.texts(figure)
+
+
+def test_the_picture_names_the_source_without_login_and_password(draw):
+    _, figure = draw()
+    assert "Source: NYC Taxi & Limousine Commission (TLC), from tlc.test" in drawing.texts(figure)
+
+
+def test_a_file_of_an_older_version_has_a_picture_that_claims_nothing(trips, count, monkeypatch):
+    trips(simulated=True)
+    done, _ = count()
+    done.csv_file.with_name("week.csv.source.json").unlink()
+    drawn = drawing.keep_pages(monkeypatch)
+    adhoc_chart.draw_report(done.csv_file)
+    assert not [text for text in drawing.texts(drawn[0]) if "Simulated" in text or "Source" in text]
+
+
+def test_all_that_is_written_can_be_read(draw, con):
     con.execute("INSERT INTO zones VALUES (5, 'Arden Heights', 'Staten Island', 'Boro Zone', NULL)")
-    _, figure = draw(request=Request("yellow", "Staten Island", MONDAY, date(2023, 1, 31), "x" * 64))
-    for text in figure.texts:
-        assert text.get_window_extent().x1 < adhoc_chart.WIDTH_PIXELS, text.get_text()
+    _, figure = draw(
+        ("2023-01-03 05:00:00", 5),
+        request=Request("fhvhv", "Staten Island", date(2023, 1, 3), date(2023, 1, 31), "x" * 64),
+        fleet="fhvhv",
+        simulated=True,
+    )
+    assert drawing.outside_of_the_page(figure) == []
+    assert drawing.covering_each_other(figure) == []
 
 
 def test_a_report_without_a_trip_has_a_picture_too(draw):
     _, figure = draw()
-    assert figure.axes[0].get_ylim()[1] >= 1
+    assert set(cells(figure).values()) == {"0"}
+    assert drawing.texts(figure)[1].endswith("(0 trips in 7 days)")
 
 
-def test_the_axis_has_whole_numbers_with_thousands_separators(draw):
-    _, figure = draw(*[("2023-01-02 05:00:00", 4)] * 2)
-    figure.canvas.draw()
-    assert all(label.get_text().isdecimal() for label in figure.axes[0].get_yticklabels())
-    assert figure.axes[0].yaxis.get_major_formatter()(1234567, 0) == "1,234,567"
+def test_drawing_imports_no_database(start_python):
+    asked = "import sys\nfrom include.nyc_taxi import adhoc_chart\nprint({'duckdb', 'pandas'} & set(sys.modules))\n"
+    assert start_python(asked).communicate()[0] == "set()\n"
 
 
 def test_a_missing_file_is_named_and_no_picture_appears(tmp_path):
