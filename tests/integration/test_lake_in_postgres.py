@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -75,3 +76,12 @@ def test_processes_that_make_a_lake_write_it_and_tidy_it_at_once_lose_nothing(
         ).fetchone()
         turns = WRITERS * COMMITS + MAINTENANCES * others
         assert con.execute("SELECT count(*), any_value(turn) FROM turns").fetchone() == (1, turns)
+
+        # Of the files that nobody has registered, those go that a killed load has left; never one in use.
+        con.execute("CALL warehouse.set_option('data_inlining_row_limit', 0)")
+        con.execute("INSERT INTO trips_by_zone SELECT 'green', '2023-01-01', 99, i FROM range(10) AS r(i)")
+        abandoned = tmp_path / "lake" / "main" / "trips_by_zone" / "abandoned.parquet"
+        abandoned.write_bytes(b"of a load that was killed")
+        lake.maintain(con, keep=timedelta(days=7), abandoned_after=timedelta(0))
+        assert not abandoned.exists()
+        assert con.execute("SELECT count(*) FROM trips_by_zone").fetchone() == (WRITERS * COMMITS + 10,)
