@@ -177,7 +177,8 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
             con.execute(f"ALTER TABLE {fleet.table} ADD COLUMN {name} {columns[name]}")
             changed = True
     (described,) = con.execute(
-        "SELECT any_value(comment) FROM duckdb_views() WHERE view_name = 'trips_clean'"
+        "SELECT any_value(comment) FROM duckdb_views() WHERE view_name = 'trips_clean' "
+        "AND database_name = current_database() AND schema_name = current_schema()"
     ).fetchone() or (None,)
     if changed or described != _CLEAN_COMMENT:
         con.execute(f"CREATE OR REPLACE VIEW trips AS {_trips_select()}")
