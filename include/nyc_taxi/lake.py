@@ -22,8 +22,8 @@ from typing import TypeVar
 
 import duckdb
 from tenacity import (
+    RetryCallState,
     Retrying,
-    before_sleep_log,
     retry_if_exception,
     stop_after_attempt,
     wait_random_exponential,
@@ -42,6 +42,8 @@ DATABASE = "warehouse"
 
 ATTEMPTS = 100
 """To commit one transaction. With pauses of two seconds on average, at last, it gives up after some minutes."""
+UNCLEAR_ATTEMPTS = 12
+"""Where the catalog's server gives a reason that is not known here: about a quarter of a minute."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 4.0
 
 PARQUET = "FORMAT parquet, COMPRESSION zstd"
@@ -179,16 +181,35 @@ def is_lake(con: duckdb.DuckDBPyConnection) -> bool:
 def retried(transaction: Callable[[], T]) -> T:
     """Run a transaction, and again when another writer was faster: at most `ATTEMPTS` times, after random pauses.
 
+    An error of the catalog's server that is not understood is given up on after `UNCLEAR_ATTEMPTS`: it may be
+    a conflict, said in another language than English.
+
     Raises:
-        duckdb.TransactionException: it has been refused each time.
+        duckdb.Error: it has been refused each time.
     """
+    unclear = 0
+
+    def try_again(error: BaseException) -> bool:
+        nonlocal unclear
+        if _is_conflict(error):
+            return True
+        unclear += _is_refused_by_server(error)
+        return _is_refused_by_server(error) and unclear < UNCLEAR_ATTEMPTS
+
     return Retrying(
-        retry=retry_if_exception(_is_conflict),
+        retry=retry_if_exception(try_again),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
-        before_sleep=before_sleep_log(log, logging.INFO),
+        before_sleep=_log_retry,
         reraise=True,
     )(transaction)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0
+    said = without_passwords(_first_line(error)) if isinstance(error, Exception) else ""
+    log.info("The lake refused attempt %d; the next one in %.1f s: %s", state.attempt_number, pause, said)
 
 
 def take_turn(con: duckdb.DuckDBPyConnection) -> None:
@@ -432,6 +453,13 @@ _BY_DUCKLAKE = ("conflict", "maximum retry count", "duplicate key")
 _BY_POSTGRES = ("could not serialize", "deadlock detected", "current transaction is aborted")
 _AT_THE_START = ("already exists", "duplicate key", "concurrently updated")
 """What DuckLake, and its catalog's Postgres, say where another was faster. There is no error of its own for that."""
+_IN_ANY_LANGUAGE = ("pg_type_typname_nsp_index", "pg_class_relname_nsp_index", "pg_namespace_nspname_index")
+"""Constraints that say the same at the start: another process makes the lake's tables at this moment."""
+_FROM_SERVER = re.compile(r"""": \s*[^\s":]+: \s+\S""")
+"""After the statement, which is quoted: a severity and a reason, in the language of the server's `lc_messages`. Most
+roles may not choose that, and DuckDB passes no SQLSTATE on."""
+_OF_CONNECTION = ("server closed the connection", "no connection to", "connection to server", "could not receive data")
+"""What libpq says by itself, in English, where the server is gone: a commit may have been made, and is not repeated."""
 
 
 def _is_conflict(error: BaseException) -> bool:
@@ -442,8 +470,18 @@ def _is_conflict(error: BaseException) -> bool:
     if isinstance(error, duckdb.TransactionException):
         said += _BY_DUCKLAKE
     if "failed to initialize ducklake" in text:  # of several that find an empty catalog, one makes the lake
-        said += _AT_THE_START
+        said += _AT_THE_START + _IN_ANY_LANGUAGE
     return any(words in text for words in said)
+
+
+def _is_refused_by_server(error: BaseException) -> bool:
+    """Whether the catalog's server has refused a statement, for whatever reason: nothing is committed then."""
+    text = str(error)
+    return (
+        isinstance(error, duckdb.Error)
+        and bool(_FROM_SERVER.search(text))
+        and not any(words in text for words in _OF_CONNECTION)
+    )
 
 
 _PASSWORD = re.compile(r"""(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&"']*)|(://[^:/@\s"]*:)[^@\s"]*(?=@)""")

@@ -93,6 +93,34 @@ class TestWritersAtTheSameTime:
             warehouse.write(con, failing)
         assert len(tries) == 1
 
+    @pytest.mark.parametrize(
+        ("said", "attempts"),
+        [
+            ('Failed to execute query "COMMIT": FEHLER:  konnte Zugriff nicht serialisieren', 12),
+            ('Failed to execute query "UPDATE t": ОШИБКА:  не удалось сериализовать доступ', 12),
+            ('Failed to execute query "COMMIT": could not serialize access due to concurrent update', 100),
+            # It may have been made: it is not repeated.
+            ('Failed to execute query "COMMIT": server closed the connection unexpectedly', 1),
+            ('Failed to execute query "COMMIT": FATAL:  Verbindung beendet\nserver closed the connection', 1),
+            ("Binder Error: no such column", 1),
+        ],
+    )
+    def test_what_the_catalogs_server_refuses_is_tried_again_in_any_language(self, monkeypatch, caplog, said, attempts):
+        caplog.set_level("INFO")
+        monkeypatch.setattr(lake, "FIRST_WAIT_SECONDS", 0.0001)
+        monkeypatch.setattr(lake, "LONGEST_WAIT_SECONDS", 0.0001)
+        tries = []
+
+        def refused():
+            tries.append(True)
+            raise duckdb.IOException(f"{said} (dbname=lake password=ses4ame)")
+
+        with pytest.raises(duckdb.IOException):
+            lake.retried(refused)
+        assert len(tries) == attempts
+        assert "ses4ame" not in caplog.text
+        assert caplog.text.count("refused attempt") == attempts - 1
+
     def test_two_that_find_a_new_lake_make_its_tables_once(self, tmp_path):
         with duckdb.connect() as one:
             lake.attach(one, f"ducklake:{tmp_path}/new.ducklake", f"{tmp_path}/new/")
