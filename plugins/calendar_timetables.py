@@ -2,25 +2,50 @@
 
 Airflow's own interval timetable agrees with that for scheduled and backfilled runs, but gives a manual run (`dags
 test`, `dags trigger`, the UI) the last interval that was complete at its date: February for 2024-03-01. Here a date
-means the month, or week, it lies in, however the run came about.
+means the month, or week, it lies in, however the run came about, and whatever `[core] default_timezone` is.
 """
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, time
 from typing import TYPE_CHECKING, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowPlugin
+import pendulum
+from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 from airflow.timetables.base import DataInterval
 from airflow.timetables.interval import CronDataIntervalTimetable
 from pendulum import datetime
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from airflow.timetables.base import DagRunInfo, TimeRestriction, Timetable
     from pendulum import DateTime
 
 START_DATE = datetime(2000, 1, 1)
 """A start date before all data: each month can be run, and one that the TLC has not published says so."""
+
+
+def written_dates(moment: dt.datetime) -> set[date]:
+    """The dates that a moment may have been written as: one, unless it is at the edge of a day.
+
+    Airflow reads a date without an offset in `[core] default_timezone`, and keeps it in UTC. A midnight there is a date
+    that somebody wrote, one in UTC a date of the schedule or with an offset; any other moment can be either.
+    """
+    zone = conf.get("core", "default_timezone", fallback="utc")
+    there = pendulum.local_timezone() if zone == "system" else pendulum.timezone(zone)
+    readings = [moment.astimezone(UTC), moment.astimezone(there)]
+    midnights = {reading.date() for reading in readings if reading.time().replace(microsecond=0) == time()}
+    return midnights or {reading.date() for reading in readings}
+
+
+def _in_utc(moment: DateTime) -> DateTime:
+    """The midnight in UTC of the date that the moment was written as, where that is certain; else the moment."""
+    written = written_dates(moment)
+    if len(written) > 1:
+        return moment
+    (day,) = written
+    return datetime(day.year, day.month, day.day)
 
 
 class _CalendarTimetable(CronDataIntervalTimetable):
@@ -40,7 +65,7 @@ class _CalendarTimetable(CronDataIntervalTimetable):
         self.first = first
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
-        start = self._align_to_prev(run_after)
+        start = self._align_to_prev(_in_utc(run_after))
         return DataInterval(start=start, end=self._get_next(start))
 
     def next_dagrun_info(
@@ -49,6 +74,12 @@ class _CalendarTimetable(CronDataIntervalTimetable):
         # The scheduler asks from the DAG's start date on, a backfill from its own.
         if self.first and restriction.earliest == START_DATE:
             restriction = restriction._replace(earliest=datetime(self.first.year, self.first.month, self.first.day))
+        elif restriction.catchup and restriction.earliest and restriction.earliest != START_DATE:
+            # A backfill from a date to a date: it has the months, or weeks, that both of them lie in.
+            restriction = restriction._replace(
+                earliest=self._align_to_prev(_in_utc(restriction.earliest)),
+                latest=restriction.latest and _in_utc(restriction.latest),
+            )
         return super().next_dagrun_info(
             last_automated_data_interval=last_automated_data_interval, restriction=restriction
         )

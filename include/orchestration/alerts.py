@@ -13,6 +13,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
+from calendar_timetables import written_dates
 from include.nyc_taxi.months import monday_of
 from include.orchestration.month import chosen_month
 
@@ -52,8 +53,8 @@ def _partition(params: Mapping[str, Any], dag_run: Any) -> str:
     """What the run is about, as far as it is known: a month, a week, or only its date."""
     date = getattr(dag_run, "logical_date", None)
     if "week" in params:
-        day = params["week"] or date
-        return f"the week of {monday_of(day)}" if day else "a run without a date"
+        days = [params["week"]] if params["week"] else sorted(written_dates(date)) if date else []
+        return f"the week of {monday_of(days[-1])}" if days else "a run without a date"
     if "name" in params:
         return f"the request {params['name']}"
     return chosen_month(params, date) or "a run without a date"
