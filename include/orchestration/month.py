@@ -46,8 +46,8 @@ def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
     if len(months) > 1:
         raise AirflowFailException(
             f"the run {dag_run.run_id} has the logical date {dag_run.logical_date}, which lies in "
-            f"{' or '.join(months)}, in UTC or in Airflow's default time zone: trigger it again with a date without a time, "
-            f"""or with --conf '{{"month": "{months[0]}"}}'"""
+            f"{' or '.join(months)}, in UTC or in Airflow's default time zone: trigger it again with a date without a "
+            f"""time, or with --conf '{{"month": "{months[0]}"}}'"""
         )
     return months[0]
 
