@@ -37,9 +37,10 @@ class TlcHook(HttpHook):
     def get_connection(cls, conn_id: str) -> Connection:
         """The connection `conn_id`, or an empty one, with the site's address filled in."""
         from include.nyc_taxi import settings
+        from include.orchestration.connections import usable
 
         try:
-            connection = super().get_connection(conn_id)
+            connection = usable(super().get_connection, conn_id, "http", "https")
         except AirflowNotFoundException:
             connection = Connection(conn_id=conn_id, conn_type="http")
         if address := settings.tlc_url() or ("" if connection.host else settings.DEFAULT_TLC_URL):

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from calendar_timetables import written_dates
 from include.nyc_taxi.months import monday_of
+from include.orchestration.connections import usable
 from include.orchestration.month import chosen_month
 
 log = logging.getLogger(__name__)
@@ -26,9 +27,12 @@ def alert_on_failure(context: Mapping[str, Any]) -> None:
     """Say that a task has failed for good, with what an operator needs to find it. Never raises: the failure stands."""
     subject, text = describe_failure(context)
     log.error("%s\n%s", subject, text)
-    for connection, send in ((SMTP_CONNECTION, _mail), (WEBHOOK_CONNECTION, _post)):
+    for connection, send, kinds in (
+        (SMTP_CONNECTION, _mail, ("smtp", "email")),
+        (WEBHOOK_CONNECTION, _post, ("http", "https")),
+    ):
         try:
-            BaseHook.get_connection(connection)
+            usable(BaseHook.get_connection, connection, *kinds)
             send(subject, text)
         except AirflowNotFoundException:
             log.debug("no connection %s: no such alert", connection)

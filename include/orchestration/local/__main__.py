@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from include.nyc_taxi import settings, tlc
-from include.nyc_taxi.errors import NycTaxiError
+from include.nyc_taxi.errors import NycTaxiError, SettingError
 from include.nyc_taxi.months import month_range
 
 
@@ -46,7 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("migrate", help="copy the warehouse from a DuckDB file into a lake, or back")
     command.add_argument("--to", required=True, metavar="CONNECTION", help="an Airflow connection: TO= of make migrate")
     options = parser.parse_args(arguments)
+    try:
+        settings.check()
+        return _run(options)
+    except SettingError as error:
+        print(f"make {options.command}: {error}", file=sys.stderr)
+        return 2
 
+
+def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
     if options.command == "standalone":
         from include.orchestration.local.standalone import standalone
