@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     command = commands.add_parser("standalone", help="Airflow with its web UI")
     command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
-    command.add_argument("--port", type=int, required=True)
+    command.add_argument("--port", type=_port, required=True)
     commands.add_parser("docs", help="write docs/dags.md")
     command = commands.add_parser("status", help="how fresh the warehouse is, by fleet and month")
     command.add_argument("--fleet", help=f"one of {', '.join(tlc.FLEETS)}; all that have DAGs, where none is named")
@@ -125,6 +125,13 @@ def _quiet_hooks() -> Iterator[None]:
     finally:
         if chosen is None:
             del os.environ[name]
+
+
+def _port(text: str) -> int:
+    """A port that a user may listen on."""
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"expected PORT= and a number from 1024 to 65535, found {text!r}")
+    return int(text)
 
 
 def _make_dag(fleet: str) -> None:
