@@ -36,8 +36,9 @@ class TlcHook(HttpHook):
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
         """The connection `conn_id`, or an empty one, with the site's address filled in."""
+        from usable_connection import usable
+
         from include.nyc_taxi import settings
-        from include.orchestration.connections import usable
 
         try:
             connection = usable(super().get_connection, conn_id, "http", "https")

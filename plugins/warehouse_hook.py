@@ -109,7 +109,7 @@ class WarehouseHook(DuckDBHook):
         Raises:
             SettingError: it is set, but cannot be used.
         """
-        from include.orchestration.connections import usable
+        from usable_connection import usable
 
         try:
             connection = usable(self.get_connection, self.get_conn_id(), self.conn_type)
@@ -236,7 +236,7 @@ class WarehouseHook(DuckDBHook):
         )
 
     def _named_connection(self, key: str, *kinds: str) -> Connection | None:
-        from include.orchestration.connections import usable
+        from usable_connection import usable
 
         conn_id = self.connection_extra.get(key)
         return usable(self.get_connection, conn_id, *kinds) if conn_id else None

@@ -12,10 +12,10 @@ from html import escape
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from usable_connection import usable
 
 from calendar_timetables import written_dates
 from include.nyc_taxi.months import monday_of
-from include.orchestration.connections import usable
 from include.orchestration.month import chosen_month
 
 log = logging.getLogger(__name__)

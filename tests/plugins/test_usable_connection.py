@@ -4,11 +4,11 @@ import json
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from usable_connection import usable
 
 from include.nyc_taxi.errors import SettingError
 from include.orchestration import pool
 from include.orchestration.alerts import alert_on_failure
-from include.orchestration.connections import usable
 from include.orchestration.local.__main__ import main
 from tlc_hook import TlcHook
 from warehouse_hook import WarehouseHook

@@ -2,6 +2,8 @@
 
 A connection in the environment that cannot be parsed counts as not found, and a task would go on with the default: into
 another warehouse, or past a proxy.
+
+`include` is imported where it is used: Airflow loads plugins also in processes without the DAG bundle on their path.
 """
 
 from __future__ import annotations
@@ -12,8 +14,6 @@ import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from include.nyc_taxi.errors import SettingError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -32,6 +32,8 @@ def usable(get_connection: Callable[[str], Connection], conn_id: str, *kinds: st
         SettingError: it is set, but is no connection, or one of another type. No secret is in the message.
         AirflowNotFoundException: it is not defined; a variable that is set but empty defines nothing.
     """
+    from include.nyc_taxi.errors import SettingError
+
     name = f"{PREFIX}{conn_id.upper()}"
     if os.environ.get(name):
         _check_text(name, conn_id, kinds)
@@ -48,6 +50,8 @@ def usable(get_connection: Callable[[str], Connection], conn_id: str, *kinds: st
 
 def _check_text(name: str, conn_id: str, kinds: tuple[str, ...]) -> None:
     from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+
+    from include.nyc_taxi.errors import SettingError
 
     problem = ""
     try:
