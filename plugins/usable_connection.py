@@ -12,6 +12,7 @@ import difflib
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,9 @@ def _check_text(name: str, conn_id: str, kinds: tuple[str, ...]) -> None:
 
     problem = ""
     try:
-        connection = EnvironmentVariablesBackend().get_connection(conn_id)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.x warns about how it reads the text itself
+            connection = EnvironmentVariablesBackend().get_connection(conn_id)
     except Exception as error:  # of many kinds; each may repeat the text, in which a password can be
         problem = type(error).__name__
     else:
