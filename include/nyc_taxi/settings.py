@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from include.nyc_taxi import tlc
-from include.nyc_taxi.errors import MonthError, SettingError
+from include.nyc_taxi.errors import FleetError, MonthError, SettingError
 from include.nyc_taxi.months import first_day
 
 DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
@@ -104,8 +104,11 @@ def fleets() -> list[str]:
         SettingError: one of them is not in the catalogue.
     """
     names = [name.strip() for name in _value("NYC_TAXI_FLEETS").split(",") if name.strip()]
-    if unknown := [name for name in names if name not in tlc.FLEETS]:
-        raise SettingError(f"NYC_TAXI_FLEETS: expected some of {', '.join(tlc.FLEETS)}, found {', '.join(unknown)}")
+    for name in names:
+        try:
+            tlc.fleet(name)
+        except FleetError as error:
+            raise SettingError(f"NYC_TAXI_FLEETS: {error}") from None
     return [*dict.fromkeys(names)] or [*tlc.FLEETS]
 
 

@@ -200,4 +200,4 @@ def test_a_setting_that_is_wrong_fails_it_and_says_which(
     done = look()
     assert str(done.state) == "failed"
     assert instances(done)["find_republished", -1] == "skipped"
-    assert "NYC_TAXI_FLEETS: expected some of yellow, green, fhv, fhvhv, found purple" in logged()
+    assert "no fleet 'purple' in the catalogue" in logged()
