@@ -26,6 +26,21 @@ MAKEFLAGS += --no-print-directory
 # Set on some machines; without compiled modules each Airflow process takes seconds longer to start.
 unexport PYTHONDONTWRITEBYTECODE
 
+# -- What is said on the command line: a variable that nobody reads would be passed over in silence --
+KNOWN := AIRFLOW PYTHON FLEET FROM TO MONTH REPROCESS PORT DEMO ARGS ARCHIVE BIG SCALE
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+# Airflow's and ours, which tasks read, may be set so too, and where the tests have an Airflow of their own.
+UNKNOWN := $(filter-out $(KNOWN) AIRFLOW_% _AIRFLOW_% NYC_TAXI_% STATE VENV SHELL MAKE% PATH,$(GIVEN))
+ifneq ($(UNKNOWN),)
+$(error There is no variable $(firstword $(UNKNOWN)): expected one of $(KNOWN), in capitals)
+endif
+
+# make, and what Python puts into a virtual environment, cannot have a path with these in it.
+AWKWARD := $(shell printf '%s' '$(subst ','\'',$(CURDIR))' | tr -d '[:alnum:]/._+@,=~%-' | LC_ALL=C tr -d '\200-\377')
+ifneq ($(AWKWARD)$(word 2,$(CURDIR)),)
+$(error This folder has a space or a special character in its path: $(CURDIR). Move it to one without, for example ~/nyc-taxi)
+endif
+
 AIRFLOW ?= 3
 PYTHON ?= python3
 FLEET ?= yellow
@@ -35,6 +50,9 @@ MONTH ?= $(FROM)
 REPROCESS ?= completed
 PORT ?= 8080
 
+ifeq ($(filter 2 3,$(AIRFLOW)),)
+$(error AIRFLOW: expected 2 or 3, found $(AIRFLOW))
+endif
 ifeq ($(AIRFLOW),2)
 LINE := 2.11
 VENV := $(CURDIR)/.venv-airflow2
@@ -94,7 +112,16 @@ LOCAL := $(VENV)/bin/python -m include.orchestration.local
 help:
 	@sed -n 's/^#   //p' Makefile
 
-setup: $(STATE)/.ready
+setup: unmoved $(STATE)/.ready
+
+# Both have their own folder's name inside: elsewhere they would run the old place's programs, and make a database there.
+.PHONY: unmoved
+unmoved:
+	@program=$(VENV)/bin/pip; if [ -f $$program ]; then python=$$(head -n 3 $$program | grep -m 1 -o "/[^' ]*/bin/python[^' ]*" || true); \
+	  [ "$$(realpath -m "$${python%/*}")" = "$$(realpath -m $(VENV)/bin)" ] || moved=$${python%/bin/*}; fi; \
+	if [ -f $(STATE)/airflow.cfg ] && ! grep -Fqx "base_log_folder = $(STATE)/logs" $(STATE)/airflow.cfg; then \
+	  moved=$$(sed -n 's|^base_log_folder = \(.*\)/logs$$|\1|p' $(STATE)/airflow.cfg); fi; \
+	if [ -n "$${moved:-}" ]; then echo "This folder was set up at another place, as $$moved: move it back, or run \`make clean\` (keeps data/) and try again" >&2; exit 1; fi
 
 $(VENV)/.installed: $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -114,7 +141,7 @@ $(STATE)/.ready: $(VENV)/.installed
 
 # As many slots as the connection `warehouse` asks for; `make backfill`, `demo` and `standalone` set it again.
 .PHONY: pool
-pool:
+pool: unmoved
 	@$(LOCAL) pool
 
 # Without FROM and TO the first quarter of 2023; with FROM alone that month, as everywhere else.
@@ -132,7 +159,7 @@ backfill-weeks: setup
 	@$(LOCAL) backfill-weeks --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
 
 standalone: setup
-	@$(LOCAL) standalone --port $(PORT) $(if $(DEMO),--simulate)
+	@$(LOCAL) standalone --port "$(PORT)" $(if $(DEMO),--simulate)
 
 # All fleets, unless one is asked for.
 status: setup
@@ -158,7 +185,7 @@ test: setup
 test-long: setup
 	@$(VENV)/bin/python -m pytest tests/long $(ARGS)
 
-lint: $(VENV)/.installed
+lint: unmoved $(VENV)/.installed
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
@@ -166,7 +193,7 @@ lint: $(VENV)/.installed
 docs: setup
 	@$(LOCAL) docs
 
-bench: $(VENV)/.installed
+bench: unmoved $(VENV)/.installed
 	@$(VENV)/bin/python -m tests.bench $(if $(ARCHIVE),--archive) $(if $(BIG),--big) $(if $(SCALE),--scale) $(ARGS)
 
 requirements:

@@ -2,7 +2,7 @@
 
 Airflow's own interval timetable agrees with that for scheduled and backfilled runs, but gives a manual run (`dags
 test`, `dags trigger`, the UI) the last interval that was complete at its date: February for 2024-03-01. Here a date
-means the month, or week, it lies in, however the run came about.
+means the month, or week, it lies in, however the run came about, and whatever `[core] default_timezone` is.
 
 Airflow 3 names a run after the time from which it may run, and shows that time wherever it lists runs. For a month that
 would be the first of the next one, so that March's run would be called `scheduled__2023-04-01…`. Here it is the
@@ -12,16 +12,18 @@ month's last second. What a run by hand is about cannot be told from its name: i
 from __future__ import annotations
 
 import logging
-from datetime import date, timedelta
+from datetime import UTC, date, time, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pendulum
 from airflow.listeners import hookimpl
-from airflow.providers.common.compat.sdk import AirflowPlugin
+from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 from airflow.timetables.base import DataInterval
 from airflow.timetables.interval import CronDataIntervalTimetable
 from pendulum import datetime
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
 
     from airflow.timetables.base import DagRunInfo, TimeRestriction, Timetable
@@ -35,6 +37,28 @@ midnight: March's run would be given the name that February's has where that was
 
 START_DATE = datetime(2000, 1, 1)
 """A start date before all data: each month can be run, and one that the TLC has not published says so."""
+
+
+def written_dates(moment: dt.datetime) -> set[date]:
+    """The dates that a moment may have been written as: one, unless it is at the edge of a day.
+
+    Airflow reads a date without an offset in `[core] default_timezone`, and keeps it in UTC. A midnight there is a date
+    that somebody wrote, one in UTC a date of the schedule or with an offset; any other moment can be either.
+    """
+    zone = conf.get("core", "default_timezone", fallback="utc")
+    there = pendulum.local_timezone() if zone == "system" else pendulum.timezone(zone)
+    readings = [moment.astimezone(UTC), moment.astimezone(there)]
+    midnights = {reading.date() for reading in readings if reading.time().replace(microsecond=0) == time()}
+    return midnights or {reading.date() for reading in readings}
+
+
+def _in_utc(moment: DateTime) -> DateTime:
+    """The midnight in UTC of the date that the moment was written as, where that is certain; else the moment."""
+    written = written_dates(moment)
+    if len(written) > 1:
+        return moment
+    (day,) = written
+    return datetime(day.year, day.month, day.day)
 
 
 class _CalendarTimetable(CronDataIntervalTimetable):
@@ -56,7 +80,7 @@ class _CalendarTimetable(CronDataIntervalTimetable):
         self.first = first
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
-        start = self._align_to_prev(run_after)
+        start = self._align_to_prev(_in_utc(run_after))
         return DataInterval(start=start, end=self._get_next(start))
 
     def next_dagrun_info(
@@ -65,18 +89,24 @@ class _CalendarTimetable(CronDataIntervalTimetable):
         # The scheduler asks from the DAG's start date on, a backfill from its own.
         if self.first and restriction.earliest == START_DATE:
             restriction = restriction._replace(earliest=datetime(self.first.year, self.first.month, self.first.day))
+        elif restriction.catchup and restriction.earliest and restriction.earliest != START_DATE:
+            # A backfill from a date to a date: it has the months, or weeks, that both of them lie in.
+            restriction = restriction._replace(
+                earliest=self._align_to_prev(_in_utc(restriction.earliest)),
+                latest=restriction.latest and _in_utc(restriction.latest),
+            )
         info = super().next_dagrun_info(
             last_automated_data_interval=last_automated_data_interval, restriction=restriction
         )
         return info and info._replace(run_after=info.data_interval.end - LAST_MOMENT)
 
-    def calendar_partition(self, conf: Mapping[str, Any], logical_date: date | None) -> str | None:
+    def calendar_partition(self, conf: Mapping[str, Any], logical_date: DateTime | None) -> str | None:
         """What a run is about, as a reader would say it ("Month 2023-02"); None for a run that is about nothing.
 
         Raises:
             ValueError: the month or week in its configuration is none.
         """
-        day = self._chosen_day(conf[self.param]) if conf.get(self.param) else logical_date
+        day = self._chosen_day(conf[self.param]) if conf.get(self.param) else logical_date and _in_utc(logical_date)
         return day and self._in_words(self._align_to_prev(datetime(day.year, day.month, day.day)))
 
     def _chosen_day(self, chosen: Any) -> date:

@@ -36,10 +36,12 @@ class TlcHook(HttpHook):
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
         """The connection `conn_id`, or an empty one, with the site's address filled in."""
+        from usable_connection import usable
+
         from include.nyc_taxi import settings
 
         try:
-            connection = super().get_connection(conn_id)
+            connection = usable(super().get_connection, conn_id, "http", "https")
         except AirflowNotFoundException:
             connection = Connection(conn_id=conn_id, conn_type="http")
         if address := settings.tlc_url() or ("" if connection.host else settings.DEFAULT_TLC_URL):

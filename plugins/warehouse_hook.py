@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import re
 import tempfile
@@ -103,9 +104,17 @@ class WarehouseHook(DuckDBHook):
 
     @cached_property
     def airflow_connection(self) -> Connection | None:
-        """The connection, or None where the default one is not defined. Looked up when the hook is first used."""
+        """The connection, or None where the default one is not defined. Looked up when the hook is first used.
+
+        Raises:
+            SettingError: it is set, but cannot be used.
+        """
+        from usable_connection import usable
+
         try:
-            return self.get_connection(self.get_conn_id())
+            connection = usable(self.get_connection, self.get_conn_id(), self.conn_type)
+            _check_extra(self.get_conn_id(), connection.extra_dejson)
+            return connection
         except AirflowNotFoundException:
             if self.get_conn_id() != self.default_conn_name:
                 raise
@@ -125,9 +134,12 @@ class WarehouseHook(DuckDBHook):
         if connection is None and not self.database:
             return str(settings.warehouse_path())
         if connection and not self.database and (connection.host or "").startswith(LAKE):
+            _check_absolute(self.get_conn_id(), str(connection.host))
             return str(connection.host)  # the official hook would take a password for a token of MotherDuck
         database = super().get_database()
         if database != ":memory:":
+            if connection and not self.database:
+                _check_absolute(self.get_conn_id(), database)
             return database
         if connection and not connection.host and connection.schema:
             return f"/{connection.schema.lstrip('/')}"  # Airflow reads the path in `duckdb:///path` as a schema
@@ -196,7 +208,7 @@ class WarehouseHook(DuckDBHook):
 
     def _catalog_secret(self) -> Secret | None:
         """The Postgres connection that `catalog_conn_id` names, as a secret of DuckDB."""
-        connection = self._named_connection("catalog_conn_id")
+        connection = self._named_connection("catalog_conn_id", "postgres")
         return connection and _secret(
             "postgres",
             host=connection.host,
@@ -208,7 +220,7 @@ class WarehouseHook(DuckDBHook):
 
     def _storage_secret(self) -> Secret | None:
         """The AWS connection that `storage_conn_id` names, as a secret of DuckDB."""
-        connection = self._named_connection("storage_conn_id")
+        connection = self._named_connection("storage_conn_id", "aws", "s3")
         if connection is None:
             return None
         extra = connection.extra_dejson
@@ -225,9 +237,11 @@ class WarehouseHook(DuckDBHook):
             **elsewhere,
         )
 
-    def _named_connection(self, key: str) -> Connection | None:
+    def _named_connection(self, key: str, *kinds: str) -> Connection | None:
+        from usable_connection import usable
+
         conn_id = self.connection_extra.get(key)
-        return self.get_connection(conn_id) if conn_id else None
+        return usable(self.get_connection, conn_id, *kinds) if conn_id else None
 
     @property
     def place(self) -> str:
@@ -282,6 +296,70 @@ def _set_time_zone(con: DuckDBPyConnection) -> None:
     from include.nyc_taxi.tlc import CITY_TIME
 
     con.execute(f"SET TimeZone = '{CITY_TIME}'")
+
+
+OF_DUCKDB_HOOK = (
+    "database",
+    "extensions",
+    "extension_directory",
+    "autoinstall_extensions",
+    "autoload_extensions",
+    "allow_community_extensions",
+    "memory_limit",
+    "threads",
+    "temp_directory",
+    "read_only",
+    "settings",
+    "motherduck_token",
+)
+OUR_OWN = ("lock_timeout", "writers", "data_path", "catalog_conn_id", "storage_conn_id")
+
+
+def _check_extra(conn_id: str, extra: dict[str, Any]) -> None:
+    """Raise SettingError where the connection's extra has a key that nobody reads, or a value that cannot be."""
+    from include.nyc_taxi.errors import SettingError
+
+    known = (*OUR_OWN, *OF_DUCKDB_HOOK)
+
+    def wrong(key: str, expected: str) -> SettingError:
+        return SettingError(
+            f"the connection {conn_id!r}, {key} in its extra: expected {expected}, found {extra[key]!r}"
+        )
+
+    for key in extra:
+        if key not in known and not key.startswith("__"):
+            meant = difflib.get_close_matches(key, known, 1)
+            hint = f"is {meant[0]} meant?" if meant else f"there are {', '.join(known)}"
+            raise SettingError(f"the connection {conn_id!r}, extra: there is no {key!r}; {hint}")
+    for key, least in (("lock_timeout", 0.0), ("writers", 1), ("threads", 1)):
+        if key in extra and extra[key] is not None:
+            try:
+                number = type(least)(extra[key])  # a URI has texts for numbers
+                valid = least <= number < 1e6 and not isinstance(extra[key], bool) and number == float(extra[key])
+            except (TypeError, ValueError):
+                valid = False
+            if not valid:
+                raise wrong(key, f"a {'number' if key == 'lock_timeout' else 'whole number'}, {least:g} at least")
+    for key in ("autoinstall_extensions", "autoload_extensions", "allow_community_extensions", "read_only"):
+        if not isinstance(extra.get(key, False), bool | None):
+            raise wrong(key, "true or false, in JSON")
+    if extra.get("memory_limit") is not None:
+        try:
+            duckdb.connect(config={"memory_limit": extra["memory_limit"]}).close()
+        except Exception:  # whatever DuckDB makes of it
+            raise wrong("memory_limit", "a size such as 2GB") from None
+
+
+def _check_absolute(conn_id: str, database: str) -> None:
+    """Raise SettingError where a file is named by a path that depends on the folder a process happens to be in."""
+    from include.nyc_taxi.errors import SettingError
+
+    path = database.removeprefix(LAKE)
+    if _is_file(path) and not Path(path).is_absolute():
+        raise SettingError(
+            f"the connection {conn_id!r}: expected an absolute path, because tasks run in other folders, found {path}. "
+            "In a URI it has a third slash: duckdb:///srv/nyc_taxi/warehouse.duckdb"
+        )
 
 
 def _is_file(database: str) -> bool:

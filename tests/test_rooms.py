@@ -8,7 +8,7 @@ from pytest_socket import SocketConnectBlockedError
 
 from tests.conftest import ROOT
 
-AIRFLOWS = {"airflow", "include.orchestration", "warehouse_hook", "tlc_hook", "output_pages"}
+AIRFLOWS = {"airflow", "include.orchestration", "warehouse_hook", "tlc_hook", "output_pages", "usable_connection"}
 FORBIDDEN = {
     "include/nyc_taxi": AIRFLOWS | {"include.tlc_simulator"},
     "include/tlc_simulator": AIRFLOWS,

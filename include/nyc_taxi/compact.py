@@ -21,9 +21,14 @@ GRACE_SECONDS = 1.0
 """For so long the replaced file stays locked: see `compact`."""
 
 _DEFINITIONS = (
-    "SELECT table_name, sql, comment FROM duckdb_tables() WHERE database_name = ?",
-    "SELECT view_name, sql, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal",
-    "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE database_name = ? AND NOT internal",
+    "SELECT schema_name, comment FROM duckdb_schemas() WHERE database_name = ?",
+    "SELECT schema_name, table_name, sql, comment FROM duckdb_tables() WHERE database_name = ?",
+    "SELECT schema_name, view_name, sql, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal",
+    "SELECT schema_name, table_name, column_name, comment FROM duckdb_columns() WHERE database_name = ?",
+    "SELECT schema_name, index_name, sql FROM duckdb_indexes() WHERE database_name = ?",
+    "SELECT schema_name, sequence_name, sql FROM duckdb_sequences() WHERE database_name = ?",
+    "SELECT schema_name, function_name, macro_definition FROM duckdb_functions() WHERE database_name = ?",
+    "SELECT schema_name, type_name FROM duckdb_types() WHERE database_name = ? AND NOT internal",
 )
 
 
@@ -82,7 +87,10 @@ def _replace_by_copy(con: duckdb.DuckDBPyConnection, path: Path, copy: Path) -> 
     _check_room(con, path)
     (old,) = con.execute("SELECT current_database()").fetchone() or ("",)
     con.execute(f"ATTACH {_quoted(str(copy), chr(39))} AS compacted (READ_WRITE)")
-    con.execute(f"COPY FROM DATABASE {_quoted(old)} TO compacted")
+    try:
+        con.execute(f"COPY FROM DATABASE {_quoted(old)} TO compacted")
+    except duckdb.ConstraintException as error:  # it copies tables in no order that foreign keys would ask for
+        raise CompactError(f"DuckDB cannot copy {path}: {error}") from error
     rows = _compare(con, old)
     con.execute("CHECKPOINT compacted")  # a connection to a large file leaves that to DuckDB's log
     con.execute("DETACH compacted")
@@ -109,7 +117,7 @@ def _check_room(con: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _compare(con: duckdb.DuckDBPyConnection, old: str) -> int:
-    """Compare definitions, comments and numbers of rows with the warehouse's; returns the sum of the rows."""
+    """Compare definitions, comments, rows and checksums with the warehouse's; returns the number of all rows."""
     for query in _DEFINITIONS:
         ours, copied = (con.execute(f"{query} ORDER BY ALL", [name]).fetchall() for name in (old, "compacted"))
         if ours != copied:
@@ -118,12 +126,16 @@ def _compare(con: duckdb.DuckDBPyConnection, old: str) -> int:
     tables = con.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?", [old])
     for names in tables.fetchall():
         table = ".".join(map(_quoted, names))
-        counts = con.execute(
-            f"SELECT (SELECT count(*) FROM {_quoted(old)}.{table}), (SELECT count(*) FROM compacted.{table})"
-        ).fetchone() or (0, 0)
-        if counts[0] != counts[1]:
-            raise CompactError(f"{table}: expected {counts[0]:,} rows in the copy, found {counts[1]:,}; it is not used")
-        total += counts[0]
+        (rows, checksum), found = (
+            con.execute(f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {_quoted(at)}.{table} AS t").fetchone() or (0, 0)
+            for at in (old, "compacted")
+        )
+        if found != (rows, checksum):
+            raise CompactError(
+                f"{table}: expected {rows:,} rows in the copy, found {found[0]:,}, or other values "
+                f"(checksums {checksum} and {found[1]}); it is not used"
+            )
+        total += rows
     return total
 
 

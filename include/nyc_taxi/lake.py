@@ -22,14 +22,16 @@ from typing import TypeVar
 
 import duckdb
 from tenacity import (
+    RetryCallState,
     Retrying,
-    before_sleep_log,
     retry_if_exception,
     stop_after_attempt,
     wait_random_exponential,
 )
 
+from include.nyc_taxi import lake_path
 from include.nyc_taxi.errors import NycTaxiError
+from include.nyc_taxi.lake_path import is_url
 from include.nyc_taxi.late import pandas_kept_out
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ DATABASE = "warehouse"
 
 ATTEMPTS = 100
 """To commit one transaction. With pauses of two seconds on average, at last, it gives up after some minutes."""
+UNCLEAR_ATTEMPTS = 12
+"""Where the catalog's server gives a reason that is not known here: about a quarter of a minute."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 4.0
 
 PARQUET = "FORMAT parquet, COMPRESSION zstd"
@@ -108,24 +112,59 @@ def attach(
     load_extension(con, "ducklake")
     if database.startswith("ducklake:postgres:"):
         load_extension(con, "postgres_scanner")
-    if storage or (data_path and _is_url(data_path)):
+    if storage or (data_path and is_url(data_path)):
         load_extension(con, "httpfs")
     for secret in filter(None, (catalog, storage)):
         secret.create(con)
-    options = []
-    if data_path:
-        options.append(f"DATA_PATH {_literal(data_path)}")
-        if not _is_url(data_path):
-            Path(data_path).mkdir(parents=True, exist_ok=True)
-    if catalog:
-        options.append(f"META_SECRET '{DATABASE}_{catalog.kind}'")
+    always = [f"META_SECRET '{DATABASE}_{catalog.kind}'"] if catalog else []
     try:
-        attached = f"ATTACH {_literal(database)} AS {DATABASE}"
-        retried(lambda: con.execute(f"{attached} ({', '.join(options)})" if options else attached))
+        if data_path is None:
+            _attach(con, database, always)
+        else:
+            _attach_at(con, database, data_path, always)
     except duckdb.Error as error:
         # Without its cause: what DuckDB says repeats the connection's own text, in which a password can be.
         raise LakeError(f"the lake cannot be opened: {without_passwords(_first_line(error))}") from None
     con.execute(f"USE {DATABASE}")
+
+
+def _attach(con: duckdb.DuckDBPyConnection, database: str, options: list[str]) -> None:
+    attached = f"ATTACH {_literal(database)} AS {DATABASE}"
+    retried(lambda: con.execute(f"{attached} ({', '.join(options)})" if options else attached))
+
+
+def _attach_at(con: duckdb.DuckDBPyConnection, database: str, data_path: str, options: list[str]) -> None:
+    """Attach the lake whose files are at `data_path`; a new one only where that is a plain path."""
+    place, wrong = lake_path.plain(data_path)
+    mismatch: duckdb.Error | None = None
+    try:
+        if wrong:
+            _attach(con, database, [*options, "CREATE_IF_NOT_EXISTS false"])
+        else:
+            if not is_url(place):
+                Path(place).mkdir(parents=True, exist_ok=True)
+            _attach(con, database, [*options, f"DATA_PATH {_literal(place)}"])
+            return
+    except duckdb.Error as error:
+        if wrong and "does not exist" in str(error):
+            raise LakeError(f"data_path: {wrong}") from None
+        if wrong or "DATA_PATH" not in str(error):
+            raise
+        # It may be the same place in another spelling, which an older version has let into the catalog.
+        mismatch = error
+        _attach(con, database, [*options, "CREATE_IF_NOT_EXISTS false"])
+    found = _data_path(con, DATABASE)
+    if not lake_path.is_same(found, data_path):
+        con.execute(f"DETACH {DATABASE}")
+        raise mismatch or LakeError(f"data_path: expected {found}, where the lake's files are, found {data_path}")
+
+
+def _data_path(con: duckdb.DuckDBPyConnection, database: str | None = None) -> str:
+    """Where the catalog says the lake's files are."""
+    (data_path,) = con.execute(
+        "SELECT data_path FROM ducklake_settings(coalesce(?, current_database()))", [database]
+    ).fetchone() or ("",)
+    return str(data_path)
 
 
 def is_lake(con: duckdb.DuckDBPyConnection) -> bool:
@@ -142,16 +181,35 @@ def is_lake(con: duckdb.DuckDBPyConnection) -> bool:
 def retried(transaction: Callable[[], T]) -> T:
     """Run a transaction, and again when another writer was faster: at most `ATTEMPTS` times, after random pauses.
 
+    An error of the catalog's server that is not understood is given up on after `UNCLEAR_ATTEMPTS`: it may be
+    a conflict, said in another language than English.
+
     Raises:
-        duckdb.TransactionException: it has been refused each time.
+        duckdb.Error: it has been refused each time.
     """
+    unclear = 0
+
+    def try_again(error: BaseException) -> bool:
+        nonlocal unclear
+        if _is_conflict(error):
+            return True
+        unclear += _is_refused_by_server(error)
+        return _is_refused_by_server(error) and unclear < UNCLEAR_ATTEMPTS
+
     return Retrying(
-        retry=retry_if_exception(_is_conflict),
+        retry=retry_if_exception(try_again),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
-        before_sleep=before_sleep_log(log, logging.INFO),
+        before_sleep=_log_retry,
         reraise=True,
     )(transaction)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0
+    said = without_passwords(_first_line(error)) if isinstance(error, Exception) else ""
+    log.info("The lake refused attempt %d; the next one in %.1f s: %s", state.attempt_number, pause, said)
 
 
 def take_turn(con: duckdb.DuckDBPyConnection) -> None:
@@ -198,6 +256,28 @@ class Staged:
         )
 
 
+def _as_inserted(con: duckdb.DuckDBPyConnection, table: str, query: str, bound: Mapping[str, object]) -> str:
+    """The query with all columns of the table, and their types, as INSERT BY NAME would fill them.
+
+    A file that is registered must have just these. A table can have more than the catalogue knows: an analyst's.
+    """
+    given = [name for name, *_ in con.execute(f"DESCRIBE {query}", bound).fetchall()]
+    columns = con.execute(
+        "SELECT column_name, data_type, column_default, is_nullable FROM duckdb_columns() WHERE database_name = "
+        "current_database() AND schema_name = current_schema() AND table_name = ? ORDER BY column_index",
+        [table],
+    ).fetchall()
+    if extra := sorted(set(given) - {name for name, *_ in columns}):
+        raise LakeError(f"{table}: there is no column {', '.join(extra)}")
+    selected = []
+    for name, kind, default, nullable in columns:
+        value = quoted(name) if name in given else f"({default or 'NULL'})"
+        if not nullable:
+            value = f"coalesce({value}, error({_literal(f'{table}.{name} takes no nulls')}))"
+        selected.append(f"CAST({value} AS {kind}) AS {quoted(name)}")
+    return f"SELECT {', '.join(selected)} FROM ({query})"
+
+
 @contextlib.contextmanager
 def staged(
     con: duckdb.DuckDBPyConnection, table: str, start: date, query: str, bound: Mapping[str, object]
@@ -208,17 +288,17 @@ def staged(
     Postgres went away or the task was ended just then, may have been made. What is then nobody's, like what a killed
     process leaves, is removed by `maintain`.
     """
-    (data_path,) = con.execute("SELECT data_path FROM ducklake_settings(current_database())").fetchone() or ("",)
-    folder = f"{data_path.rstrip('/')}/main/{table}/partition_month={start}"
+    folder = f"{_data_path(con).rstrip('/')}/main/{table}/partition_month={start}"
     file = f"{folder}/{uuid.uuid4()}.parquet"
-    if not _is_url(file):
+    if not is_url(file):
         Path(folder).mkdir(parents=True, exist_ok=True)
     made = Staged(table, file, rows=0)
     try:
-        (made.rows,) = con.execute(f"COPY ({query}) TO {_literal(file)} ({PARQUET})", bound).fetchone() or (0,)
+        rows = _as_inserted(con, table, query, bound)
+        (made.rows,) = con.execute(f"COPY ({rows}) TO {_literal(file)} ({PARQUET})", bound).fetchone() or (0,)
         yield made
     except BaseException:
-        if not made.offered and not _is_url(file):  # DuckDB cannot remove an object; `maintain` can
+        if not made.offered and not is_url(file):  # DuckDB cannot remove an object; `maintain` can
             Path(file).unlink(missing_ok=True)
         raise
 
@@ -245,13 +325,17 @@ class Maintenance:
 
 @pandas_kept_out()
 def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: timedelta) -> Maintenance:
-    """Merge small files, let go of old snapshots, and remove the files that are then nobody's.
+    """Merge small files, expire old snapshots, and remove the files that nothing refers to any more.
 
     Readers and writers may go on: what they can have open is younger than the limits. Repeat it as often as you like.
 
     Args:
         keep: how long past states of the warehouse can be read, and queries may take.
         abandoned_after: how old a file is that no load will register any more.
+
+    Raises:
+        LakeError: files that no load has left may be among those that look abandoned. None of them has been removed;
+            all else is done.
     """
     now = datetime.now(UTC)
 
@@ -261,12 +345,15 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
         [(number,)] = retried(lambda: con.execute(f"SELECT {count} FROM {function}({text})").fetchall())
         return int(number or 0)
 
-    def flush(table: str) -> None:
+    def flush(schema: str, table: str) -> None:
         # In turn: DuckLake lets another writer's change pass beside it, and what that has replaced would be back.
         con.execute("BEGIN TRANSACTION")
         try:
             take_turn(con)
-            con.execute(f"CALL ducklake_flush_inlined_data(current_database(), table_name => {_literal(table)})")
+            con.execute(
+                "CALL ducklake_flush_inlined_data(current_database(), "
+                f"schema_name => {_literal(schema)}, table_name => {_literal(table)})"
+            )
             con.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(duckdb.TransactionException):
@@ -276,19 +363,87 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
     def older_than(age: timedelta) -> str:
         return f"older_than => {_literal((now - age).isoformat())}::TIMESTAMPTZ"
 
-    tables = con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()").fetchall()
-    for (table,) in tables:
-        if table != "turns":
-            retried(partial(flush, table))
+    for schema, table in con.execute(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY ALL"
+    ).fetchall():
+        if (schema, table) != ("main", "turns"):
+            retried(partial(flush, schema, table))
     merged = call("ducklake_rewrite_data_files", count="sum(files_processed)")
     merged += call("ducklake_merge_adjacent_files", count="sum(files_processed)")
-    return Maintenance(
-        merged=merged,
-        snapshots=call("ducklake_expire_snapshots", older_than(keep)),
-        # A query that began before its snapshot was let go of may read on for as long.
-        removed=call("ducklake_cleanup_old_files", older_than(keep)),
-        abandoned=call("ducklake_delete_orphaned_files", older_than(abandoned_after)),
+    snapshots = call("ducklake_expire_snapshots", older_than(keep))
+    # A query that began before its snapshot expired may read on for as long.
+    _check_expired(con, _listed(con, "ducklake_cleanup_old_files", older_than(keep)))
+    removed = call("ducklake_cleanup_old_files", older_than(keep))
+    _check_abandoned(con, _listed(con, "ducklake_delete_orphaned_files", older_than(abandoned_after)))
+    abandoned = call("ducklake_delete_orphaned_files", older_than(abandoned_after))
+    return Maintenance(merged=merged, snapshots=snapshots, removed=removed, abandoned=abandoned)
+
+
+def _listed(con: duckdb.DuckDBPyConnection, function: str, older_than: str) -> list[str]:
+    """The files that a function of DuckLake would remove."""
+    query = f"SELECT path FROM {function}(current_database(), {older_than}, dry_run => true) ORDER BY ALL"
+    return [str(path) for (path,) in con.execute(query).fetchall()]
+
+
+_CATALOG = f"__ducklake_metadata_{DATABASE}"
+_FOLDERS = f"""
+    SELECT table_id,
+        CASE WHEN s.path_is_relative THEN $data_path || s.path ELSE s.path END AS schema_folder,
+        CASE WHEN t.path_is_relative THEN schema_folder || t.path ELSE t.path END AS folder
+    FROM {_CATALOG}.ducklake_table AS t JOIN {_CATALOG}.ducklake_schema AS s USING (schema_id)
+"""
+_NAMED = f"""
+    WITH folders AS ({_FOLDERS}), files AS (
+        SELECT table_id, path, path_is_relative FROM {_CATALOG}.ducklake_data_file
+        UNION ALL SELECT table_id, path, path_is_relative FROM {_CATALOG}.ducklake_delete_file
     )
+    SELECT DISTINCT CASE WHEN path_is_relative THEN folder || path ELSE path END
+    FROM files LEFT JOIN folders USING (table_id)
+"""
+"""Every file of the present and of the past states that can still be read, as the catalog spells it."""
+
+
+def _named(con: duckdb.DuckDBPyConnection) -> list[str]:
+    return [str(path) for (path,) in con.execute(_NAMED, {"data_path": _data_path(con)}).fetchall()]
+
+
+def _check_expired(con: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """Raise LakeError where a file of an expired snapshot is also one that the lake still needs."""
+    if files and (needed := lake_path.in_both(files, _named(con))):
+        raise LakeError(f"{needed[0]} is to be removed, but the lake still needs it; nothing has been removed")
+
+
+def _check_abandoned(con: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """Raise LakeError where not all of the files can be what killed loads have left.
+
+    DuckLake compares the texts of paths, and looks for files by a pattern in which `*`, `?` and `[` have a meaning.
+    """
+    if not files:
+        return
+    data_path, named = _data_path(con), _named(con)
+    nothing = f"{len(files):,} files look abandoned; none of them has been removed"
+    if lake_path.plain(data_path)[1] or not lake_path.is_same_text(data_path):
+        raise LakeError(
+            f"{nothing}: in the lake's data_path, {data_path}, DuckLake cannot tell them from files in use. To have a "
+            "lake with a plain path, copy it: make migrate into a DuckDB file, and from there into a new lake"
+        )
+    if needed := lake_path.in_both(files, named):
+        raise LakeError(f"{nothing}: the lake needs {needed[0]}. Does its data_path, {data_path}, have another name?")
+    folders = {
+        folder
+        for row in con.execute(f"SELECT schema_folder, folder FROM ({_FOLDERS})", {"data_path": data_path}).fetchall()
+        for folder in row
+    }
+    if strangers := [file for file in files if not any(lake_path.is_below(file, folder) for folder in folders)]:
+        raise LakeError(
+            f"{nothing}: {strangers[0]} is in no folder of the lake's schemas. Who has put it there? A lake's "
+            f"data_path, {data_path}, is to have nothing else in it: move it away"
+        )
+    if len(files) > len(named):
+        raise LakeError(
+            f"{nothing}: the lake has only {len(named):,} files. Is {data_path} the data_path of another lake too? "
+            f"If they are what killed loads have left, remove them yourself: {files[0]} …"
+        )
 
 
 # -- small things
@@ -298,6 +453,13 @@ _BY_DUCKLAKE = ("conflict", "maximum retry count", "duplicate key")
 _BY_POSTGRES = ("could not serialize", "deadlock detected", "current transaction is aborted")
 _AT_THE_START = ("already exists", "duplicate key", "concurrently updated")
 """What DuckLake, and its catalog's Postgres, say where another was faster. There is no error of its own for that."""
+_IN_ANY_LANGUAGE = ("pg_type_typname_nsp_index", "pg_class_relname_nsp_index", "pg_namespace_nspname_index")
+"""Constraints that say the same at the start: another process makes the lake's tables at this moment."""
+_FROM_SERVER = re.compile(r"""": \s*[^\s":]+: \s+\S""")
+"""After the statement, which is quoted: a severity and a reason, in the language of the server's `lc_messages`. Most
+roles may not choose that, and DuckDB passes no SQLSTATE on."""
+_OF_CONNECTION = ("server closed the connection", "no connection to", "connection to server", "could not receive data")
+"""What libpq says by itself, in English, where the server is gone: a commit may have been made, and is not repeated."""
 
 
 def _is_conflict(error: BaseException) -> bool:
@@ -308,8 +470,18 @@ def _is_conflict(error: BaseException) -> bool:
     if isinstance(error, duckdb.TransactionException):
         said += _BY_DUCKLAKE
     if "failed to initialize ducklake" in text:  # of several that find an empty catalog, one makes the lake
-        said += _AT_THE_START
+        said += _AT_THE_START + _IN_ANY_LANGUAGE
     return any(words in text for words in said)
+
+
+def _is_refused_by_server(error: BaseException) -> bool:
+    """Whether the catalog's server has refused a statement, for whatever reason: nothing is committed then."""
+    text = str(error)
+    return (
+        isinstance(error, duckdb.Error)
+        and bool(_FROM_SERVER.search(text))
+        and not any(words in text for words in _OF_CONNECTION)
+    )
 
 
 _PASSWORD = re.compile(r"""(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&"']*)|(://[^:/@\s"]*:)[^@\s"]*(?=@)""")
@@ -320,12 +492,13 @@ def without_passwords(text: str) -> str:
     return _PASSWORD.sub(r"\1\2***", text)
 
 
-def _is_url(path: str) -> bool:
-    return "://" in path
-
-
 def _first_line(error: Exception) -> str:
     return " ".join(str(error).split("\n\n")[0].split())
+
+
+def quoted(name: str) -> str:
+    """A name of a table or column, for SQL."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _literal(text: str) -> str:

@@ -1,24 +1,76 @@
 """Where things are. Read from the environment at each call, so that a change needs no restart."""
 
+import difflib
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from include.nyc_taxi import tlc
-from include.nyc_taxi.errors import SettingError
+from include.nyc_taxi.errors import FleetError, MonthError, SettingError
+from include.nyc_taxi.months import first_day
 
 DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
+KNOWN = (
+    "NYC_TAXI_TLC_URL",
+    "NYC_TAXI_DATA_DIR",
+    "NYC_TAXI_FLEETS",
+    "NYC_TAXI_FIRST_MONTH",
+    "NYC_TAXI_MAP_DENSITY",
+    "NYC_TAXI_LAKE_KEEP_DAYS",
+    "NYC_TAXI_LAKE_ABANDONED_DAYS",
+    "NYC_TAXI_REAL_DATA",  # of the tests
+    "NYC_TAXI_MACHINE",  # of the benchmarks
+)
+SIMILAR = 0.85
+"""Of two names: `NYC_TAXI_FLEET` is a misspelling, `NYC_TAXI_MY_OWN` somebody's own."""
+
+
 def tlc_url() -> str | None:
-    """`NYC_TAXI_TLC_URL` without a trailing slash, or None where it is not set."""
-    return os.environ.get("NYC_TAXI_TLC_URL", "").rstrip("/") or None
+    """`NYC_TAXI_TLC_URL` without a trailing slash, or None where it is not set.
+
+    Raises:
+        SettingError: it is no address.
+    """
+    text = _value("NYC_TAXI_TLC_URL")
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingError(f"NYC_TAXI_TLC_URL: expected an address such as {DEFAULT_TLC_URL}, found {_shown(text)}")
+    return text.rstrip("/")
 
 
 def data_dir() -> Path:
-    """Root of raw/, outputs/ and requests/: `NYC_TAXI_DATA_DIR`, else `data` beside the project."""
-    return Path(os.environ.get("NYC_TAXI_DATA_DIR") or PROJECT_ROOT / "data").absolute()
+    """Root of raw/, outputs/ and requests/: `NYC_TAXI_DATA_DIR`, else `data` beside the project.
+
+    Raises:
+        SettingError: it is, or lies in, something that is no folder.
+    """
+    folder = Path(_value("NYC_TAXI_DATA_DIR") or PROJECT_ROOT / "data").absolute()
+    if not _existing(folder).is_dir():
+        raise SettingError(f"NYC_TAXI_DATA_DIR: expected a folder, found the file {_existing(folder)}")
+    return folder
+
+
+def check() -> None:
+    """Look at all settings at once, before something long is begun.
+
+    Raises:
+        SettingError: one of them has a value that cannot be, or the data directory cannot be written.
+    """
+    tlc_url(), fleets(), first_month(), map_density(), lake_keep(), lake_abandoned_after()
+    existing = _existing(data_dir())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise SettingError(f"NYC_TAXI_DATA_DIR: expected a folder that can be written, found {existing}, which cannot")
 
 
 def warehouse_path() -> Path:
@@ -47,18 +99,37 @@ def requests_dir() -> Path:
 
 
 def fleets() -> list[str]:
-    """`NYC_TAXI_FLEETS`: the fleets to make DAGs for, else all of the catalogue. Read when DAG files are parsed."""
-    return [name.strip() for name in os.environ.get("NYC_TAXI_FLEETS", "").split(",") if name.strip()] or [*tlc.FLEETS]
+    """`NYC_TAXI_FLEETS`: the fleets to make DAGs for, else all of the catalogue. Read when DAG files are parsed.
+
+    Raises:
+        SettingError: one of them is not in the catalogue.
+    """
+    names = [name.strip() for name in _value("NYC_TAXI_FLEETS").split(",") if name.strip()]
+    for name in names:
+        try:
+            tlc.fleet(name)
+        except FleetError as error:
+            raise SettingError(f"NYC_TAXI_FLEETS: {error}") from None
+    return [*dict.fromkeys(names)] or [*tlc.FLEETS]
 
 
 def first_month() -> str:
-    """`NYC_TAXI_FIRST_MONTH`: the first month that catch-up makes. Read when DAG files are parsed."""
-    return os.environ.get("NYC_TAXI_FIRST_MONTH", "2023-01")
+    """`NYC_TAXI_FIRST_MONTH`: the first month that catch-up makes. Read when DAG files are parsed.
+
+    Raises:
+        SettingError: it is no month.
+    """
+    month = _value("NYC_TAXI_FIRST_MONTH") or "2023-01"
+    try:
+        first_day(month)
+    except MonthError as error:
+        raise SettingError(f"NYC_TAXI_FIRST_MONTH: {error}") from None
+    return month
 
 
 def map_density() -> bool:
     """`NYC_TAXI_MAP_DENSITY`: whether maps of trips per km² are drawn beside those of trips."""
-    text = os.environ.get("NYC_TAXI_MAP_DENSITY", "").strip()
+    text = _value("NYC_TAXI_MAP_DENSITY")
     if text.casefold() not in ("", "0", "1", "false", "true"):
         raise SettingError(f"NYC_TAXI_MAP_DENSITY: expected 1 or 0, found {text!r}")
     return text.casefold() in ("1", "true")
@@ -78,7 +149,7 @@ def lake_abandoned_after() -> timedelta:
 
 
 def _days(name: str, default: float, *, at_least: float) -> timedelta:
-    text = os.environ.get(name) or str(default)
+    text = _value(name) or str(default)
     try:
         days = float(text)
     except ValueError:
@@ -86,3 +157,29 @@ def _days(name: str, default: float, *, at_least: float) -> timedelta:
     if not at_least <= days <= 36_500:
         raise SettingError(f"{name}: expected a number of days, {at_least:g} at least, found {text!r}")
     return timedelta(days=days)
+
+
+def _value(name: str) -> str:
+    """A variable's value; empty where it is not set, which is the same.
+
+    Raises:
+        SettingError: there is a variable that must be a misspelling: what it says would be passed over in silence.
+    """
+    for other in os.environ:
+        if (
+            other.startswith("NYC_TAXI_")
+            and other not in KNOWN
+            and (meant := difflib.get_close_matches(other, KNOWN, 1, SIMILAR))
+        ):
+            raise SettingError(f"{other}: there is no such setting; is {meant[0]} meant?")
+    return os.environ.get(name, "").strip()
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest above it that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _shown(url: str) -> str:
+    """The address without what is before an @: a password can be there."""
+    return re.sub(r"[^/@]*@", "***@", url)

@@ -176,7 +176,8 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
             changed = True
         changed |= _add_columns(con, fleet.table, columns, existing)
     (described,) = con.execute(
-        "SELECT any_value(comment) FROM duckdb_views() WHERE view_name = 'trips_clean'"
+        "SELECT any_value(comment) FROM duckdb_views() WHERE view_name = 'trips_clean' "
+        "AND database_name = current_database() AND schema_name = current_schema()"
     ).fetchone() or (None,)
     comment = _clean_comment()
     if changed or described != comment:

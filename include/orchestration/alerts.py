@@ -13,7 +13,9 @@ from html import escape
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from usable_connection import usable
 
+from calendar_timetables import written_dates
 from include.nyc_taxi.months import monday_of
 from include.orchestration.month import chosen_month
 
@@ -26,9 +28,12 @@ def alert_on_failure(context: Mapping[str, Any]) -> None:
     """Say that a task has failed for good, with what an operator needs to find it. Never raises: the failure stands."""
     subject, text = describe_failure(context)
     log.error("%s\n%s", subject, text)
-    for connection, send in ((SMTP_CONNECTION, _mail), (WEBHOOK_CONNECTION, _post)):
+    for connection, send, kinds in (
+        (SMTP_CONNECTION, _mail, ("smtp", "email")),
+        (WEBHOOK_CONNECTION, _post, ("http", "https")),
+    ):
         try:
-            BaseHook.get_connection(connection)
+            usable(BaseHook.get_connection, connection, *kinds)
             send(subject, text)
         except AirflowNotFoundException:
             log.debug("no connection %s: no such alert", connection)
@@ -79,8 +84,8 @@ def _partition(params: Mapping[str, Any], dag_run: Any) -> str:
     """What the run is about, as far as it is known: a month, a week, or only its date."""
     date = getattr(dag_run, "logical_date", None)
     if "week" in params:
-        day = params["week"] or date
-        return f"the week of {monday_of(day)}" if day else "a run without a date"
+        days = [params["week"]] if params["week"] else sorted(written_dates(date)) if date else []
+        return f"the week of {monday_of(days[-1])}" if days else "a run without a date"
     if "name" in params:
         return f"the request {params['name']}"
     return chosen_month(params, date) or "a run without a date"

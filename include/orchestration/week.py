@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, Param
 
+from calendar_timetables import written_dates
 from include.nyc_taxi import months
 from include.orchestration.permanent import no_retry_when_permanent
 
@@ -34,8 +35,8 @@ def logical_week(params: Mapping[str, Any], dag_run: Any) -> str:
     """The Monday of the run's week: of `week` in its parameters, else of its logical date.
 
     Raises:
-        AirflowFailException: the run has neither (a manual run without a logical date), or `week` is no day; no retry
-            will help.
+        AirflowFailException: the run has neither (a manual run without a logical date), or `week` is no day, or the
+            date lies in one week in UTC and in another in Airflow's default time zone; no retry will help.
     """
     if chosen := params.get("week"):
         return months.monday_of(str(chosen)).isoformat()
@@ -44,7 +45,14 @@ def logical_week(params: Mapping[str, Any], dag_run: Any) -> str:
             f"the run {dag_run.run_id} has no logical date and no week: trigger it again "
             """with a week in the form, or with --conf '{"week": "2023-01-30"}'"""
         )
-    return months.monday_of(dag_run.logical_date).isoformat()
+    mondays = sorted({months.monday_of(day).isoformat() for day in written_dates(dag_run.logical_date)})
+    if len(mondays) > 1:
+        raise AirflowFailException(
+            f"the run {dag_run.run_id} has the logical date {dag_run.logical_date}, which lies in the week of "
+            f"{' or '.join(mondays)}, in UTC or in Airflow's default time zone: trigger it again with a date without a "
+            f"""time, or with --conf '{{"week": "{mondays[0]}"}}'"""
+        )
+    return mondays[0]
 
 
 def months_of_week(params: Mapping[str, Any], dag_run: Any) -> list[str]:

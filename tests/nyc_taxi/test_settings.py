@@ -65,3 +65,82 @@ def test_a_wrong_wish_for_maps_names_the_setting(monkeypatch):
     monkeypatch.setenv("NYC_TAXI_MAP_DENSITY", "2")
     with pytest.raises(SettingError, match="NYC_TAXI_MAP_DENSITY: expected 1 or 0, found '2'"):
         settings.map_density()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "call", "said"),
+    [
+        ("NYC_TAXI_TLC_URL", "localhost:8000", settings.tlc_url, "expected an address such as https://"),
+        ("NYC_TAXI_TLC_URL", "d37ci6vzurychx.cloudfront.net", settings.tlc_url, "expected an address"),
+        ("NYC_TAXI_TLC_URL", "ftp://files.test", settings.tlc_url, "expected an address"),
+        ("NYC_TAXI_TLC_URL", "http://files.test:port", settings.tlc_url, "expected an address"),
+        ("NYC_TAXI_FLEETS", "yellow,gren", settings.fleets, "no fleet 'gren' in the catalogue: expected one of"),
+        ("NYC_TAXI_FLEETS", "yellow green", settings.fleets, "no fleet 'yellow green'"),
+        ("NYC_TAXI_FIRST_MONTH", "2023-1", settings.first_month, "'2023-1' is not a month: expected YYYY-MM"),
+        ("NYC_TAXI_FIRST_MONTH", "2023-13", settings.first_month, "expected YYYY-MM"),
+        ("NYC_TAXI_LAKE_KEEP_DAYS", "a week", settings.lake_keep, "expected a number of days"),
+        ("NYC_TAXI_LAKE_KEEP_DAYS", "nan", settings.lake_keep, "expected a number of days"),
+        ("NYC_TAXI_LAKE_ABANDONED_DAYS", "0.5", settings.lake_abandoned_after, "1 at least"),
+    ],
+)
+def test_a_value_that_cannot_be_names_its_variable(monkeypatch, name, value, call, said):
+    monkeypatch.setenv(name, value)
+    for asked in (call, settings.check):
+        with pytest.raises(SettingError, match=said) as error:
+            asked()
+        assert str(error.value).startswith(f"{name}: ")
+
+
+def test_a_password_in_an_address_is_in_no_error(monkeypatch):
+    monkeypatch.setenv("NYC_TAXI_TLC_URL", "ftp://me:ses4ame@files.test")
+    with pytest.raises(SettingError) as error:
+        settings.tlc_url()
+    assert "ame@" not in str(error.value)
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_data_directory_that_is_a_file_is_refused_and_nothing_made(monkeypatch, tmp_path, below):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NYC_TAXI_DATA_DIR", f"{tmp_path}/file{below}")
+    with pytest.raises(SettingError, match=rf"NYC_TAXI_DATA_DIR: expected a folder, found the file {tmp_path}/file$"):
+        settings.data_dir()
+
+
+def test_a_data_directory_that_cannot_be_written_is_refused_before_a_command_begins(monkeypatch, tmp_path):
+    monkeypatch.setattr(settings.os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(
+        SettingError, match=f"NYC_TAXI_DATA_DIR: expected a folder that can be written, found {tmp_path}"
+    ):
+        settings.check()
+
+
+@pytest.mark.parametrize("name", settings.KNOWN)
+def test_a_variable_that_is_empty_is_not_set(monkeypatch, name):
+    before = [settings.tlc_url(), settings.fleets(), settings.first_month(), settings.lake_keep()]
+    for empty in ("", " "):
+        if name != "NYC_TAXI_DATA_DIR":
+            monkeypatch.setenv(name, empty)
+        settings.check()
+        assert [settings.tlc_url(), settings.fleets(), settings.first_month(), settings.lake_keep()] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("NYC_TAXI_FLEET", "NYC_TAXI_FLEETS"),
+        ("NYC_TAXI_DATADIR", "NYC_TAXI_DATA_DIR"),
+        ("NYC_TAXI_FIRST_MONHT", "NYC_TAXI_FIRST_MONTH"),
+        ("NYC_TAXI_LAKE_KEEP_DAY", "NYC_TAXI_LAKE_KEEP_DAYS"),
+        ("NYC_TAXI_TLC_URI", "NYC_TAXI_TLC_URL"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_wherever_a_setting_is_read(monkeypatch, name, meant):
+    monkeypatch.setenv(name, "green")
+    for call in (settings.tlc_url, settings.data_dir, settings.fleets, settings.first_month, settings.lake_keep):
+        with pytest.raises(SettingError, match=f"{name}: there is no such setting; is {meant} meant"):
+            call()
+
+
+def test_a_variable_of_ones_own_is_no_misspelling(monkeypatch):
+    monkeypatch.setenv("NYC_TAXI_MY_OWN", "1")
+    settings.check()

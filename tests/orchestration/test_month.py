@@ -40,6 +40,15 @@ def test_a_run_with_neither_fails_for_good_and_says_how_to_trigger_it():
     assert """--conf '{"month": "2023-02"}'""" in str(error.value)
 
 
+def test_a_date_between_two_months_is_refused_where_it_may_be_either_and_not_where_a_month_is_said(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TIMEZONE", "America/New_York")
+    with pytest.raises(AirflowFailException, match=r"2023-01 or 2023-02, in UTC or in Airflow's default time zone"):
+        logical_month({}, run("2023-02-01T02:00:00"))
+    assert logical_month({"month": "2023-02"}, run("2023-02-01T02:00:00")) == "2023-02"
+    assert logical_month({}, run("2023-02-01T00:00:00")) == "2023-02"  # of the schedule
+    assert logical_month({}, run("2023-02-01T05:00:00")) == "2023-02"  # written without an offset
+
+
 @pytest.mark.parametrize("value", [None, "2023-02", "2023-12"])
 def test_the_form_takes_a_month_or_nothing(value):
     assert month_param().resolve(value) == value

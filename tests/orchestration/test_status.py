@@ -167,7 +167,7 @@ class TestCommand:
     def test_of_a_first_month_that_is_none_fails_with_a_sentence(self, monkeypatch, capsys):
         monkeypatch.setenv("NYC_TAXI_FIRST_MONTH", "2023")
         assert command.show(["green"]) == 2
-        assert capsys.readouterr().err.startswith("make status: '2023' is not a month")
+        assert capsys.readouterr().err.startswith("make status: NYC_TAXI_FIRST_MONTH: '2023' is not a month")
 
     def test_waits_for_the_warehouse_and_says_for_whom(self, data_dir, site, hold_open, capsys):
         note_loads(data_dir / "warehouse.duckdb", "green", "2023-01")

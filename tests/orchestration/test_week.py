@@ -37,6 +37,13 @@ def test_a_week_that_is_no_day_fails_for_good():
         logical_week({"week": "'; drop table zones; --"}, run())
 
 
+def test_a_date_between_two_weeks_is_refused_where_it_may_be_either(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TIMEZONE", "Asia/Kolkata")
+    with pytest.raises(AirflowFailException, match="2023-01-23 or 2023-01-30, in UTC or in Airflow's default"):
+        logical_week({}, run("2023-01-29T20:00:00"))
+    assert logical_week({}, run("2023-01-29T18:30:00")) == "2023-01-30"  # 2023-01-30, written without an offset
+
+
 def test_its_months_are_one_or_two():
     assert months_of_week({}, run("2023-02-01T00:00:00")) == ["2023-01", "2023-02"]
     assert months_of_week({"week": "2023-02-08"}, run(None)) == ["2023-02"]

@@ -9,7 +9,7 @@ from airflow.models.dagrun import DagRun
 from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.utils.types import DagRunType
 
-from calendar_timetables import START_DATE, CalendarMonthTimetable, CalendarWeekTimetable
+from calendar_timetables import START_DATE, CalendarMonthTimetable, CalendarWeekTimetable, written_dates
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 
 if IS_AIRFLOW_3:
@@ -110,7 +110,7 @@ def test_a_scheduled_run_is_about_a_whole_month_and_is_made_when_that_has_ended(
 
 
 def test_a_scheduled_run_is_about_a_whole_week_and_is_made_when_that_has_ended():
-    runs = scheduled(CalendarWeekTimetable(), "2024-12-20", "2025-01-07")
+    runs = scheduled(CalendarWeekTimetable(), "2024-12-23", "2025-01-07")
     assert [days(run.data_interval) for run in runs] == [
         "2024-12-23 2024-12-30",
         "2024-12-30 2025-01-06",
@@ -182,6 +182,55 @@ def test_airflow_restores_it_from_its_database(timetable):
 def test_it_has_a_description_of_its_own_for_the_web_ui(timetable):
     assert timetable().description == timetable.description
     assert timetable.description.startswith("One run a")
+
+
+@pytest.fixture(params=["utc", "UTC", "America/New_York", "Asia/Kolkata", "Pacific/Kiritimati", "Europe/London"])
+def zone(request, monkeypatch):
+    """`[core] default_timezone`, as Airflow reads a date without an offset in it."""
+    monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TIMEZONE", request.param)
+    return request.param
+
+
+def written(text, zone):
+    """As `airflow … <text>` reads it, and as the metadata database gives it back."""
+    return pendulum.parse(text, tz=zone.lower() if zone == "UTC" else zone).in_timezone("UTC")
+
+
+class TestDefaultTimezone:
+    """A date means the month, or week, that it is written in, whatever Airflow's default time zone is."""
+
+    @pytest.mark.parametrize("date", ["2023-01-01", "2023-02-01", "2023-02-15", "2023-02-28", "2023-07-31"])
+    def test_a_manual_run_of_a_date(self, zone, date):
+        month, monday = pendulum.parse(date).start_of("month"), pendulum.parse(date).start_of("week")
+        for text in (written(date, zone), pendulum.parse(f"{date}T00:00:00+00:00")):
+            assert written_dates(text) == {datetime.date.fromisoformat(date)}
+            assert CalendarMonthTimetable().infer_manual_data_interval(run_after=text).start == month
+            assert CalendarWeekTimetable().infer_manual_data_interval(run_after=text).start == monday
+
+    def test_the_schedule_is_in_utc(self, zone):
+        assert zone
+        first = CalendarMonthTimetable(first=datetime.date(2023, 2, 1))
+        found = scheduled(first, START_DATE.isoformat(), "2023-04-01")
+        assert [days(info.data_interval)[:10] for info in found] == ["2023-02-01", "2023-03-01", "2023-04-01"]
+        assert [written_dates(info.logical_date) for info in found] == [
+            {datetime.date(2023, number, 1)} for number in (2, 3, 4)
+        ]
+
+    @pytest.mark.parametrize(("first", "last"), [("2023-01-01", "2023-03-01"), ("2023-01-15", "2023-03-31")])
+    def test_a_backfill_has_the_months_that_its_dates_lie_in(self, zone, first, last):
+        restriction = TimeRestriction(written(first, zone), written(last, zone), catchup=True)
+        interval, found = None, []
+        while info := CalendarMonthTimetable().next_dagrun_info(
+            last_automated_data_interval=interval, restriction=restriction
+        ):
+            interval = info.data_interval
+            found.append(days(interval)[:10])
+        assert found == ["2023-01-01", "2023-02-01", "2023-03-01"]
+
+    def test_a_moment_of_two_dates_has_both(self, monkeypatch):
+        monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TIMEZONE", "America/New_York")
+        assert written_dates(utc("2023-02-01T02:00:00")) == {datetime.date(2023, 1, 31), datetime.date(2023, 2, 1)}
+        assert written_dates(utc("2023-02-01T12:00:00")) == {datetime.date(2023, 2, 1)}
 
 
 class TestFirst:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from include.nyc_taxi import settings, tlc
-from include.nyc_taxi.errors import NycTaxiError
+from include.nyc_taxi.errors import NycTaxiError, SettingError
 from include.nyc_taxi.months import month_range
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     command = commands.add_parser("standalone", help="Airflow with its web UI")
     command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
-    command.add_argument("--port", type=int, required=True)
+    command.add_argument("--port", type=_port, required=True)
     commands.add_parser("docs", help="write docs/dags.md")
     command = commands.add_parser("status", help="how fresh the warehouse is, by fleet and month")
     command.add_argument("--fleet", help=f"one of {', '.join(tlc.FLEETS)}; all that have DAGs, where none is named")
@@ -46,7 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("migrate", help="copy the warehouse from a DuckDB file into a lake, or back")
     command.add_argument("--to", required=True, metavar="CONNECTION", help="an Airflow connection: TO= of make migrate")
     options = parser.parse_args(arguments)
+    try:
+        settings.check()
+        return _run(options)
+    except SettingError as error:
+        print(f"make {options.command}: {error}", file=sys.stderr)
+        return 2
 
+
+def _run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
     if options.command == "standalone":
         from include.orchestration.local.standalone import standalone
@@ -117,6 +125,13 @@ def _quiet_hooks() -> Iterator[None]:
     finally:
         if chosen is None:
             del os.environ[name]
+
+
+def _port(text: str) -> int:
+    """A port that a user may listen on."""
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"expected PORT= and a number from 1024 to 65535, found {text!r}")
+    return int(text)
 
 
 def _make_dag(fleet: str) -> None:

@@ -13,7 +13,15 @@ import time
 from include.orchestration import pool
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.orchestration.local.simulated import simulated_tlc
-from include.orchestration.local.stack import STOP_SECONDS, Stack, StackError, home, only_scheduler, signal_group
+from include.orchestration.local.stack import (
+    STOP_SECONDS,
+    Stack,
+    StackError,
+    home,
+    only_scheduler,
+    port_in_use,
+    signal_group,
+)
 
 PASSWORDS = "simple_auth_manager_passwords.json.generated"
 
@@ -23,6 +31,13 @@ def standalone(port: int, *, simulate: bool) -> int:
 
     On 3.x this starts what `airflow standalone` starts, but listening on localhost only. On 2.11 it is that command.
     """
+    if port_in_use(port):
+        print(
+            f"Port {port} of localhost is in use, by Airflow itself if that is running already: stop what uses it, or "
+            f"take another, as in make standalone PORT={port + 1}",
+            file=sys.stderr,
+        )
+        return 1
     pool.set_up()
     with contextlib.ExitStack() as ending:
         if simulate:

@@ -1,5 +1,6 @@
 """What is different on a DuckLake: writers at the same time, files, maintenance, opening."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from include.nyc_taxi import lake, load, warehouse
 from include.nyc_taxi.aggregate import aggregate_month
+from include.nyc_taxi.errors import LoadError
 from include.nyc_taxi.load import load_month
 
 ADD_ONE = "INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 1)"
@@ -90,6 +92,34 @@ class TestWritersAtTheSameTime:
         with pytest.raises(duckdb.Error, match="no"):
             warehouse.write(con, failing)
         assert len(tries) == 1
+
+    @pytest.mark.parametrize(
+        ("said", "attempts"),
+        [
+            ('Failed to execute query "COMMIT": FEHLER:  konnte Zugriff nicht serialisieren', 12),
+            ('Failed to execute query "UPDATE t": ОШИБКА:  не удалось сериализовать доступ', 12),
+            ('Failed to execute query "COMMIT": could not serialize access due to concurrent update', 100),
+            # It may have been made: it is not repeated.
+            ('Failed to execute query "COMMIT": server closed the connection unexpectedly', 1),
+            ('Failed to execute query "COMMIT": FATAL:  Verbindung beendet\nserver closed the connection', 1),
+            ("Binder Error: no such column", 1),
+        ],
+    )
+    def test_what_the_catalogs_server_refuses_is_tried_again_in_any_language(self, monkeypatch, caplog, said, attempts):
+        caplog.set_level("INFO")
+        monkeypatch.setattr(lake, "FIRST_WAIT_SECONDS", 0.0001)
+        monkeypatch.setattr(lake, "LONGEST_WAIT_SECONDS", 0.0001)
+        tries = []
+
+        def refused():
+            tries.append(True)
+            raise duckdb.IOException(f"{said} (dbname=lake password=ses4ame)")
+
+        with pytest.raises(duckdb.IOException):
+            lake.retried(refused)
+        assert len(tries) == attempts
+        assert "ses4ame" not in caplog.text
+        assert caplog.text.count("refused attempt") == attempts - 1
 
     def test_two_that_find_a_new_lake_make_its_tables_once(self, tmp_path):
         with duckdb.connect() as one:
@@ -187,8 +217,183 @@ class TestMaintenance:
         assert con.execute(f"SELECT count(*) FROM trips_by_zone AT (VERSION => {version})").fetchone() == (1,)
         assert con.execute("SELECT count(*) FROM trips_by_zone").fetchone() == (0,)
 
+    def test_it_tidies_every_schema(self, con):
+        con.execute("CREATE SCHEMA analysts")
+        con.execute("CREATE TABLE analysts.zones (note VARCHAR)")  # a name that the main schema has too
+        con.execute("CREATE TABLE analysts.\"my 'own' table\" (note VARCHAR)")
+        for table in ("analysts.zones", "analysts.\"my 'own' table\""):
+            con.execute(f"INSERT INTO {table} VALUES ('kept')")
+        lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(0))
+        inlined = con.execute("SELECT table_name FROM __ducklake_metadata_warehouse.ducklake_inlined_data_tables")
+        for (name,) in inlined.fetchall():
+            rows = con.execute(f"FROM __ducklake_metadata_warehouse.{name} WHERE end_snapshot IS NULL").fetchall()
+            assert len(rows) <= 1  # `turns` has one
+        for table in ("analysts.zones", "analysts.\"my 'own' table\""):
+            assert con.execute(f"FROM {table}").fetchall() == [("kept",)]
+
+
+BEFORE_ANY_CHECK = """
+import sys, duckdb
+from include.nyc_taxi import lake, warehouse
+with duckdb.connect() as con:
+    lake.load_extension(con, "ducklake")
+    con.execute(f"ATTACH 'ducklake:{sys.argv[1]}/catalog.ducklake' AS warehouse (DATA_PATH '{sys.argv[2]}')")
+    con.execute("USE warehouse")
+    warehouse.make_ready(con)
+"""
+
+
+def everything_below(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file() and "catalog" not in path.name}
+
+
+class TestAbandonedFiles:
+    """Only what killed loads have left is removed, whatever the path of the lake looks like to DuckLake."""
+
+    @pytest.fixture
+    def another_lakes_file(self, tmp_path):
+        """In a folder beside the lake's, which matches the patterns below."""
+        file = tmp_path / "lake" / "main" / "green_trips" / "live.parquet"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"of another lake")
+        return file
+
+    @pytest.mark.parametrize(
+        "data_path",
+        ["{}//odd/", "{}/odd//x/", "{}/./odd/", "{}/x/../odd/", "{}/l*e/", "{}/l?ke/", "{}/l[a]ke/", "file://{}/odd/"],
+    )
+    def test_of_an_existing_lake_with_a_path_that_ducklake_reads_otherwise_are_left_alone_and_the_rest_is_tidied(
+        self, another_lakes_file, tmp_path, start_python, write_trips, data_path
+    ):
+        data_path = data_path.format(tmp_path)
+        (tmp_path / "x").mkdir()
+        Path(data_path.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lake" / "green.parquet").write_bytes(b"of another lake")
+        assert start_python(BEFORE_ANY_CHECK, tmp_path, data_path).wait() == 0
+        with duckdb.connect() as con:
+            lake.attach(con, f"ducklake:{tmp_path}/catalog.ducklake", data_path)
+            con.execute("CALL warehouse.set_option('data_inlining_row_limit', 0)")
+            for _ in range(2):
+                if not data_path.startswith("file:"):
+                    load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+                warehouse.write(con, lambda: con.execute(ADD_ONE))
+            before = everything_below(tmp_path)
+            listing = "FROM ducklake_delete_orphaned_files('warehouse', dry_run => true, cleanup_all => true)"
+            listed = con.execute(listing).fetchall()
+            refused = pytest.raises(lake.LakeError, match="look abandoned; none of them has been removed")
+            with refused if listed else nullcontext():
+                lake.maintain(con, keep=timedelta(days=7), abandoned_after=timedelta(0))
+            assert before <= everything_below(tmp_path)
+            assert con.execute("SELECT sum(num_trips) FROM trips_by_zone").fetchone() == (2,)
+
+    def test_are_left_alone_where_one_is_in_use_by_another_name(self, con, write_trips, tmp_path):
+        for month in ("2023-01", "2023-02"):
+            load_month(con, "green", month, write_trips("green", month, rows=30), "run")
+        # As with a link, or a protocol of another name: the catalog's text is not what the folder is listed as.
+        file = live(con, "green_trips")[0]
+        other = tmp_path / "link"
+        other.symlink_to(tmp_path / "lake")
+        con.execute(
+            "UPDATE __ducklake_metadata_warehouse.ducklake_data_file SET path = ?, path_is_relative = false "
+            "WHERE ends_with(?, path)",
+            [file.replace(str(tmp_path / "lake"), str(other)), file],
+        )
+        before = everything_below(tmp_path)
+        with pytest.raises(lake.LakeError, match=f"the lake needs {file}"):
+            lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(0))
+        assert before <= everything_below(tmp_path)
+
+    def test_are_left_alone_where_a_stranger_is_among_them(self, con, write_trips, tmp_path):
+        load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+        raw = tmp_path / "lake" / "raw" / "green_tripdata_2023-01.parquet"
+        raw.parent.mkdir()
+        raw.write_bytes(b"as the TLC published it")
+        with pytest.raises(lake.LakeError, match=f"{raw} is in no folder of the lake's schemas"):
+            lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(0))
+        assert raw.exists()
+
+    def test_are_left_alone_where_they_are_most_of_the_files_as_with_another_catalog(self, con, write_trips, tmp_path):
+        for month in ("2023-01", "2023-02", "2023-03"):
+            load_month(con, "green", month, write_trips("green", month, rows=30), "run")
+        before = everything_below(tmp_path / "lake")
+        with duckdb.connect() as fresh:
+            lake.attach(fresh, f"ducklake:{tmp_path}/fresh.ducklake", f"{tmp_path}/lake/")
+            warehouse.make_ready(fresh)
+            load_month(fresh, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+            with pytest.raises(lake.LakeError, match="6 files look abandoned; none of them has been removed"):
+                lake.maintain(fresh, keep=timedelta(0), abandoned_after=timedelta(0))
+        assert before <= everything_below(tmp_path / "lake")
+
+
+class TestOtherColumns:
+    """A table of trips may have what an analyst has given it: a load fills it as it would in a file."""
+
+    def test_a_column_that_the_catalogue_does_not_know_gets_its_default(self, con, write_trips):
+        con.execute("ALTER TABLE green_trips ADD COLUMN note VARCHAR")
+        con.execute('ALTER TABLE green_trips ADD COLUMN "my score" DOUBLE DEFAULT 0.5')
+        con.execute("ALTER TABLE green_trips ALTER COLUMN note SET DEFAULT 'new'")
+        load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+        assert con.execute('SELECT DISTINCT note, "my score" FROM green_trips').fetchall() == [("new", 0.5)]
+
+    def test_a_column_of_another_type_or_name_takes_the_trips_too(self, con, write_trips):
+        con.execute("ALTER TABLE green_trips ALTER COLUMN vendor_id TYPE BIGINT")
+        con.execute("ALTER TABLE green_trips RENAME COLUMN ehail_fee TO e_hail")
+        load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+        found = "SELECT count(*), any_value(typeof(vendor_id)), count(e_hail), count(ehail_fee) FROM green_trips"
+        assert con.execute(found).fetchone() == (30, "BIGINT", 0, 30)
+
+    def test_a_column_that_takes_no_nulls_is_named_and_nothing_is_loaded(self, con, write_trips):
+        con.execute("ALTER TABLE green_trips ADD COLUMN note VARCHAR")
+        con.execute("INSERT INTO green_trips (partition_month, note) VALUES ('2022-12-01', 'there')")
+        con.execute("ALTER TABLE green_trips ALTER COLUMN note SET NOT NULL")
+        with pytest.raises(LoadError, match="note"):
+            load_month(con, "green", "2023-01", write_trips("green", "2023-01"), "run")
+        assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (1,)
+
 
 class TestOpening:
+    @pytest.mark.parametrize(
+        ("data_path", "said"),
+        [
+            ("{}/l*ke/", r"without \*, which"),
+            ("{}/l?ke", r"without \?, which"),
+            ("{}/l[a]ke/", r"without \[ \], which"),
+            ("{}/x/../lake/", r"without \.\."),
+            ("lake/", "an absolute path"),
+            ("", "an absolute path"),
+            ("file://{}/lake/", "without file://"),
+            ("{}/lake/ ", "without spaces at its ends"),
+            ("/", "a folder of its own"),
+            ("s3://", "a bucket"),
+            ("s3://bucket/l%61ke/", "without %, which"),
+        ],
+    )
+    def test_a_new_lake_is_not_made_at_a_path_that_ducklake_would_read_otherwise(self, tmp_path, data_path, said):
+        (tmp_path / "catalog").mkdir()
+        with duckdb.connect() as con, pytest.raises(lake.LakeError, match=f"data_path: expected .*{said}"):
+            lake.attach(con, f"ducklake:{tmp_path}/catalog/c.ducklake", data_path.format(tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["catalog"]
+
+    @pytest.mark.parametrize("data_path", ["{}//lake", "{}/lake", "{}/lake//", "{}/./lake/.", "{}/lake/"])
+    def test_a_path_of_many_spellings_gets_the_plain_one_and_any_of_them_opens_the_lake(self, tmp_path, data_path):
+        for spelling in (data_path, "{}/lake/", "{}//lake//", data_path):
+            with duckdb.connect() as con:
+                lake.attach(con, f"ducklake:{tmp_path}/catalog.ducklake", spelling.format(tmp_path))
+                found = con.execute("SELECT data_path FROM ducklake_settings('warehouse')").fetchone()
+                assert found == (f"{tmp_path}/lake/",)
+
+    def test_a_lake_of_an_older_version_opens_by_the_path_that_its_catalog_has_and_by_the_plain_one(
+        self, tmp_path, start_python
+    ):
+        (tmp_path / "x").mkdir()
+        assert start_python(BEFORE_ANY_CHECK, tmp_path, f"{tmp_path}//x/../lake/").wait() == 0
+        for spelling in (f"{tmp_path}//x/../lake/", f"{tmp_path}/lake"):
+            with duckdb.connect() as con:
+                lake.attach(con, f"ducklake:{tmp_path}/catalog.ducklake", spelling)
+                assert con.execute("SELECT count(*) FROM zones").fetchone() == (0,)
+        with duckdb.connect() as con, pytest.raises(lake.LakeError, match=r"data_path: expected .*, found"):
+            lake.attach(con, f"ducklake:{tmp_path}/catalog.ducklake", f"{tmp_path}/x/../elsewhere/")
+
     def test_extensions_come_from_packages_of_duckdbs_own_version(self):
         with duckdb.connect(config={"autoinstall_known_extensions": False}) as con:
             for name in ("ducklake", "postgres_scanner", "httpfs"):
