@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.month import chosen_month
+from include.orchestration.month import month_of_run
 
 SETTLED = frozenset({"success", "skipped"})
 FAILED = frozenset({"failed", "upstream_failed"})
@@ -49,11 +49,11 @@ def unsettled_runs(dag_id: str, task_ids: Iterable[str] = (), settled: frozenset
         task_ids: look at these tasks only; none: at all.
     """
     wanted = list(task_ids)
-    found = _from_api_server if _in_a_task_of_airflow_3() else _from_database
+    found = _from_api_server if in_a_task_of_airflow_3() else _from_database
     runs = [
         MonthRun(
             run.run_id,
-            chosen_month(run.conf or {}, run.logical_date),
+            month_of_run(run),
             str(getattr(run.state, "value", run.state)),  # the api-server's enumeration prints its own name
             run.start_date,
             tasks,
@@ -63,7 +63,8 @@ def unsettled_runs(dag_id: str, task_ids: Iterable[str] = (), settled: frozenset
     return sorted(runs, key=lambda run: (run.started is None, str(run.started)))
 
 
-def _in_a_task_of_airflow_3() -> bool:
+def in_a_task_of_airflow_3() -> bool:
+    """Whether this process runs a task of Airflow 3, which may not read the metadata database."""
     if not IS_AIRFLOW_3:
         return False
     from airflow.sdk.execution_time import task_runner

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, Param
 
 from include.nyc_taxi import months
+from include.orchestration.month import refuse_contradiction
 from include.orchestration.permanent import no_retry_when_permanent
 
 WEEK = "{{ logical_week(params, dag_run) }}"
@@ -25,7 +27,11 @@ def week_param() -> Param:
         type=["null", "string"],
         format="date",
         title="Week",
-        description="Any day of the week, Monday to Sunday, as YYYY-MM-DD. Empty: the week of the logical date.",
+        description=(
+            "Any day of the week, Monday to Sunday, as YYYY-MM-DD; a week that has ended. "
+            "Empty: the week of the logical date. Leave it empty in a backfill, whose runs each have their own week. "
+            "Where the DAG is paused, unpausing it with the trigger also starts the catch-up on its schedule."
+        ),
     )
 
 
@@ -34,17 +40,23 @@ def logical_week(params: Mapping[str, Any], dag_run: Any) -> str:
     """The Monday of the run's week: of `week` in its parameters, else of its logical date.
 
     Raises:
-        AirflowFailException: the run has neither (a manual run without a logical date), or `week` is no day; no retry
-            will help.
+        AirflowFailException: the run has neither (a manual run without a logical date); `week` is no day; it is a
+            scheduled or backfill run whose `week` is another one than its date's; the week has not ended. No retry will
+            help.
     """
-    if chosen := params.get("week"):
-        return months.monday_of(str(chosen)).isoformat()
-    if dag_run.logical_date is None:
+    own = dag_run.logical_date and months.monday_of(dag_run.logical_date)
+    monday = months.monday_of(str(params["week"])) if params.get("week") else own
+    if monday is None:
         raise AirflowFailException(
             f"the run {dag_run.run_id} has no logical date and no week: trigger it again "
             """with a week in the form, or with --conf '{"week": "2023-01-30"}'"""
         )
-    return months.monday_of(dag_run.logical_date).isoformat()
+    refuse_contradiction(dag_run, "week", monday.isoformat(), own and own.isoformat())
+    if monday + months.WEEK > datetime.now(UTC).date():
+        raise AirflowFailException(
+            f"the week of {monday} has not ended. Trigger it when it has, or leave it to the schedule"
+        )
+    return monday.isoformat()
 
 
 def months_of_week(params: Mapping[str, Any], dag_run: Any) -> list[str]:
