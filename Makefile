@@ -1,7 +1,7 @@
 # Every target sets up what it needs, once. State lives in .venv*/, .airflow/ and data/.
 #
 #   make demo                                       the whole path on a simulated TLC, in a few minutes
-#   make backfill FLEET=yellow FROM=2023-01 TO=2023-03
+#   make backfill FLEET=yellow FROM=2023-01 TO=2023-03   (WAIT=no: not behind another backfill that is at work)
 #   make backfill-weeks FLEET=yellow FROM=2023-01 TO=2023-03   the weeks in these months, when they are loaded
 #   make standalone                                 Airflow with its web UI on http://localhost:8080 (PORT=8080)
 #   make status                                     fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
@@ -30,6 +30,7 @@ FROM ?= 2023-01
 TO ?= $(FROM)
 MONTH ?= $(FROM)
 REPROCESS ?= completed
+WAIT ?= yes
 PORT ?= 8080
 
 ifeq ($(AIRFLOW),2)
@@ -119,13 +120,13 @@ demo:
 
 .PHONY: run-demo
 run-demo: setup
-	@$(LOCAL) demo --fleet $(FLEET) --from $(FROM) --to $(TO)
+	@$(LOCAL) demo --fleet $(FLEET) --from $(FROM) --to $(TO) --wait "$(WAIT)"
 
 backfill: setup
-	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
+	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
 
 backfill-weeks: setup
-	@$(LOCAL) backfill-weeks --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
+	@$(LOCAL) backfill-weeks --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
 
 standalone: setup
 	@$(LOCAL) standalone --port $(PORT) $(if $(DEMO),--simulate)

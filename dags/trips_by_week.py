@@ -89,7 +89,7 @@ def make_dag(fleet):
         dag_id=f"trips_by_week_{fleet}",
         description=f"{tlc.fleet(fleet).title}: a week's trips, money, miles and passengers; CSV and chart of all weeks",
         doc_md=__doc__,
-        schedule=CalendarWeekTimetable(first=first_monday(fleet)),
+        schedule=CalendarWeekTimetable(first=first_monday(fleet), dag_id=f"trips_by_week_{fleet}"),
         start_date=START_DATE,
         catchup=True,
         max_active_runs=16,  # a dozen weeks at any time only wait for months that are not published yet
