@@ -14,6 +14,10 @@ Counts one week of one fleet's trips, and writes all weeks so far as CSV and as 
 month is loaded later, or again, `taxi_trips_<fleet>` counts the weeks anew that are there already and in which the
 month has trips, so the figures are always those of the trips in the warehouse.
 
+**One run, one week.** A scheduled or backfill run whose `week` is not that of its own date fails at once: leave *Week*
+empty in the *Backfill* dialog. So does any run of a week that has not ended. **Unpausing starts the catch-up**, also when
+*Trigger* does it.
+
 **Waiting is normal.** A week waits for the months it touches (2023-01-30 needs January and February), however they are
 run: schedule, backfill or by hand. The sensors look every five minutes and hold no worker in between; a month that
 nobody has started is waited for too. They give up after 150 days.

@@ -69,12 +69,16 @@ def kill_session(leader: Process) -> int:
     """
     if psutil.pid_exists(leader.pid) and not _is_same(leader):
         return 0
-    killed = 0
+    killed, waited_for = 0, []
     for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
             if os.getsid(pid) == leader.pid:
+                process = psutil.Process(pid)
+                if process.ppid() != os.getpid():  # the status of a child of ours is left to who has started it
+                    waited_for.append(process)
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
+    psutil.wait_procs(waited_for, timeout=STOP_SECONDS)  # what they held is free when they have gone
     return killed
 
 

@@ -35,6 +35,7 @@ IN_WORDS = {
     "success": "done",
     "running": "running",
     "restarting": "restarting",
+    "shutdown": "being ended",
     "queued": "about to start",
     "scheduled": "in the queue",
     "deferred": "waiting for an event",

@@ -21,7 +21,7 @@ from typing import IO
 from include.nyc_taxi.files import replacing
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.orchestration.local import runs
-from include.orchestration.local.processes import Process, home
+from include.orchestration.local.processes import Process, end_abandoned, home
 
 POLL_SECONDS = 1.0
 
@@ -84,6 +84,7 @@ def in_line(*, wait: bool) -> Iterator[None]:
             time.sleep(POLL_SECONDS)
         if said:
             print("The other backfill has ended", flush=True)
+        end_abandoned()
         _put_right_what_a_killed_one_left()
         yield
 
