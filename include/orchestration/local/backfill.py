@@ -282,7 +282,10 @@ def _wait_for_others(job: Job, scheduler: Scheduler, *, wait: bool) -> None:
             (other, *_) = others
             cancel = f"cancel it on the page of {job.dag_id}, tab Backfills"
             if not wait:
-                raise turn.BusyError(f"{other}, has not ended ({other.done} of {other.total} runs done): {cancel}")
+                raise turn.BusyError(
+                    f"There is {other}, which has not ended ({other.done} of {other.total} runs done). "
+                    f"Nothing was started: WAIT=no is set. To end it, {cancel}"
+                )
             if not said:
                 print(f"Waiting for {other}; to end it, {cancel}", flush=True)
                 ending.enter_context(runs.paused(job.dag_id, False))
@@ -324,6 +327,8 @@ def _create(job: Job, reprocess: str, note: turn.Note) -> bool:
     first, last = job.dates
     command = ["airflow", "backfill", "create", "--dag-id", job.dag_id, "--from-date", first, "--to-date", last]
     command += ["--max-active-runs", str(PARALLEL_RUNS), "--reprocess-behavior", reprocess]
+    # Without it a run would keep a `month` that an earlier backfill has given it, and fail for that again.
+    command += ["--dag-run-conf", "{}"]
     for attempt in range(1, CREATE_ATTEMPTS + 1):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         said = done.stdout + done.stderr
