@@ -2,7 +2,7 @@
 #
 #   make demo                                       the whole path on a simulated TLC, in a few minutes (other months:
 #                                                   make demo FLEET=green FROM=2022-11 TO=2022-12)
-#   make backfill FLEET=yellow FROM=2023-01 TO=2023-03
+#   make backfill FLEET=yellow FROM=2023-01 TO=2023-03   (WAIT=no: not behind another backfill that is at work)
 #   make backfill-weeks FLEET=yellow FROM=2023-01 TO=2023-03   the weeks in these months, when they are loaded
 #   make standalone                                 Airflow with its web UI on http://localhost:8080 (PORT=8080)
 #   make status                                     fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
@@ -27,7 +27,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 
 # -- What is said on the command line: a variable that nobody reads would be passed over in silence --
-KNOWN := AIRFLOW PYTHON FLEET FROM TO MONTH REPROCESS PORT DEMO ARGS ARCHIVE BIG SCALE
+KNOWN := AIRFLOW PYTHON FLEET FROM TO MONTH REPROCESS WAIT PORT DEMO ARGS ARCHIVE BIG SCALE
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 # Airflow's and ours, which tasks read, may be set so too, and where the tests have an Airflow of their own.
 UNKNOWN := $(filter-out $(KNOWN) AIRFLOW_% _AIRFLOW_% NYC_TAXI_% STATE VENV SHELL MAKE% PATH,$(GIVEN))
@@ -48,6 +48,7 @@ FROM ?= 2023-01
 TO ?= $(FROM)
 MONTH ?= $(FROM)
 REPROCESS ?= completed
+WAIT ?= yes
 PORT ?= 8080
 
 ifeq ($(filter 2 3,$(AIRFLOW)),)
@@ -150,13 +151,13 @@ demo:
 
 .PHONY: run-demo
 run-demo: setup
-	@$(LOCAL) demo --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
+	@$(LOCAL) demo --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
 
 backfill: setup
-	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
+	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
 
 backfill-weeks: setup
-	@$(LOCAL) backfill-weeks --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)"
+	@$(LOCAL) backfill-weeks --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
 
 standalone: setup
 	@$(LOCAL) standalone --port "$(PORT)" $(if $(DEMO),--simulate)

@@ -10,14 +10,18 @@ maps of Manhattan: `wait_for_file`, `prepare` → `download` → `load` → `agg
 | **inputs** | `/trip-data/<fleet>_tripdata_YYYY-MM.parquet` of the TLC's site; the table `zones` |
 | **outputs** | the zones, where there are none yet; `raw/<fleet>_tripdata_YYYY-MM.parquet`; the tables `<fleet>_trips`, `loads`, `quality_checks`, `trips_by_zone`; `outputs/<fleet>/manhattan_stats_YYYY-MM.geojson`, `manhattan_map_YYYY-MM.png`, and both over all months; with `NYC_TAXI_MAP_DENSITY=1` also `manhattan_map_density_YYYY-MM.png`, trips per km² (of months that are there already when their task `map` is cleared) |
 
-**Unpausing starts the catch-up** on all months since `NYC_TAXI_FIRST_MONTH`. A backfill may go further back.
+**Unpausing starts the catch-up** on all months since `NYC_TAXI_FIRST_MONTH`, also when *Trigger* does it. `make backfill`
+unpauses the DAG too, but holds its schedule back meanwhile. A backfill may go further back.
 
 **Waiting is normal.** The TLC publishes a month about two months after its end. Until then `wait_for_file` looks every
 six hours (`up_for_reschedule`; no worker is held) and gives up after 120 days.
 
-**Nothing new is no work.** Where another run has loaded the edition that the site has, and has made its map, `download`
-and all after it are `skipped`, and its log says so; the run is a success. The run that has loaded it does its work again
-when it is cleared, or reprocessed by a backfill.
+**If nothing has changed, the run is skipped.** Where another run has loaded the edition that the site has, and has made
+its map, `download` and all after it are `skipped`, and its log says so; the run is a success. A backfill, and a run that is
+cleared, always load the month again.
+
+**One run, one month.** A scheduled or backfill run whose `month` is not that of its own date fails at once: leave *Month*
+empty in the *Backfill* dialog, which hands it on to each of its runs. So does any run of a month that has not ended.
 
 **What a failure means.** Every task leaves the last good state: a file is complete or absent, a month in the warehouse
 is replaced as a whole or not at all. The error in the log says what was expected, what was found, what to do.
@@ -48,7 +52,7 @@ from include.nyc_taxi.months import first_day
 from include.orchestration import assets
 from include.orchestration.airflow_line import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.month import MACROS, MONTH, accept_param, month_param
+from include.orchestration.month import MACROS, MONTH, accept_param, is_backfill_or_cleared, month_param
 from include.orchestration.permanent import no_retry_when_permanent
 from output_pages import OutputOperator
 from tlc_hook import TlcFileSensor
@@ -77,7 +81,7 @@ def prepare(fleet, month, task, outlet_events):
 
 
 @no_retry_when_permanent
-def download(fleet, month, run_id, loaded, outlet_events):
+def download(fleet, month, loaded, outlet_events, dag_run, task, ti):
     """Fetch the month's file, unless the same edition is here; skip the rest when all is made of it already."""
     from include.nyc_taxi.aggregate import made_since
     from include.nyc_taxi.download import download_month
@@ -87,15 +91,16 @@ def download(fleet, month, run_id, loaded, outlet_events):
     with assets.event(outlet_events, assets.trips_file(fleet), month=month) as facts:
         done = download_month(TlcHook(), fleet, month)
         facts.update(path=str(done.path), fetched=done.fetched, **vars(done.edition))
-        # The run that loaded it does its work again when it is cleared or reprocessed: that is what one does it for.
-        if loaded and loaded["run_id"] != run_id and not done.fetched and vars(done.edition) == loaded["edition"]:
+        # Whoever has loaded it: a backfill, or a run that is cleared, does its work again; that is what one does it for.
+        is_asked_for = is_backfill_or_cleared(dag_run, task, ti) or (loaded and loaded["run_id"] == dag_run.run_id)
+        if loaded and not is_asked_for and not done.fetched and vars(done.edition) == loaded["edition"]:
             loaded_at = datetime.fromisoformat(loaded["loaded_at"])
             # Not where the run that loaded it did not get as far as the map.
             if made_since(outputs_dir(fleet), month, loaded_at):
                 why = (
                     f"nothing new: {fleet} {month} is loaded from this edition since {loaded_at:%Y-%m-%d %H:%M} UTC "
                     f"(ETag {done.edition.etag}, Last-Modified {done.edition.last_modified}), and its map is made. "
-                    f"To do it again all the same, clear the run that did it, {loaded['run_id']}"
+                    "To do it again all the same, clear this task and those after it, or backfill the month"
                 )
                 log.info(why)  # the web UI folds a skipped task's reason away
                 raise AirflowSkipException(why)
@@ -175,7 +180,9 @@ def make_dag(fleet):
         dag_id=f"taxi_trips_{fleet}",
         description=f"{tlc.fleet(fleet).title}: a month of trips from the TLC's file to maps",
         doc_md=__doc__,
-        schedule=CalendarMonthTimetable(first=first_day(max(settings.first_month(), tlc.fleet(fleet).first_month))),
+        schedule=CalendarMonthTimetable(
+            first=first_day(max(settings.first_month(), tlc.fleet(fleet).first_month)), dag_id=f"taxi_trips_{fleet}"
+        ),
         start_date=START_DATE,
         catchup=True,
         max_active_runs=6,  # some of them only wait: two or three months are not published yet at any time

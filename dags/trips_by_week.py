@@ -18,6 +18,10 @@ month has trips, so the figures are always those of the trips in the warehouse.
 because a single trip recorded as thousands of miles long outweighs a day of others. A line below says how many trips are
 left out. A week that an older version has counted has a gap there until it is run again.
 
+**One run, one week.** A scheduled or backfill run whose `week` is not that of its own date fails at once: leave *Week*
+empty in the *Backfill* dialog. So does any run of a week that has not ended. **Unpausing starts the catch-up**, also when
+*Trigger* does it.
+
 **Waiting is normal.** A week waits for the months it touches (2023-01-30 needs January and February), however they are
 run: schedule, backfill or by hand. The sensors look every five minutes and hold no worker in between; a month that
 nobody has started is waited for too. They give up after 150 days.
@@ -93,7 +97,7 @@ def make_dag(fleet):
         dag_id=f"trips_by_week_{fleet}",
         description=f"{tlc.fleet(fleet).title}: a week's trips, money, miles and passengers; CSV and chart of all weeks",
         doc_md=__doc__,
-        schedule=CalendarWeekTimetable(first=first_monday(fleet)),
+        schedule=CalendarWeekTimetable(first=first_monday(fleet), dag_id=f"trips_by_week_{fleet}"),
         start_date=START_DATE,
         catchup=True,
         max_active_runs=16,  # a dozen weeks at any time only wait for months that are not published yet

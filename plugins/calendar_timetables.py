@@ -11,11 +11,14 @@ month's last second. What a run by hand is about cannot be told from its name: i
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, date, time, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pendulum
+from airflow.configuration import AIRFLOW_HOME
 from airflow.listeners import hookimpl
 from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 from airflow.timetables.base import DataInterval
@@ -61,6 +64,18 @@ def _in_utc(moment: DateTime) -> DateTime:
     return datetime(day.year, day.month, day.day)
 
 
+def is_held(dag_id: str) -> bool:
+    """Whether `make backfill` has unpaused the DAG only to run what was asked for: its schedule is held back meanwhile.
+
+    The command says so in a file in Airflow's home (include/orchestration/local/turn.py). Nobody else makes one.
+    """
+    try:
+        note = json.loads((Path(AIRFLOW_HOME) / "backfill.json").read_text())
+    except FileNotFoundError:
+        return False
+    return bool(note["was_paused"] and note["dag_id"] == dag_id)
+
+
 class _CalendarTimetable(CronDataIntervalTimetable):
     """A cron interval timetable whose manual runs cover the interval that contains their date.
 
@@ -68,16 +83,18 @@ class _CalendarTimetable(CronDataIntervalTimetable):
         first: where the schedule (and so the catch-up) begins, for a DAG whose start date is START_DATE. A DAG's own
             start date cannot say that: a run of an earlier date, manual or backfilled, would be a success without
             a single task (3.3), or never end (2.11).
+        dag_id: the DAG's, for a schedule that a backfill command may hold back.
     """
 
     cron = ""
     param = ""
     """The key of a run's configuration that comes before its date."""
 
-    def __init__(self, first: date | None = None) -> None:
+    def __init__(self, first: date | None = None, dag_id: str | None = None) -> None:
         super().__init__(self.cron, timezone="UTC")
         self.description = type(self).description  # the parent has put the cron expression in words there
         self.first = first
+        self.dag_id = dag_id
 
     def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
         start = self._align_to_prev(_in_utc(run_after))
@@ -87,7 +104,10 @@ class _CalendarTimetable(CronDataIntervalTimetable):
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
         # The scheduler asks from the DAG's start date on, a backfill from its own.
-        if self.first and restriction.earliest == START_DATE:
+        is_schedule = restriction.earliest == START_DATE
+        if is_schedule and self.dag_id and is_held(self.dag_id):
+            return None
+        if self.first and is_schedule:
             restriction = restriction._replace(earliest=datetime(self.first.year, self.first.month, self.first.day))
         elif restriction.catchup and restriction.earliest and restriction.earliest != START_DATE:
             # A backfill from a date to a date: it has the months, or weeks, that both of them lie in.
@@ -117,12 +137,12 @@ class _CalendarTimetable(CronDataIntervalTimetable):
 
     def serialize(self) -> dict[str, str | None]:
         # The parent's form also holds the cron expression, which is not ours to vary.
-        return {"first": self.first.isoformat() if self.first else None}
+        return {"first": self.first.isoformat() if self.first else None, "dag_id": self.dag_id}
 
     @classmethod
     def deserialize(cls, data: dict[str, str | None]) -> Timetable:
         first = data.get("first")
-        return cls(date.fromisoformat(first) if first else None)
+        return cls(date.fromisoformat(first) if first else None, data.get("dag_id"))
 
 
 class CalendarMonthTimetable(_CalendarTimetable):

@@ -733,7 +733,8 @@ def record(
         (fleet_name, start, x.rule, x.severity, x.limit, x.value, x.passed, x.detail, published, now, run_id)
         for x in checks
     ]
-    table_rows.insert(con, "quality_checks", rows)
+    columns = "fleet, partition_month, rule, severity, at_most, value, passed, detail, published, checked_at, run_id"
+    table_rows.insert(con, "quality_checks", columns, rows)
 
 
 @pandas_kept_out()

@@ -324,7 +324,7 @@ def load_zones(con: duckdb.DuckDBPyConnection, zones: list[Zone]) -> int:
     def replace() -> int:
         warehouse.ensure_tables(con)
         con.execute("DELETE FROM zones")
-        insert(con, "zones", zones)
+        insert(con, "zones", "zone_id, zone, borough, service_zone, geometry", zones)
         return count_zones(con)
 
     return warehouse.write(con, replace)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.month import chosen_month
+from include.orchestration.month import month_of_run
 
 SETTLED = frozenset({"success", "skipped"})
 FAILED = frozenset({"failed", "upstream_failed"})
@@ -66,14 +66,14 @@ def unsettled_runs(dag_id: str, task_ids: Iterable[str] = (), settled: frozenset
         task_ids: look at these tasks only; none: at all.
     """
     wanted = list(task_ids)
-    found = _from_api_server if _in_a_task_of_airflow_3() else _from_database
+    found = _from_api_server if in_a_task_of_airflow_3() else _from_database
     return _by_start(found(dag_id, wanted, settled, ended=False))
 
 
 def all_runs(dag_id: str) -> list[MonthRun]:
     """The runs that tell how each month is, the oldest start first: all of the DAG's, or, where none of them is in the
     state `failed`, those that have not ended well."""
-    found = _from_api_server if _in_a_task_of_airflow_3() else _from_database
+    found = _from_api_server if in_a_task_of_airflow_3() else _from_database
     return _by_start(found(dag_id, [], SETTLED, ended=True))
 
 
@@ -84,7 +84,7 @@ def _by_start(found: Iterable[_Found]) -> list[MonthRun]:
         runs.append(
             MonthRun(
                 run.run_id,
-                chosen_month(run.conf or {}, run.logical_date),
+                month_of_run(run),
                 state,
                 run.start_date or (run.end_date if state == "failed" else None),
                 {name: state for name, state in tasks.items() if state not in settled},
@@ -94,7 +94,8 @@ def _by_start(found: Iterable[_Found]) -> list[MonthRun]:
     return sorted(runs, key=lambda run: (run.started is None, str(run.started)))
 
 
-def _in_a_task_of_airflow_3() -> bool:
+def in_a_task_of_airflow_3() -> bool:
+    """Whether this process runs a task of Airflow 3, which may not read the metadata database."""
     if not IS_AIRFLOW_3:
         return False
     from airflow.sdk.execution_time import task_runner

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from include.nyc_taxi import settings, status
 from include.nyc_taxi.load import LoadedMonth, months_by_fleet
 from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.month_runs import all_runs
+from include.orchestration.month_runs import all_runs, in_a_task_of_airflow_3
 
 if TYPE_CHECKING:
     import requests
@@ -45,6 +45,7 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
     found: list[status.MonthStatus] = []
     for fleet in fleets:
         found += status.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
+    notes += _nobodys_tasks()
     lines = [*status.sentences(found, _loading_command()), *notes]
     return f"{status.render(found, color=color)}\n\n" + "\n".join(lines)
 
@@ -76,6 +77,19 @@ def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], status.An
     with session:
         answers, problem = status.ask_site(head, wanted)
     return answers, problem and f"{hook.base_url} could not be asked ({problem})"
+
+
+def _nobodys_tasks() -> list[str]:
+    """Tasks that hold a slot of the pool for ever; a task of Airflow 3 cannot ask for them."""
+    if in_a_task_of_airflow_3():
+        return []
+    from include.orchestration import pool_holders
+
+    return [
+        f"{holder}: it holds a slot of the pool `warehouse`; `make standalone` and `make backfill` release it."
+        for holder in pool_holders.find()
+        if holder.is_nobodys
+    ]
 
 
 def _loading_command() -> str:

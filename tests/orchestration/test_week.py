@@ -11,9 +11,9 @@ from calendar_timetables import CalendarWeekTimetable
 from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, logical_week, months_of_week, week_param
 
 
-def run(day="2023-02-01T00:00:00"):
+def run(day="2023-02-01T00:00:00", run_type="manual"):
     """A run of that logical date; None for a manual run without one."""
-    return SimpleNamespace(run_id="manual__1", logical_date=day and pendulum.parse(day))
+    return SimpleNamespace(run_id=f"{run_type}__1", run_type=run_type, logical_date=day and pendulum.parse(day))
 
 
 def test_it_is_the_monday_of_the_week_that_contains_the_logical_date():
@@ -24,6 +24,21 @@ def test_it_is_the_monday_of_the_week_that_contains_the_logical_date():
 def test_any_day_of_the_form_means_its_week_and_comes_first():
     assert logical_week({"week": "2021-07-09"}, run()) == "2021-07-05"
     assert logical_week({"week": "2021-07-09"}, run(None)) == "2021-07-05"
+
+
+@pytest.mark.parametrize("run_type", ["backfill", "scheduled"])
+def test_a_run_that_airflow_has_made_for_a_date_fails_for_good_when_its_week_is_another_one(run_type):
+    with pytest.raises(AirflowFailException, match="is the run of 2023-01-30, but its `week` says 2021-07-05"):
+        logical_week({"week": "2021-07-09"}, run(run_type=run_type))
+    assert logical_week({"week": "2023-02-05"}, run(run_type=run_type)) == "2023-01-30"
+
+
+def test_a_week_that_has_not_ended_is_refused_for_good():
+    today = pendulum.now("UTC")
+    with pytest.raises(AirflowFailException, match=f"the week of {today.start_of('week'):%Y-%m-%d} has not ended"):
+        logical_week({}, run(today.isoformat()))
+    ended = today.start_of("week").subtract(days=7)
+    assert logical_week({"week": f"{ended:%Y-%m-%d}"}, run()) == f"{ended:%Y-%m-%d}"
 
 
 def test_a_run_with_neither_fails_for_good_and_says_how_to_trigger_it():

@@ -254,3 +254,32 @@ class TestFirst:
 
     def test_it_survives_serialization(self):
         assert decode_timetable(json.loads(json.dumps(encode_timetable(self.first)))).first == self.first.first
+
+
+class TestAScheduleThatABackfillHoldsBack:
+    """`make backfill` unpauses a paused DAG under somebody's scheduler: only what was asked for may run."""
+
+    @pytest.fixture(autouse=True)
+    def note(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("calendar_timetables.AIRFLOW_HOME", str(tmp_path))
+        self.path = tmp_path / "backfill.json"
+
+    def intervals(self, dag_id, first="2000-01-01"):
+        timetable = decode_timetable(encode_timetable(CalendarMonthTimetable(datetime.date(2023, 1, 1), dag_id)))
+        return len(scheduled(timetable, first, "2023-03-01"))
+
+    def test_it_makes_no_run_while_the_command_is_at_work_and_goes_on_after(self):
+        assert self.intervals("taxi_trips_green") == 3
+        self.path.write_text(json.dumps({"dag_id": "taxi_trips_green", "was_paused": True}))
+        assert self.intervals("taxi_trips_green") == 0
+        self.path.unlink()
+        assert self.intervals("taxi_trips_green") == 3
+
+    def test_a_backfill_itself_gets_its_runs(self):
+        self.path.write_text(json.dumps({"dag_id": "taxi_trips_green", "was_paused": True}))
+        assert self.intervals("taxi_trips_green", first="2023-01-01") == 3
+
+    @pytest.mark.parametrize(("dag_id", "was_paused"), [("taxi_trips_green", False), ("taxi_trips_yellow", True)])
+    def test_one_that_the_user_has_unpaused_and_other_dags_go_on(self, dag_id, was_paused):
+        self.path.write_text(json.dumps({"dag_id": dag_id, "was_paused": was_paused}))
+        assert self.intervals("taxi_trips_green") == 3

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from include.nyc_taxi import settings, tlc
 from include.nyc_taxi.errors import NycTaxiError, SettingError
 from include.nyc_taxi.months import month_range
+from include.orchestration.local.processes import interrupt_once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             choices=("completed", "failed", "none"),
             default="completed",
             help="which run again that have run before: all, those that failed, none",
+        )
+        command.add_argument(
+            "--wait",
+            choices=("yes", "no"),
+            default="yes",
+            help="what to do while another backfill is at work: wait for its end, or stop at once",
         )
     command = commands.add_parser("standalone", help="Airflow with its web UI")
     command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
@@ -55,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C: stop what was started
+    # End as on Ctrl-C, and stop what was started, also when told to end or when the terminal is closed.
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell's background, or nohup, has it
+            signal.signal(number, interrupt_once)
     if options.command == "standalone":
         from include.orchestration.local.standalone import standalone
 
@@ -103,10 +113,15 @@ def _run(options: argparse.Namespace) -> int:
         from include.orchestration.local import backfill  # imports Airflow, which takes seconds and the settings above
     from include.orchestration.local.simulated import simulated_tlc
 
-    if options.command == "demo":
-        with simulated_tlc():
-            return backfill.run(options.command, options.fleet, options.first, options.last, options.reprocess)
-    return backfill.run(options.command, options.fleet, options.first, options.last, options.reprocess)
+    with simulated_tlc() if options.command == "demo" else contextlib.nullcontext():
+        return backfill.run(
+            options.command,
+            options.fleet,
+            options.first,
+            options.last,
+            options.reprocess,
+            wait=options.wait == "yes",
+        )
 
 
 @contextlib.contextmanager

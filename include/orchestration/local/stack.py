@@ -11,11 +11,21 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
-STOP_SECONDS = 20
+from include.nyc_taxi import settings
+from include.orchestration.local.processes import (
+    STOP_SECONDS,
+    Process,
+    Started,
+    end,
+    end_abandoned,
+    home,
+    noted,
+)
+
 START_SECONDS = 180
 
 
@@ -23,17 +33,14 @@ class StackError(Exception):
     """A component did not start, or ended by itself; the message ends with the last lines of its log."""
 
 
-def home() -> Path:
-    """Airflow's home directory, which the Makefile sets."""
-    return Path(os.environ["AIRFLOW_HOME"])
-
-
 @contextlib.contextmanager
 def only_scheduler() -> Iterator[int | None]:
     """Yield a file descriptor that says "a scheduler of ours is running", or None where one is running already.
 
-    The lock is on an open file, which the scheduler inherits: it ends with the last of both processes.
+    The lock is on an open file, which the scheduler inherits: it ends with the last of both processes. A scheduler
+    that a killed command has left running is ended first.
     """
+    end_abandoned()
     with (home() / "scheduler.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,22 +50,33 @@ def only_scheduler() -> Iterator[int | None]:
             yield file.fileno()
 
 
+def owner() -> Started | None:
+    """The command whose scheduler is running, and its settings; None where none is, or where it is just starting."""
+    return next((each for each in noted() if each.has_scheduler and each.owner.is_alive()), None)
+
+
 class Stack:
     """Starts the components in order, watches over them and stops them. Use it as a context manager.
 
     Args:
         port: for the api-server; 0 takes a free one.
+        command: that starts them, as the user typed it.
         extra: environment variables for all components.
         lock: a file descriptor that the scheduler keeps open.
         components: which to start after the api-server.
     """
 
-    def __init__(self, *, port: int, extra: Mapping[str, str], lock: int, components: tuple[str, ...]) -> None:
+    def __init__(
+        self, *, command: str, port: int, extra: Mapping[str, str], lock: int, components: tuple[str, ...]
+    ) -> None:
         self.port = port or _free_port()
         self.components = components
         self.logs = home() / "logs" / "components"
         self._lock = lock
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, tuple[subprocess.Popen[bytes], Process]] = {}
+        self._started = Started.by_us(
+            command, has_scheduler=True, settings={"data": str(settings.data_dir().resolve()), "source": source()}
+        )
         self._environment = {
             **os.environ,
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -90,21 +108,20 @@ class Stack:
 
     def check(self) -> None:
         """Raises StackError when a component has ended by itself."""
-        for name, process in self._processes.items():
+        for name, (process, _) in self._processes.items():
             if process.poll() is not None:
                 raise StackError(f"Airflow's {name} ended by itself (status {process.returncode}):\n{self._tail(name)}")
 
     def stop(self) -> None:
         """Stop all components: first kindly, then for certain."""
-        for process in reversed(self._processes.values()):
-            signal_group(process, signal.SIGTERM)
+        for process, _ in reversed(self._processes.values()):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
-        for process in self._processes.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, deadline - time.monotonic()))
-            signal_group(process, signal.SIGKILL)  # whoever of its group is left
-            process.wait()
+        for process, leader in self._processes.values():
+            end(process, leader, deadline - time.monotonic())
         self._processes.clear()
+        self._started.forget()
 
     def _start(self, name: str) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -112,13 +129,11 @@ class Stack:
         if name in ("scheduler", "triggerer"):
             command.append("--skip-serve-logs")  # that server would listen on all interfaces; the UI reads the files
         with (self.logs / f"{name}.log").open("wb") as log:
-            self._processes[name] = subprocess.Popen(
+            self._processes[name] = self._started.popen(
                 command,
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us, who then stop them in order
                 pass_fds=(self._lock,) if name == "scheduler" else (),
             )
 
@@ -138,10 +153,16 @@ class Stack:
         return "\n".join(text.splitlines()[-lines:])
 
 
-def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to the process and all of its group, if any is left."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+def source() -> str:
+    """The address that the TLC's files come from, as TlcHook finds it: a setting, a connection, or the TLC's own.
+
+    Without a login and a password, which a connection's address may have.
+    """
+    from tlc_hook import TlcHook
+
+    parts = urlsplit(TlcHook().url(""))
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", "")).rstrip("/")
 
 
 def port_in_use(port: int) -> bool:

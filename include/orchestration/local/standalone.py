@@ -6,22 +6,17 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
-from include.orchestration import pool
+from sqlalchemy.exc import OperationalError
+
+from include.orchestration import pool, pool_holders
 from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.local import turn
+from include.orchestration.local.processes import Started, end, end_abandoned, home, interrupt_once
 from include.orchestration.local.simulated import simulated_tlc
-from include.orchestration.local.stack import (
-    STOP_SECONDS,
-    Stack,
-    StackError,
-    home,
-    only_scheduler,
-    port_in_use,
-    signal_group,
-)
+from include.orchestration.local.stack import Stack, StackError, only_scheduler, owner, port_in_use
 
 PASSWORDS = "simple_auth_manager_passwords.json.generated"
 
@@ -39,27 +34,39 @@ def standalone(port: int, *, simulate: bool) -> int:
         )
         return 1
     pool.set_up()
+    for holder in pool_holders.release():
+        print(f"A task held a slot of the pool `warehouse`; it is marked failed: {holder}", flush=True)
+    command = f"make standalone{' AIRFLOW=2' if not IS_AIRFLOW_3 else ''}"
     with contextlib.ExitStack() as ending:
         if simulate:
             ending.enter_context(simulated_tlc())
         if not IS_AIRFLOW_3:
             os.environ["AIRFLOW__WEBSERVER__WEB_SERVER_PORT"] = str(port)
             os.environ["AIRFLOW__WEBSERVER__BASE_URL"] = f"http://localhost:{port}"  # alerts link to it
-            return _airflow_standalone()
+            return _airflow_standalone(command)
         lock = ending.enter_context(only_scheduler())
         if lock is None:
-            print("Airflow is running already (make standalone or make backfill); stop that first", file=sys.stderr)
+            print(f"Airflow is running already: {owner() or 'it is just starting'}; stop that first", file=sys.stderr)
             return 1
         print("Starting Airflow …", flush=True)
         try:
             stack = ending.enter_context(
-                Stack(port=port, lock=lock, components=("dag-processor", "scheduler", "triggerer"), extra={})
+                Stack(
+                    command=command,
+                    port=port,
+                    lock=lock,
+                    components=("dag-processor", "scheduler", "triggerer"),
+                    extra={},
+                )
             )
             password = json.loads((home() / PASSWORDS).read_text())["admin"]
             print(f"Web UI: http://localhost:{port}  user admin, password {password}")
             print(f"Logs: {stack.logs}\nCtrl-C stops it", flush=True)
             while True:
                 stack.check()
+                # A backfill that used this scheduler and was killed: its runs would go on, and the DAG stay unpaused.
+                with contextlib.suppress(OperationalError):  # the database is busy: the next second will do
+                    turn.put_right_if_abandoned()
                 time.sleep(1)
         except StackError as error:
             print(f"\n{error}", file=sys.stderr)
@@ -69,11 +76,13 @@ def standalone(port: int, *, simulate: bool) -> int:
             return 0
 
 
-def _airflow_standalone() -> int:
+def _airflow_standalone(command: str) -> int:
     """2.11's own command, in a session of its own: Ctrl-C is for us, who give it the time to stop its components."""
+    end_abandoned()
     # A shell's background ignores SIGINT, and so would the command, which knows no other way to end in order.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(["airflow", "standalone"], start_new_session=True)
+    signal.signal(signal.SIGINT, interrupt_once)
+    started = Started.by_us(command, has_scheduler=True)
+    process, leader = started.popen(["airflow", "standalone"])
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -81,8 +90,5 @@ def _airflow_standalone() -> int:
         process.send_signal(signal.SIGINT)
         return 0
     finally:
-        try:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_SECONDS)
-        finally:
-            signal_group(process, signal.SIGKILL)  # whoever is left
+        end(process, leader)
+        started.forget()

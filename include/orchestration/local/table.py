@@ -64,7 +64,10 @@ def of_weeks(fleet: str, mondays: list[str], runs: Mapping[str, Run]) -> str:
 
 
 def _state(run: Run | None) -> str:
-    return run.state if run else "not run"
+    """The run's state; one that skipped its work has not done what was asked for, though Airflow calls it a success."""
+    if run is None:
+        return "not run"
+    return "nothing new" if run.state == "success" and run.skipped else run.state
 
 
 def _seconds(run: Run | None) -> str:

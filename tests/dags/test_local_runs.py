@@ -1,0 +1,159 @@
+"""What the backfill commands read from Airflow's metadata database, and write into it."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import select
+
+from include.orchestration import pool_holders
+from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.local import runs, table
+from tests.dags.running import run
+
+pytestmark = pytest.mark.usefixtures("metadata_database", "no_pauses")
+DAY = date(2023, 1, 1)
+
+
+@pytest.mark.parametrize("state", list(TaskInstanceState))
+def test_every_state_of_airflow_is_said_in_plain_words(state):
+    words = runs.in_words("load", state)
+    assert "_" not in words
+    assert words in runs.IN_WORDS.values() or state.value == "up_for_reschedule"
+
+
+def test_a_task_not_looked_at_yet_is_waiting_and_a_sensor_says_for_what():
+    assert runs.in_words("load", None) == "waiting"
+    assert runs.in_words("wait_for_file", "up_for_reschedule") == "waiting for the TLC's file"
+    assert runs.in_words("wait_for_first_month", "up_for_reschedule") == "waiting for a month's trips"
+
+
+@pytest.fixture
+def done(dag_bag, simulator, data_dir):
+    """A run of taxi_zones, which has ended."""
+    return run(dag_bag.dags["taxi_zones"], "2023-01-01")
+
+
+def put(done, state, **fields):
+    """Have the run's first task be in that state, as if it were in the pool; returns its id."""
+    with create_session() as session:
+        of_run = select(TaskInstance).where(TaskInstance.run_id == done.run_id).order_by(TaskInstance.task_id)
+        task = session.scalars(of_run).first()
+        task.state, task.pool = state, "warehouse"
+        for name, value in fields.items():
+            setattr(task, name, value)
+        return task.task_id
+
+
+def states(done):
+    with create_session() as session:
+        return set(session.scalars(select(TaskInstance.state).where(TaskInstance.run_id == done.run_id)))
+
+
+def test_tasks_are_counted_in_words(done):
+    found = runs.read_runs("taxi_zones", {"2023-01": DAY})
+    counted = runs.count_tasks("taxi_zones", found)
+    assert list(counted) == ["done"]
+    put(done, None)
+    assert runs.count_tasks("taxi_zones", found)["waiting"] == 1
+
+
+def test_a_run_that_skipped_its_work_is_not_shown_as_a_success(done):
+    (found,) = runs.read_runs("taxi_zones", {"2023-01": DAY})
+    assert table._state(found) == "success"
+    put(done, "skipped")
+    (found,) = runs.read_runs("taxi_zones", {"2023-01": DAY})
+    assert table._state(found) == "nothing new"
+
+
+@pytest.mark.parametrize(("state", "after"), [("running", "failed"), ("queued", "failed"), ("scheduled", "skipped")])
+def test_a_run_that_is_failed_leaves_no_task_on_its_way(done, state, after):
+    put(done, state)
+    with create_session() as session:
+        (it,) = session.scalars(select(type(done)).where(type(done).run_id == done.run_id))
+        it.state = "running"
+        runs.fail(session, it)
+    assert after in states(done)
+    assert not states(done) & {None, "running", "queued", "scheduled"}
+    assert runs.read_runs("taxi_zones", {"2023-01": DAY})[0].state == "failed"
+
+
+class TestTasksThatHoldThePool:
+    def test_one_that_no_scheduler_has_queued_and_no_command_runs_is_nobodys_and_released(self, done):
+        task_id = put(done, "queued", queued_dttm=None, queued_by_job_id=None)
+        (holder,) = [each for each in pool_holders.find() if each.run_id == done.run_id]
+        assert holder.is_nobodys
+        assert f"taxi_zones.{task_id} of {done.run_id} (queued" in str(holder)
+        assert holder in pool_holders.release()
+        assert "queued" not in states(done)
+        assert pool_holders.release() == []
+
+    def test_one_that_a_scheduler_has_queued_is_its_own(self, done):
+        put(done, "queued", queued_dttm=datetime.now(UTC))
+        assert [each.is_nobodys for each in pool_holders.find()] == [False]
+        put(done, "success")
+
+    def test_one_that_a_living_command_runs_is_left_alone(self, done, start_python):
+        # Its words are what is looked at: `airflow dags test taxi_zones`.
+        command = start_python("import sys; print('here', flush=True); sys.stdin.read()", "dags", "test", "taxi_zones")
+        command.stdout.readline()
+        put(done, "running", queued_dttm=None, queued_by_job_id=None)
+        assert [each.is_nobodys for each in pool_holders.find()] == [False]
+        command.kill()
+        command.wait()
+        assert [each.is_nobodys for each in pool_holders.find()] == [True]
+        put(done, "success")
+
+
+@pytest.mark.skipif(not IS_AIRFLOW_3, reason="2.11 has no backfills in its database")
+class TestBackfillsOfAirflow3:
+    @pytest.fixture
+    def backfill(self, dag_bag, simulator, done):
+        """One from the web UI, with a run that has not ended."""
+        from airflow.models.backfill import Backfill, BackfillDagRun
+
+        with create_session() as session:
+            made = Backfill(
+                dag_id="taxi_zones",
+                from_date=datetime(2023, 1, 1, tzinfo=UTC),
+                to_date=datetime(2023, 1, 1, tzinfo=UTC),
+                dag_run_conf={},
+                reprocess_behavior="none",
+                triggering_user_name="anna",
+            )
+            session.add(made)
+            session.flush()
+            (it,) = session.scalars(select(type(done)).where(type(done).run_id == done.run_id))
+            it.backfill_id, it.state = made.id, "queued"
+            session.add(
+                BackfillDagRun(backfill_id=made.id, dag_run_id=it.id, logical_date=it.logical_date, sort_ordinal=1)
+            )
+            began = made.created_at
+        yield began
+        with create_session() as session:
+            for row in session.scalars(select(Backfill)):
+                row.completed_at = datetime.now(UTC)
+
+    def test_somebody_elses_is_named_and_left_alone(self, backfill, done):
+        (found,) = runs.open_backfills("taxi_zones")
+        assert str(found).startswith("a backfill from 2023-01-01 to 2023-01-01, made by anna at ")
+        assert (found.done, found.total) == (0, 1)
+        assert runs.cancel_since("taxi_zones", datetime.now(UTC)) == 0
+        assert runs.open_backfills("taxi_zones") == [found]
+
+    def test_our_own_is_ended_with_its_runs(self, backfill, done):
+        assert runs.cancel_since("taxi_zones", backfill) == 1
+        assert runs.open_backfills("taxi_zones") == []
+        assert runs.read_runs("taxi_zones", {"2023-01": DAY})[0].state == "failed"
+
+    def test_one_whose_runs_have_ended_is_marked_as_ended(self, backfill, done):
+        with create_session() as session:
+            (it,) = session.scalars(select(type(done)).where(type(done).run_id == done.run_id))
+            it.state = "success"
+        assert runs.open_backfills("taxi_zones") == []
+
+    def test_a_run_that_somebody_else_has_begun_is_named(self, backfill, done):
+        assert runs.unfinished_before("taxi_zones", {"2023-01": DAY}, datetime.now(UTC)) == {"2023-01": done.run_id}
+        assert runs.unfinished_before("taxi_zones", {"2023-01": DAY}, backfill) == {}
