@@ -69,7 +69,7 @@ def test_a_backfill_processes_exactly_the_months_asked_for_exactly_once(
     assert asked == ["HEAD", "GET"]
     # What the operator saw: progress, then a table.
     assert re.search(r"\[\d+:\d\d\] 0 of 3 runs done; tasks: ", output)
-    assert re.search(r"\[\d+:\d\d\] 3 of 3 runs done; tasks: 18 success", output)
+    assert re.search(r"\[\d+:\d\d\] 3 of 3 runs done; tasks: 18 done", output)
     assert re.search(r"2023-02 +success +1,000 +1,000 +\d+\.\d +manhattan_map_2023-02.png", output)
 
 

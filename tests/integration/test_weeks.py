@@ -47,7 +47,7 @@ def test_the_weeks_of_the_real_months_are_those_of_a_direct_query_on_the_files(r
         status, output = project.run("backfill-weeks", FLEET="green", **MONTHS)
         assert status == 0, output
 
-    assert "12 of 12 runs done; tasks: 48 success" in output
+    assert "12 of 12 runs done; tasks: 48 done" in output
     with (project.data_dir / "outputs" / "green" / "trips_by_week.csv").open() as file:
         rows = [tuple(row.values()) for row in csv.DictReader(file)]
     assert rows == direct(real_data / "tlc" / "trip-data")
