@@ -9,6 +9,7 @@ from include.nyc_taxi import errors
 from include.orchestration.permanent import no_retry_when_permanent
 
 PERMANENT = [
+    errors.DamagedFileError,
     errors.FleetError,
     errors.LayoutError,
     errors.MonthError,
