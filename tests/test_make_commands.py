@@ -103,7 +103,7 @@ def test_the_command_that_make_status_recommends_is_one_of_them(
 ) -> None:
     monkeypatch.setenv("DEMO", demo)
     monkeypatch.setattr(status, "IS_AIRFLOW_3", is_airflow_3)
-    found = list(commands(f"`{status._loading_command()} FLEET=green FROM=2023-01 TO=2023-02`"))
+    found = list(commands(f"`{status.loading_command()} FLEET=green FROM=2023-01 TO=2023-02`"))
     line = set() if is_airflow_3 else {"AIRFLOW"}
     assert found == [("demo" if demo else "backfill", {"FLEET", "FROM", "TO", *line})]
     assert found[0][0] in helped_targets

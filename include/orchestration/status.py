@@ -46,7 +46,7 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
     for fleet in fleets:
         found += status.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
     notes += _nobodys_tasks()
-    lines = [*status.sentences(found, _loading_command()), *notes]
+    lines = [*status.sentences(found, loading_command()), *notes]
     return f"{status.render(found, color=color)}\n\n" + "\n".join(lines)
 
 
@@ -92,7 +92,7 @@ def _nobodys_tasks() -> list[str]:
     ]
 
 
-def _loading_command() -> str:
+def loading_command() -> str:
     """What loads months, on this line and in this warehouse, once FLEET, FROM and TO are appended."""
     command = "make demo" if _is_demo() else "make backfill"
     return command if IS_AIRFLOW_3 else f"{command} AIRFLOW=2"

@@ -23,6 +23,7 @@ from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.orchestration.local import runs, table, task_log, turn, waiting
 from include.orchestration.local.processes import Started, airflow_commands, end, end_abandoned
 from include.orchestration.local.stack import Stack, StackError, only_scheduler, owner, source
+from include.orchestration.status import loading_command
 
 POLL_SECONDS = 1.0
 PARALLEL_RUNS = 4
@@ -88,7 +89,7 @@ def weeks_job(fleet: str, first: str, last: str) -> Job:
     if missing:
         raise BackfillError(
             f"{fleet} {missing[0]} is not loaded, and the weeks need it: "
-            f"make backfill FLEET={fleet} FROM={missing[0]} TO={missing[-1]} first"
+            f"{loading_command()} FLEET={fleet} FROM={missing[0]} TO={missing[-1]} first"
         )
     weeks = {monday.isoformat(): monday for monday in week_range(first, last)}
     return Job(fleet, f"trips_by_week_{fleet}", weeks, "weeks", table.of_weeks)
