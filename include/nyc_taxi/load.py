@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of
 from include.nyc_taxi.parquet import Footer, is_readable, read_footer
 from include.nyc_taxi.quality import Audit, Check
+from include.nyc_taxi.urls import without_login
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +226,9 @@ def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> di
     found: dict[str, dict[str, LoadedMonth]] = {fleet: {} for fleet in fleets}
     for fleet, start, *facts, loaded_at, run_id, unknown in rows:
         columns = tuple(json.loads(unknown or "[]"))
-        found[fleet][month_of(start)] = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id, columns])
+        load = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id, columns])
+        # Older versions recorded the site's login, too.
+        found[fleet][month_of(start)] = replace(load, source_url=without_login(load.source_url))
     return found
 
 

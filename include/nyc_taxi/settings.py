@@ -6,14 +6,20 @@ from pathlib import Path
 
 from include.nyc_taxi import tlc
 from include.nyc_taxi.errors import SettingError
+from include.nyc_taxi.urls import Login, split_login, without_login
 
 DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def tlc_url() -> str | None:
-    """`NYC_TAXI_TLC_URL` without a trailing slash, or None where it is not set."""
-    return os.environ.get("NYC_TAXI_TLC_URL", "").rstrip("/") or None
+    """`NYC_TAXI_TLC_URL` without a trailing slash and without the login in it, or None where it is not set."""
+    return without_login(os.environ.get("NYC_TAXI_TLC_URL", "").rstrip("/")) or None
+
+
+def tlc_login() -> Login | None:
+    """The login in `NYC_TAXI_TLC_URL`, or None where it has none. Secret: for requests to that site only."""
+    return split_login(os.environ.get("NYC_TAXI_TLC_URL", ""))[1]
 
 
 def data_dir() -> Path:

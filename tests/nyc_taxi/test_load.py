@@ -405,6 +405,16 @@ def test_loaded_months_are_each_months_latest_load_of_the_fleet(con, load, write
     assert found["2023-03"].rows_loaded == 4
 
 
+def test_a_login_that_an_older_version_has_recorded_with_the_address_is_not_passed_on(con, load, write_trips):
+    path = write_trips("green", "2023-01")
+    edition = publish(path)
+    load("green", "2023-01", path)
+    con.execute("UPDATE loads SET source_url = replace(source_url, '://', '://me:s3same@')")
+    found = loaded_months(con, "green")["2023-01"]
+    assert found.edition == edition
+    assert "s3same" not in str(found)
+
+
 def test_a_column_not_known_yet_is_left_out_and_reported(con, load, write_trips, caplog):
     done = load("green", "2023-02", write_trips("green", "2023-02", columns={"driver_mood": "'good'"}))
     assert done.unknown_columns == ("driver_mood",)
