@@ -144,13 +144,27 @@ def fastapi_app() -> Any:
 
         return register
 
+    class FileResponse(StreamingResponse):
+        """Sends a file that is open, and closes it, also when the browser goes away in the middle."""
+
+        def __init__(self, answer: Any) -> None:
+            # Airflow would compress it under the same ETag, and parts of it would no longer fit together.
+            headers = answer.headers | {"Content-Encoding": "identity"}
+            super().__init__(answer.body, answer.status, headers)
+            self.content = answer.body
+
+        async def __call__(self, *args: Any) -> None:
+            try:
+                await super().__call__(*args)
+            finally:
+                self.content.close()
+
     def respond(request: Request, answer: Any) -> Response:
         if request.method == "HEAD":
             answer = answer.without_body()
         if isinstance(answer.body, bytes):
             return Response(answer.body, answer.status, answer.headers)
-        # Airflow would compress it under the same ETag, and parts of it would no longer fit together.
-        return StreamingResponse(answer.body, answer.status, answer.headers | {"Content-Encoding": "identity"})
+        return FileResponse(answer)
 
     @route("/outputs")
     def index(request):
