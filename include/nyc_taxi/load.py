@@ -1,6 +1,7 @@
 """Load a month's file into its fleet's table: the month is replaced as a whole, or not at all."""
 
 import contextlib
+import errno
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -71,7 +72,7 @@ def load_month(
 
     Raises:
         DamagedFileError: the file cannot be read. Its edition is forgotten, so that `download` fetches it anew.
-        LoadError: the file is missing or has no rows.
+        LoadError: the file is missing or has no rows, or a disk is full.
         QualityError: a rule of severity ERROR is broken.
         LayoutError: the file's columns are not this fleet's.
         ZonesError: the file has coordinates, and there are no zones to look them up in.
@@ -125,8 +126,8 @@ def load_month(
             weeks=tuple(sorted(touched & counted)),
         )
 
-    warehouse.write(con, lambda: warehouse.ensure_tables(con))
-    with contextlib.ExitStack() as stack:
+    with _full_disk_explained(path), contextlib.ExitStack() as stack:
+        warehouse.write(con, lambda: warehouse.ensure_tables(con))
         with _named(path, fleet.table):
             query, bound = published.select(con, match, footer, start, path)
             incoming = stack.enter_context(warehouse.incoming(con, fleet.table, start, query, bound))
@@ -142,9 +143,34 @@ def _named(path: Path, table: str) -> Iterator[None]:
     except duckdb.TransactionException:
         raise  # of a lake: another writer was faster
     except duckdb.Error as error:
+        if _is_disk_full(error):
+            raise
         if not is_readable(path):
             raise _damaged(path, f"cannot be read to its end, rolled back: {error}") from error
         raise LoadError(f"{path.name}: cannot be loaded into {table}, rolled back: {error}") from error
+
+
+@contextlib.contextmanager
+def _full_disk_explained(path: Path) -> Iterator[None]:
+    """Say what to do where a disk is full, wherever in a load that was."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        if not _is_disk_full(error):
+            raise
+        said = str(error).splitlines()[0]
+        raise LoadError(
+            f"{path.name}: no space left while loading it, rolled back: {said}. Free some space, or move the warehouse "
+            "(NYC_TAXI_DATA_DIR, or the connection `warehouse`) to a larger disk, then clear this task"
+        ) from error
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Whether a write failed for want of space: of the warehouse, or of what DuckDB spills to disk."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = str(error).lower()
+    return any(words in text for words in ("no space left", "disk quota exceeded", "max_temp_directory_size"))
 
 
 def _damaged(path: Path, what: str) -> DamagedFileError:
