@@ -297,6 +297,7 @@ def _record(
         pairs = zip(("rows", "bytes", "last_modified", "etag"), before, now, strict=True)
         changes = {name: (old, new) for name, old, new in pairs if old != new}
     con.execute(f"DELETE FROM loads WHERE fleet = $fleet AND partition_month = $month AND {same}", of_month | its_own)
+    _forget_logins(con)
     con.execute(
         "INSERT INTO loads (fleet, partition_month, source_url, etag, last_modified, bytes, rows_in_file, rows_loaded, "
         "quality, loaded_at, run_id, changes, unknown_columns, simulated) "
@@ -319,3 +320,10 @@ def _record(
         ],
     )
     return changes
+
+
+def _forget_logins(con: duckdb.DuckDBPyConnection) -> None:
+    """Take the site's login out of the addresses that an older version has recorded."""
+    for (url,) in con.execute("SELECT DISTINCT source_url FROM loads WHERE contains(source_url, '@')").fetchall():
+        if without_login(url) != url:
+            con.execute("UPDATE loads SET source_url = ? WHERE source_url = ?", [without_login(url), url])

@@ -13,7 +13,7 @@ from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret, redact
 
 from include.nyc_taxi.months import monday_of
 from include.orchestration.month import chosen_month
@@ -46,13 +46,15 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
 
     Also, of a month that was loaded when the run began: that it still is.
     """
+    from include.nyc_taxi.lake import without_passwords  # not for the parsing of DAG files: it imports DuckDB
+
     instance, dag_run = context["ti"], context.get("dag_run")
     error = str(context.get("exception") or "").strip().splitlines() or ["(no message)"]
     subject = f"{instance.dag_id}.{instance.task_id} failed for {_partition(context.get('params') or {}, dag_run)}"
     return subject, (
         f"run: {getattr(dag_run, 'run_id', '(unknown)')}\n"
         f"try: {instance.try_number}\n"
-        f"error: {error[-1]}\n"
+        f"error: {redact(without_passwords(error[-1]))}\n"  # nothing masks what is mailed and posted
         f"{_what_stays(context)}"
         f"log: {getattr(instance, 'log_url', None) or '(see the web UI)'}"
     )

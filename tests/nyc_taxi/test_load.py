@@ -416,6 +416,9 @@ def test_a_login_that_an_older_version_has_recorded_with_the_address_is_not_pass
     found = loaded_months(con, "green")["2023-01"]
     assert found.edition == edition
     assert "s3same" not in str(found)
+    load("green", "2023-02", write_trips("green", "2023-02"))
+    urls = dict(con.execute("SELECT month(partition_month), source_url FROM loads").fetchall())
+    assert urls == {1: edition.url, 2: str(path.with_name("green_tripdata_2023-02.parquet"))}
 
 
 def test_a_column_not_known_yet_is_left_out_and_reported(con, load, write_trips, caplog):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pendulum
 import pytest
-from airflow.providers.common.compat.sdk import redact
+from airflow.providers.common.compat.sdk import mask_secret, redact
 
 from include.orchestration.alerts import alert_on_failure, describe_failure
 from include.orchestration.defaults import DEFAULT_ARGS
@@ -56,6 +56,17 @@ class TestText:
     @pytest.mark.parametrize("exception", [None, "", RuntimeError(), RuntimeError("\n")])
     def test_says_so_where_the_error_has_no_message(self, context, exception):
         assert "error: (no message)" in describe_failure(context | {"exception": exception})[1]
+
+    def test_has_no_password_that_the_error_has(self, context):
+        mask_secret("s3same")
+        for error in (
+            'Unable to connect to Postgres at "host=lake user=me password=s3other": connection refused',
+            "https://me:s3other@tlc.test/trips.parquet: the connection broke off",
+            "the server said: s3same is wrong",
+        ):
+            text = describe_failure(context | {"exception": RuntimeError(error)})[1]
+            assert "***" in text
+            assert "s3" not in text
 
     def test_names_the_web_ui_where_the_log_has_no_address(self, context):
         del context["ti"].log_url
