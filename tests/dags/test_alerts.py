@@ -56,7 +56,7 @@ def test_wrong_input_is_not_tried_again_and_alerts_once(
 ) -> None:
     tries = []
 
-    def load_month(*_: object) -> None:
+    def load_month(*_: object, **__: object) -> None:
         tries.append(1)
         raise LayoutError("green_tripdata_2023-02.parquet: required columns are missing: VendorID")
 
@@ -75,7 +75,7 @@ def test_of_a_month_that_is_loaded_it_is_said_that_it_stays_so(
     assert set(states(run(hasty, "2023-03-07")).values()) == {"success"}
     ((loaded_at,),) = query(data_dir, "SELECT strftime(loaded_at, '%Y-%m-%d %H:%M') FROM loads")
 
-    def load_month(*_: object) -> None:
+    def load_month(*_: object, **__: object) -> None:
         raise LayoutError("green_tripdata_2023-03.parquet: required columns are missing: VendorID")
 
     monkeypatch.setattr("include.nyc_taxi.load.load_month", load_month)
