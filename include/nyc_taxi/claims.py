@@ -123,7 +123,7 @@ def _ledger(folder: Path) -> Iterator[sqlite3.Connection]:
         raise LedgerError(
             f"{path}: expected the ledger of requests, found a damaged file ({error}). Pause adhoc_request_sensor, "
             f"move {path.name} and what begins with that name out of {path.parent}, unpause: the next look begins a "
-            "new ledger. A file that has not changed since it was first seen is not run again, any other is"
+            "new ledger. Files that have not changed since they were first seen are not run again; changed ones are"
         ) from error
 
 
