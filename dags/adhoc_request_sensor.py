@@ -23,7 +23,8 @@ came back, start one more run; a new date of the file does not. A look takes 100
 **What a failure means.** `report`: a file is malformed, and the error in the log says all that is wrong with it.
 Nothing else waits for it: mend the file, and the next look starts its run. Each version is reported once. `start`: Airflow
 could not make the run (is `adhoc_request` there?); the next look tries again. `claim`, `find_malformed`,
-`confirm`: the folder or its ledger cannot be written; nothing is lost, the next look goes on.
+`confirm`: the folder or its ledger cannot be written; nothing is lost, the next look goes on. Where the ledger is
+damaged, the error says how to begin a new one.
 
 **To start a file again** that has not changed, clear its run of `adhoc_request`, or remove the file for more than a
 minute and put it back. Clearing a look does no harm: a claim's run has one name, and is never started twice.

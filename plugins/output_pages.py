@@ -125,31 +125,59 @@ def fastapi_app() -> Any:
     """The pages for Airflow 3. Nothing is public: what Airflow mounts of a plugin has no protection but its own."""
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
     from airflow.api_fastapi.core_api.security import requires_access_view
-    from fastapi import Depends, FastAPI, HTTPException, Response
+    from fastapi import Depends, FastAPI, HTTPException, Request, Response
     from fastapi.exception_handlers import http_exception_handler
-    from fastapi.responses import RedirectResponse
+    from fastapi.responses import RedirectResponse, StreamingResponse
 
     app = FastAPI(
         title="Outputs of the taxi DAGs",
         dependencies=[Depends(requires_access_view(AccessView.WEBSITE))],
         openapi_url=None,  # the description of these routes, and the two pages made of it, would be public
+        redirect_slashes=False,  # it would send strangers to whatever host their request names
     )
 
-    def respond(answer: Any) -> Response:
-        return Response(answer.body, answer.status, answer.headers)
+    def route(path: str) -> Any:
+        def register(handler: Any) -> Any:
+            # Annotations are texts in this file, and FastAPI could not find what this function imports.
+            handler.__annotations__["request"] = Request
+            return app.api_route(path, methods=["GET", "HEAD"])(handler)
 
-    @app.get("/outputs")
-    def index():
-        return respond(pages().index_page(base_path()))
+        return register
 
-    @app.get("/outputs/{path:path}")
-    def output(path: str, dag_id: str = "", run_id: str = "", task_id: str = "", map_index: str = ""):
+    class FileResponse(StreamingResponse):
+        """Sends a file that is open, and closes it, also when the browser goes away in the middle."""
+
+        def __init__(self, answer: Any) -> None:
+            # Airflow would compress it under the same ETag, and parts of it would no longer fit together.
+            headers = answer.headers | {"Content-Encoding": "identity"}
+            super().__init__(answer.body, answer.status, headers)
+            self.content = answer.body
+
+        async def __call__(self, *args: Any) -> None:
+            try:
+                await super().__call__(*args)
+            finally:
+                self.content.close()
+
+    def respond(request: Request, answer: Any) -> Response:
+        if request.method == "HEAD":
+            answer = answer.without_body()
+        if isinstance(answer.body, bytes):
+            return Response(answer.body, answer.status, answer.headers)
+        return FileResponse(answer)
+
+    @route("/outputs")
+    def index(request):
+        return respond(request, pages().index_page(base_path()))
+
+    @route("/outputs/{path:path}")
+    def output(request, path: str, dag_id: str = "", run_id: str = "", task_id: str = "", map_index: str = ""):
         task = task_page(dag_id, run_id, task_id, map_index)
-        return respond(pages().output_page(base_path(), path, task))
+        return respond(request, pages().output_page(base_path(), path, task))
 
-    @app.get("/files/{path:path}")
-    def file(path: str):
-        return respond(pages().file_answer(base_path(), path))
+    @route("/files/{path:path}")
+    def file(request, path: str):
+        return respond(request, pages().file_answer(base_path(), path, request.headers))
 
     @app.exception_handler(HTTPException)
     async def refuse(request, error):
@@ -172,7 +200,10 @@ def flask_view() -> Any:
     from flask_appbuilder import BaseView, expose
 
     def respond(answer: Any) -> Response:
-        return Response(answer.body, answer.status, answer.headers)
+        response = Response(answer.body, answer.status, answer.headers)  # of which Flask sends no body after HEAD
+        if not isinstance(answer.body, bytes):
+            response.call_on_close(answer.body.close)
+        return response
 
     class OutputPages(BaseView):
         route_base = PREFIX
@@ -192,7 +223,7 @@ def flask_view() -> Any:
         @expose("/files/<path:path>")
         @has_access_view()
         def file(self, path: str) -> Response:
-            return respond(pages().file_answer(base_path(), path))
+            return respond(pages().file_answer(base_path(), path, request.headers))
 
     return OutputPages()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, Connection
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, Connection, mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.http.sensors.http import HttpSensor
 
@@ -25,7 +25,8 @@ class TlcHook(HttpHook):
     """Reads from the TLC's site.
 
     The connection `tlc` (type HTTP) need not exist; where it does, its proxies, headers, login and certificates apply.
-    The site is `NYC_TAXI_TLC_URL` if set, else the connection's host, else the TLC's real address.
+    The site is `NYC_TAXI_TLC_URL` if set, else the connection's host, else the TLC's real address. A login in that
+    address comes before the connection's own; it is sent with each request, and is no part of `url` or of any message.
     """
 
     default_conn_name = "tlc"
@@ -39,6 +40,7 @@ class TlcHook(HttpHook):
         from usable_connection import usable
 
         from include.nyc_taxi import settings
+        from include.nyc_taxi.urls import split_login
 
         try:
             connection = usable(super().get_connection, conn_id, "http", "https")
@@ -46,6 +48,10 @@ class TlcHook(HttpHook):
             connection = Connection(conn_id=conn_id, conn_type="http")
         if address := settings.tlc_url() or ("" if connection.host else settings.DEFAULT_TLC_URL):
             connection.host, connection.schema, connection.port = address, None, None
+        connection.host, login = split_login(connection.host)
+        if login := settings.tlc_login() or login:
+            mask_secret(login.password)
+            connection.login, connection.password = login
         return connection
 
     def fetch(self, path: str, headers: Mapping[str, str]) -> Response:
@@ -55,7 +61,7 @@ class TlcHook(HttpHook):
         return response
 
     def url(self, path: str) -> str:
-        """The full address of `path`."""
+        """The full address of `path`, without the login."""
         self.get_conn()  # the provider learns the address from the connection only when it opens a session
         return str(self.url_from_endpoint(path))
 

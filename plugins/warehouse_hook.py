@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import duckdb
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, mask_secret
 from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
 
 if TYPE_CHECKING:
@@ -199,6 +199,8 @@ class WarehouseHook(DuckDBHook):
             _set_time_zone(con)
             self.load_extensions(con)
             data_path = self.connection_extra.get("data_path")
+            for password in lake.passwords_in(database):  # DuckDB repeats them when it loses the catalog later on
+                mask_secret(password)
             lake.attach(con, database, data_path, self._catalog_secret(), self._storage_secret())
             warehouse.make_ready(con)
         except Exception:

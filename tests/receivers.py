@@ -33,9 +33,11 @@ class _Chat(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posts.append((self.path, self.headers["Content-Type"], json.loads(body)))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
+        answer = b"" if self.server.status == 200 else f"nothing at {self.path}".encode()
+        self.send_response(self.server.status, answer.decode() or None)
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
+        self.wfile.write(answer)
 
     def log_message(self, *_):
         """Quiet."""

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from include.nyc_taxi import adhoc
-from include.nyc_taxi.errors import RequestError
+from include.nyc_taxi.errors import NycTaxiError, RequestError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,12 @@ QUIET_SECONDS = 2.0
 """A file changed more lately may still be being written: a look waits for it once, then leaves it to the next one."""
 LOCK_TIMEOUT_SECONDS = 60.0
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCHEMA = (Path(__file__).parent / "sql" / "claims.sql").read_text()
+
+
+class LedgerError(NycTaxiError):
+    """The ledger is damaged; the message says how to go on without it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ def claim(folder: Path, limit: int = MAX_CLAIMS) -> list[Claim]:
     """Look at the folder, which is made where it is missing; return requests whose run is not known to be started.
 
     Taken are files `*.json` of the folder itself that are not hidden. A file that went away and is back counts as new.
+
+    Raises:
+        LedgerError: the ledger is damaged; also from `malformed` and `settle`.
     """
     _wait_for_writers(folder)
     with _ledger(folder) as ledger:
@@ -98,14 +106,25 @@ def _ledger(folder: Path) -> Iterator[sqlite3.Connection]:
     """The ledger, in a transaction that no other process writes beside; rolled back by whatever the block raises."""
     path = folder / LEDGER
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)) as ledger:
-        ledger.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
-        try:
-            yield ledger
-        except BaseException:
-            ledger.execute("ROLLBACK")
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)) as ledger:
+            ledger.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}")
+            try:
+                yield ledger
+            except BaseException:
+                if ledger.in_transaction:  # SQLite has ended it itself where the file is damaged
+                    ledger.execute("ROLLBACK")
+                raise
+            ledger.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        # The lower byte is the kind of error; the upper ones say more of it.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
             raise
-        ledger.execute("COMMIT")
+        raise LedgerError(
+            f"{path}: expected the ledger of requests, found a damaged file ({error}). Pause adhoc_request_sensor, "
+            f"move {path.name} and what begins with that name out of {path.parent}, unpause: the next look begins a "
+            "new ledger. Files that have not changed since they were first seen are not run again; changed ones are"
+        ) from error
 
 
 def _open_claims(ledger: sqlite3.Connection, kind: str, limit: int) -> list[Claim]:

@@ -4,7 +4,7 @@ import errno
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from include.nyc_taxi import settings, tlc
 from include.nyc_taxi.errors import DownloadError, NotPublishedError, NycTaxiError
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.parquet import verify_parquet
+from include.nyc_taxi.urls import without_login
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Site(Protocol):
         ...
 
     def url(self, path: str) -> str:
-        """The full address of `path`, for messages and for the record."""
+        """The full address of `path`, for messages and for the record: without a login."""
         ...
 
 
@@ -87,9 +88,19 @@ def read_edition(path: Path) -> Edition | None:
     """The edition of the file at `path`, or None where it is not known or the file is not as it was fetched."""
     try:
         edition = Edition(**json.loads(_edition_path(path).read_text()))
+        edition = replace(edition, url=without_login(edition.url))  # older versions noted the login, too
         return edition if path.stat().st_size == edition.bytes else None
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+def _note(path: Path, edition: Edition) -> None:
+    with replacing(_edition_path(path)) as temporary:
+        temporary.write_text(_note_text(edition))
+
+
+def _note_text(edition: Edition) -> str:
+    return json.dumps(asdict(edition), indent=1) + "\n"
 
 
 def forget_edition(path: Path) -> None:
@@ -155,13 +166,15 @@ def _wait(max_wait: float) -> Callable[[tenacity.RetryCallState], float]:
 
 
 def _download_once(site: Site, source: str, path: Path, verify: Verify) -> Download:
-    here, url = read_edition(path), site.url(source)
+    here, url = read_edition(path), without_login(site.url(source))
     if here and here.url != url:
         here = None  # another site's file: its dates and tags say nothing here
     try:
         with site.fetch(source, _conditions(here)) as response:
             if response.status_code == requests.codes.not_modified and here:
                 log.info("%s: the edition on the server is here already (%s), not fetched again", path.name, here.etag)
+                if _edition_path(path).read_text() != _note_text(here):  # it has a login in it; see `read_edition`
+                    _note(path, here)
                 return Download(path, here, fetched=False)
             _check_status(response, url)
             edition = _receive(response, url, path, verify)
@@ -229,8 +242,7 @@ def _receive(response: requests.Response, url: str, path: Path, verify: Verify) 
             last_modified=response.headers.get("Last-Modified"),
             bytes=size,
         )
-        with replacing(_edition_path(path)) as temporary:
-            temporary.write_text(json.dumps(asdict(edition), indent=1) + "\n")
+        _note(path, edition)
         return edition
     except OSError as error:
         # requests' own errors are OSErrors too: those are the transfer's and are retried by the caller.

@@ -25,6 +25,7 @@ from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.load import LoadedMonth
 from include.nyc_taxi.months import first_day
+from include.nyc_taxi.urls import without_login
 
 log = logging.getLogger(__name__)
 
@@ -113,13 +114,16 @@ class _Answer:
 def begin(site: str, loads: Mapping[str, Mapping[str, LoadedMonth]]) -> Look:
     """The look at all months of `loads` (by fleet and month) that came from `site`, an address without a path.
 
-    Months from elsewhere are left alone, and those whose edition nobody has named: there is nothing to compare.
+    Addresses are compared, and kept, without logins. Months from elsewhere are left alone, and those whose edition
+    nobody has named: there is nothing to compare.
     """
+    site = without_login(site)
     months = [
-        Month(fleet, month, load.source_url, load.etag, load.last_modified)
+        Month(fleet, month, url, load.etag, load.last_modified)
         for fleet, by_month in loads.items()
         for month, load in by_month.items()
-        if load.source_url == site + tlc.file_path(fleet, month) and (load.etag or load.last_modified)
+        if (url := without_login(load.source_url)) == site + tlc.file_path(fleet, month)
+        and (load.etag or load.last_modified)
     ]
     others = sum(map(len, loads.values())) - len(months)
     log.info("%s months are loaded from %s", len(months), site)
@@ -279,7 +283,8 @@ def _ledger() -> Iterator[dict[str, _Answer]]:
 
 def _read(path: Path) -> dict[str, _Answer]:
     try:
-        return {url: _Answer(**answer) for url, answer in json.loads(path.read_text()).items()}
+        # Older versions had logins in the addresses; what is written from now on has none.
+        return {without_login(url): _Answer(**answer) for url, answer in json.loads(path.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError) as error:

@@ -31,7 +31,7 @@ class SettingError(NycTaxiError, ValueError):
 
 
 class LayoutError(NycTaxiError):
-    """A file's columns are not those of any layout that the TLC has published."""
+    """A file's columns, or its row groups, are not as in any layout that the TLC has published."""
 
 
 class NotPublishedError(NycTaxiError):

@@ -124,7 +124,7 @@ def attach(
             _attach_at(con, database, data_path, always)
     except duckdb.Error as error:
         # Without its cause: what DuckDB says repeats the connection's own text, in which a password can be.
-        raise LakeError(f"the lake cannot be opened: {without_passwords(_first_line(error))}") from None
+        raise LakeError(f"the lake cannot be opened: {without_passwords(_first_line(error), database)}") from None
     con.execute(f"USE {DATABASE}")
 
 
@@ -484,15 +484,43 @@ def _is_refused_by_server(error: BaseException) -> bool:
     )
 
 
-_PASSWORD = re.compile(r"""(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&"']*)|(://[^:/@\s"]*:)[^@\s"]*(?=@)""")
+# In quotes, or up to the next name, so that a password which should have been in quotes is one, too.
+_NAMED_PASSWORD = re.compile(
+    r"""(\b\w*(?:password|passwd|pwd|secret|token|scram_\w+_key)\s*=\s*)"""
+    r"""('(?:[^'\\]|\\.|'')*'|.*?)(?=[\s&]+\w+\s*=|"(?:[\s:,.;)]|Unable|$)|$)""",
+    re.IGNORECASE,
+)
+_PASSWORD_IN_URL = re.compile(r"""(://[^:/@\s"]*:)(\S*)(?=@)""")  # up to the last @, for the same reason
+_PASSWORDS = (_NAMED_PASSWORD, _PASSWORD_IN_URL)
 
 
-def without_passwords(text: str) -> str:
-    """The text with `***` for the passwords in connection strings, of the forms that Postgres takes."""
-    return _PASSWORD.sub(r"\1\2***", text)
+def passwords_in(connection: str) -> list[str]:
+    """The passwords in a connection string of Postgres, MySQL, S3 or MotherDuck, as they are written there."""
+    found = []
+    for pattern in _PASSWORDS:
+        found += [password for each in pattern.finditer(connection) if (password := each[2].strip("'"))]
+        connection = pattern.sub(r"\1***", connection)
+    return found
 
 
-def _first_line(error: Exception) -> str:
+def without_passwords(text: str, connection: str = "") -> str:
+    """The text with `***` for the passwords in connection strings, of the forms that Postgres takes.
+
+    Args:
+        connection: the string that the text is about, where it is an error: Postgres repeats in quotes what it cannot
+            read, and where a password has an @, a blank or a slash, that can be a part of it.
+    """
+    hidden = text
+    for pattern in _PASSWORDS:
+        hidden = pattern.sub(r"\1***", hidden)
+    parts = {part for password in passwords_in(connection) for part in re.split(r"[^\w.+-]+", password) if part}
+    if not parts:
+        return hidden
+    part = "|".join(map(re.escape, sorted(parts, key=len, reverse=True)))
+    return re.sub(rf'"(?:[^"]*[^"\w])?(?:{part})(?:\W[^"]*)?"', '"***"', hidden)
+
+
+def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split("\n\n")[0].split())
 
 

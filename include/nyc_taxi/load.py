@@ -1,10 +1,11 @@
 """Load a month's file into its fleet's table: the month is replaced as a whole, or not at all."""
 
 import contextlib
+import errno
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of
 from include.nyc_taxi.parquet import Footer, is_readable, read_footer
 from include.nyc_taxi.quality import Audit, Check
+from include.nyc_taxi.urls import without_login
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def load_month(
 
     Raises:
         DamagedFileError: the file cannot be read. Its edition is forgotten, so that `download` fetches it anew.
-        LoadError: the file is missing or has no rows.
+        LoadError: the file is missing or has no rows, or a disk is full.
         QualityError: a rule of severity ERROR is broken.
         LayoutError: the file's columns are not this fleet's.
         ZonesError: the file has coordinates, and there are no zones to look them up in.
@@ -124,8 +126,8 @@ def load_month(
             weeks=tuple(sorted(touched & counted)),
         )
 
-    warehouse.write(con, lambda: warehouse.ensure_tables(con))
-    with contextlib.ExitStack() as stack:
+    with _full_disk_explained(path), contextlib.ExitStack() as stack:
+        warehouse.write(con, lambda: warehouse.ensure_tables(con))
         with _named(path, fleet.table):
             query, bound = published.select(con, match, footer, start, path)
             incoming = stack.enter_context(warehouse.incoming(con, fleet.table, start, query, bound))
@@ -141,9 +143,34 @@ def _named(path: Path, table: str) -> Iterator[None]:
     except duckdb.TransactionException:
         raise  # of a lake: another writer was faster
     except duckdb.Error as error:
+        if _is_disk_full(error):
+            raise
         if not is_readable(path):
             raise _damaged(path, f"cannot be read to its end, rolled back: {error}") from error
         raise LoadError(f"{path.name}: cannot be loaded into {table}, rolled back: {error}") from error
+
+
+@contextlib.contextmanager
+def _full_disk_explained(path: Path) -> Iterator[None]:
+    """Say what to do where a disk is full, wherever in a load that was."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        if not _is_disk_full(error):
+            raise
+        said = str(error).splitlines()[0]
+        raise LoadError(
+            f"{path.name}: no space left while loading it, rolled back: {said}. Free some space, or move the warehouse "
+            "(NYC_TAXI_DATA_DIR, or the connection `warehouse`) to a larger disk, then clear this task"
+        ) from error
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """Whether a write failed for want of space: of the warehouse, or of what DuckDB spills to disk."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = str(error).lower()
+    return any(words in text for words in ("no space left", "disk quota exceeded", "max_temp_directory_size"))
 
 
 def _damaged(path: Path, what: str) -> DamagedFileError:
@@ -225,7 +252,9 @@ def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> di
     found: dict[str, dict[str, LoadedMonth]] = {fleet: {} for fleet in fleets}
     for fleet, start, *facts, loaded_at, run_id, unknown in rows:
         columns = tuple(json.loads(unknown or "[]"))
-        found[fleet][month_of(start)] = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id, columns])
+        load = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id, columns])
+        # Older versions recorded the site's login, too.
+        found[fleet][month_of(start)] = replace(load, source_url=without_login(load.source_url))
     return found
 
 
@@ -268,6 +297,7 @@ def _record(
         pairs = zip(("rows", "bytes", "last_modified", "etag"), before, now, strict=True)
         changes = {name: (old, new) for name, old, new in pairs if old != new}
     con.execute(f"DELETE FROM loads WHERE fleet = $fleet AND partition_month = $month AND {same}", of_month | its_own)
+    _forget_logins(con)
     con.execute(
         "INSERT INTO loads (fleet, partition_month, source_url, etag, last_modified, bytes, rows_in_file, rows_loaded, "
         "quality, loaded_at, run_id, changes, unknown_columns, simulated) "
@@ -290,3 +320,10 @@ def _record(
         ],
     )
     return changes
+
+
+def _forget_logins(con: duckdb.DuckDBPyConnection) -> None:
+    """Take the site's login out of the addresses that an older version has recorded."""
+    for (url,) in con.execute("SELECT DISTINCT source_url FROM loads WHERE contains(source_url, '@')").fetchall():
+        if without_login(url) != url:
+            con.execute("UPDATE loads SET source_url = ? WHERE source_url = ?", [without_login(url), url])

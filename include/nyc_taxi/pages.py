@@ -5,18 +5,22 @@ ask is that plugin's business too.
 """
 
 import base64
+import contextlib
 import csv
 import functools
 import hashlib
+import io
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import formatdate, parsedate_to_datetime
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from include.nyc_taxi import months, settings, tlc
@@ -29,6 +33,11 @@ MEDIA_TYPES = {".png": "image/png", ".csv": "text/csv; charset=utf-8", ".geojson
 """The kinds of files that are shown at all."""
 PICTURE = ".png"
 TABLE_ROWS, TABLE_BYTES = 100, 10_000_000
+TABLE_COLUMNS, CELL_CHARACTERS = 200, 500
+CHUNK_BYTES = 256 * 1024
+"""So much of a file is in memory while it is sent."""
+
+NOT_MODIFIED = 304
 
 _KIND = re.compile(r"_(map|stats|chart)(_density)?(?=_|$)")
 _MONTH = re.compile(r"_(" + months.PATTERN.strip("^$") + r")$")
@@ -43,11 +52,41 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What to send to the browser."""
+    """What to send to the browser; the body of a file comes piece by piece."""
 
     status: int
     headers: dict[str, str]
-    body: bytes = field(repr=False)
+    body: "bytes | Content" = field(repr=False)
+
+    def without_body(self) -> "Answer":
+        """The answer to HEAD: as that to GET, with the length of the body in place of the body."""
+        if isinstance(self.body, bytes):
+            length = {"Content-Length": str(len(self.body))} if self.status != NOT_MODIFIED else {}
+        else:
+            self.body.close()
+            length = {}
+        return replace(self, headers=self.headers | length, body=b"")
+
+
+class Content(Iterator[bytes]):
+    """A part of an open file, read when it is sent. The file is closed at its end, or when nobody wants the rest."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
+        self._file, self._left = file, length
+        file.seek(start)
+
+    def __next__(self) -> bytes:
+        chunk = self._file.read(min(self._left, CHUNK_BYTES)) if self._left else b""
+        self._left -= len(chunk)
+        if not chunk:
+            self.close()
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """Close the file."""
+        self._left = 0
+        self._file.close()
 
 
 @dataclass(frozen=True)
@@ -56,18 +95,37 @@ class Output:
 
     Attributes:
         path: below the outputs folder, as pages and links name it ("green/manhattan_map_2023-02.png").
-        file: where it is.
         bytes, made_at: its size, and when it was last made (UTC).
     """
 
     path: str
-    file: Path
     bytes: int
     made_at: datetime
 
+    @classmethod
+    def of(cls, path: str, facts: os.stat_result) -> "Output":
+        return cls(path, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+
+    @property
+    def file(self) -> Path:
+        """Where it is."""
+        return settings.outputs_root() / self.path
+
     @property
     def name(self) -> str:
-        return self.file.name
+        return self.path.rpartition("/")[2]
+
+    @functools.cached_property
+    def suffix(self) -> str:
+        """The kind of file, with its point; one of `MEDIA_TYPES`."""
+        return "." + self.name.rpartition(".")[2]
+
+    @functools.cached_property
+    def _stem_and_month(self) -> tuple[str, str]:
+        """The name without its suffix and month, and the month; empty for a file that is of no month."""
+        stem = self.name.removesuffix(self.suffix)
+        month = _MONTH.search(stem)
+        return (stem[: month.start()], month[1]) if month else (stem, "")
 
     @property
     def folder(self) -> str:
@@ -76,28 +134,34 @@ class Output:
 
     @property
     def is_picture(self) -> bool:
-        return self.file.suffix == PICTURE
+        return self.suffix == PICTURE
 
     @property
     def title(self) -> str:
         """The name as a reader would say it ("Manhattan map, February 2023")."""
-        stem = PurePosixPath(self.path).stem
+        whole = self.name.removesuffix(self.suffix)
         if self.folder == "requests":
-            return stem  # somebody has called it so
-        month = _MONTH.search(stem)
-        words = _MONTH.sub("", stem).replace("_", " ").strip() or stem
-        return f"{words[:1].upper()}{words[1:]}" + (f", {months.title(month[1])}" if month else "")
+            return whole  # somebody has called it so
+        stem, month = self._stem_and_month
+        words = stem.replace("_", " ").strip() or whole
+        return f"{words[:1].upper()}{words[1:]}" + (f", {months.title(month)}" if month else "")
 
-    @property
+    @functools.cached_property
     def subject(self) -> str:
         """The same for files that show the same figures: a map and its GeoJSON, a chart and its CSV."""
-        return _KIND.sub("", PurePosixPath(self.path).stem)
+        return _KIND.sub("", self.name.removesuffix(self.suffix))
 
     @property
     def series(self) -> str:
         """The same for the files that differ in their month only; empty for a file that is of no month."""
-        stem = PurePosixPath(self.path).stem
-        return _MONTH.sub("", stem) + self.file.suffix if _MONTH.search(stem) else ""
+        stem, month = self._stem_and_month
+        return stem + self.suffix if month else ""
+
+    @property
+    def order(self) -> tuple[str, str, str, str]:
+        """By folder, then what it is of, then the month."""
+        subject, month = _MONTH.sub("", self.subject), self._stem_and_month[1]
+        return self.folder, subject, month, self.path
 
 
 def relative_path(file: Path | str) -> str:
@@ -116,46 +180,99 @@ def relative_path(file: Path | str) -> str:
 def find(path: str) -> Output | None:
     """The file that a request names, or None where there is none to show.
 
-    That is also the answer for another kind of file, a hidden one, and a path or symbolic link that leads out of the
-    outputs folder.
+    That is also the answer for another kind of file, a hidden one, a symbolic link to another kind of file, and a path
+    or link that leads out of the outputs folder.
+    """
+    opened = _open(path)
+    if opened is None:
+        return None
+    with opened as file:
+        return Output.of(path, os.fstat(file.fileno()))
+
+
+def _open(path: str) -> BinaryIO | None:
+    """Open the file that `find` would find.
+
+    What is opened is what was looked at: links are followed first, and none while the real path is opened, name by
+    name. Whoever swaps a folder or the file for a link in between gets nothing.
     """
     parts = path.split("/")
     if not _may_be_shown(parts):
         return None
-    root = settings.outputs_root()
     try:
-        real_root = root.resolve()
+        real_root = settings.outputs_root().resolve()
         real = real_root.joinpath(*parts).resolve(strict=True)
-        if not real.is_relative_to(real_root) or not _may_be_shown(real.relative_to(real_root).parts):
+        inside = real.relative_to(real_root).parts
+        if not _may_be_shown(inside) or real.suffix != PurePosixPath(path).suffix:
             return None
-        facts = real.stat()
-        if not real.is_file():
-            return None
-    except (OSError, RuntimeError):  # it is not there, or its name is too long, or links go round in a circle
-        return None
-    return Output(path, root.joinpath(*parts), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+        with contextlib.ExitStack() as stack:
+            folder = _opened(stack, real_root, os.O_DIRECTORY)
+            for name in inside[:-1]:
+                folder = _opened(stack, name, os.O_DIRECTORY | os.O_NOFOLLOW, folder)
+            # Where it has become a pipe meanwhile: not to wait for its other end.
+            file = os.open(inside[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            return os.fdopen(file, "rb")
+        os.close(file)
+    # It is not there, or leads out, or its name is too long, or links go round in a circle.
+    except (OSError, RuntimeError, ValueError):
+        pass
+    return None
+
+
+def _opened(stack: contextlib.ExitStack, name: str | Path, flags: int, folder: int | None = None) -> int:
+    """Open a folder, to be closed with the stack."""
+    opened = os.open(name, os.O_RDONLY | flags, dir_fd=folder)
+    stack.callback(os.close, opened)
+    return opened
 
 
 def _may_be_shown(parts: Sequence[str]) -> bool:
-    named = all(part and part.isprintable() and not part.startswith(".") and "\\" not in part for part in parts)
-    return named and PurePosixPath(*parts).suffix in MEDIA_TYPES
+    return all(map(_may_be_named, parts)) and PurePosixPath(*parts).suffix in MEDIA_TYPES
+
+
+def _may_be_named(name: str) -> bool:
+    return bool(name) and name.isprintable() and not name.startswith(".") and "\\" not in name
 
 
 def list_outputs(folder: str | None = None) -> list[Output]:
     """All files to show, or those of one folder, ordered by folder and name."""
     root = settings.outputs_root()
-    found = []
-    for where, folders, names in os.walk(root if folder is None else root / folder):
-        folders[:] = [] if folder is not None else [name for name in folders if not name.startswith(".")]
-        below = Path(where).relative_to(root)
-        found += [output for name in names if (output := find((below / name).as_posix()))]
-    return sorted(found, key=lambda output: (output.folder, _without_month_first(output)))
+    if folder is None:
+        found = list(_below(root, ""))
+    else:
+        found = list(_below(root / folder, f"{folder}/" if folder else "", deep=False)) if _is_inside(folder) else []
+    return sorted(found, key=lambda output: output.order)
 
 
-def _without_month_first(output: Output) -> tuple[str, str, str]:
-    stem = PurePosixPath(output.path).stem
-    month = _MONTH.search(stem)
-    return _MONTH.sub("", output.subject), month[1] if month else "", output.path
+def _is_inside(folder: str) -> bool:
+    real_root = settings.outputs_root().resolve()
+    real = (real_root / folder).resolve()
+    return real.is_relative_to(real_root) and all(map(_may_be_named, real.relative_to(real_root).parts))
+
+
+def _below(folder: Path | str, prefix: str, *, deep: bool = True) -> Iterator[Output]:
+    """The files of a folder that are to be shown, and of the folders in it; does not follow links to folders.
+
+    A file that is no link is where it seems to be: to look at each as `find` does takes ten times as long.
+    """
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        path = prefix + entry.name
+        if not _may_be_named(entry.name):
+            continue
+        with contextlib.suppress(OSError):  # it went this very moment
+            if entry.is_symlink():
+                if output := find(path):
+                    yield output
+            elif entry.is_dir(follow_symlinks=False):
+                if deep:
+                    yield from _below(entry.path, path + "/")
+            elif entry.is_file(follow_symlinks=False) and entry.name.endswith(tuple(MEDIA_TYPES)):
+                yield Output.of(path, entry.stat(follow_symlinks=False))
 
 
 def folder_title(folder: str) -> str:
@@ -173,7 +290,7 @@ def index_page(base: str) -> Answer:
         (folder, folder_title(folder), _groups(outputs))
         for folder, outputs in groupby(list_outputs(), key=lambda output: output.folder)
     ]
-    return _page("index.html", base, folders=folders, root=settings.outputs_root())
+    return _page("index.html", base, folders=folders)
 
 
 def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> Answer:
@@ -202,23 +319,71 @@ def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> An
     )
 
 
-def file_answer(base: str, path: str) -> Answer:
-    """The file itself: a picture to look at, anything else to download."""
-    output = find(path)
-    try:
-        content = output.file.read_bytes() if output else None
-    except OSError:  # it went this very moment
-        content = None
-    if output is None or content is None:
+def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) -> Answer:
+    """The file itself: a picture to look at, anything else to download; or the part of it that is asked for.
+
+    Args:
+        asked: the headers of the request. Heeded are If-None-Match, If-Modified-Since, Range (one range; for more, the
+            whole file is sent) and If-Range (with an ETag).
+    """
+    asked = asked or {}
+    file = _open(path)
+    if file is None:
         return _missing(base)
+    facts = os.fstat(file.fileno())
+    output = Output.of(path, facts)
+    etag = f'"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"'
+    about = {"ETag": etag, "Last-Modified": formatdate(facts.st_mtime, usegmt=True)}
     how = "inline" if output.is_picture else "attachment"
     headers = {
-        "Content-Type": MEDIA_TYPES[output.file.suffix],
+        "Content-Type": MEDIA_TYPES[output.suffix],
         "Content-Disposition": f"{how}; filename*=UTF-8''{quote(output.name, safe='')}",
+        "Accept-Ranges": "bytes",
         # Whatever is in the file, it runs nothing and loads nothing; styles are the browser's own for a picture.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox",
     }
-    return Answer(200, _HEADERS | headers, content)
+    if _has_it(asked, etag, facts.st_mtime):
+        file.close()
+        return Answer(NOT_MODIFIED, _HEADERS | about, b"")
+    start, end, status = 0, facts.st_size, 200
+    if asked.get("If-Range", etag) == etag and (part := _range(asked.get("Range", ""), facts.st_size)):
+        start, end = part
+        if start >= end:
+            file.close()
+            refused = {"Content-Type": "text/plain", "Content-Range": f"bytes */{facts.st_size}"}
+            return Answer(416, _HEADERS | about | refused, b"")
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{facts.st_size}"
+    headers["Content-Length"] = str(end - start)
+    return Answer(status, _HEADERS | about | headers, Content(file, start, end - start))
+
+
+def _has_it(asked: Mapping[str, str], etag: str, modified: float) -> bool:
+    """Whether the browser has the file already."""
+    if (tags := asked.get("If-None-Match")) is not None:
+        return tags.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in tags.split(","))
+    try:
+        return int(modified) <= parsedate_to_datetime(asked.get("If-Modified-Since", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return False
+
+
+def _range(text: str, size: int) -> tuple[int, int] | None:
+    """Where the part that is asked for begins and ends (not included); None for the whole file.
+
+    Also None for what is no range, and for several: a server may ignore them. A part that is not in the file ends where
+    it begins.
+    """
+    found = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", text.strip(), re.IGNORECASE)
+    if not found or found[0].endswith("=-"):
+        return None
+    first, last = found.groups()
+    if not first:
+        return max(0, size - int(last)), size
+    if last and int(last) < int(first):
+        return None
+    start = min(int(first), size)
+    return start, min(int(last) + 1, size) if last else size
 
 
 def _missing(base: str) -> Answer:
@@ -246,19 +411,38 @@ def _table(output: Output) -> Table | None:
     """The first rows of a CSV file, or the properties in a GeoJSON file; None where it cannot be shown as a table."""
     if output.is_picture or output.bytes > TABLE_BYTES:
         return None
+    opened = _open(output.path)
+    if opened is None:
+        return None
     try:
-        with output.file.open(encoding="utf-8", newline="") as file:
-            if output.file.suffix == ".csv":
-                lines = csv.reader(file)
-                columns = next(lines, [])
-                rows = list(islice(lines, TABLE_ROWS))
-                return Table(columns, rows, sum(1 for _ in lines)) if columns else None
-            features = [feature["properties"] for feature in json.load(file)["features"]]
-            columns = list(features[0])
-            rows = [[str(properties.get(name, "")) for name in columns] for properties in features[:TABLE_ROWS]]
-            return Table(columns, rows, len(features) - len(rows))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error):
-        return None  # a file that is damaged can still be downloaded
+        with io.TextIOWrapper(opened, encoding="utf-8", newline="") as file:
+            columns, rows, count = (_read_csv if output.suffix == ".csv" else _read_geojson)(file)
+    # A file that is damaged, or nested too deep for Python, can still be downloaded.
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, RecursionError):
+        return None
+    if not 0 < len(columns) <= TABLE_COLUMNS:
+        return None
+    columns, *shortened = ([_shortened(value) for value in row] for row in (columns, *rows))
+    return Table(columns, shortened, count - len(rows))
+
+
+def _read_csv(file: io.TextIOWrapper) -> tuple[list[str], list[list[str]], int]:
+    """The columns, the first rows, and how many rows there are."""
+    lines = csv.reader(file)
+    columns = next(lines, [])
+    rows = [row[:TABLE_COLUMNS] for row in islice(lines, TABLE_ROWS)]
+    return columns, rows, len(rows) + sum(1 for _ in lines)
+
+
+def _read_geojson(file: io.TextIOWrapper) -> tuple[list[str], list[list[str]], int]:
+    features = [feature["properties"] for feature in json.load(file)["features"]]
+    columns = list(features[0])
+    rows = [[str(properties.get(name, "")) for name in columns] for properties in features[:TABLE_ROWS]]
+    return columns, rows, len(features)
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= CELL_CHARACTERS else f"{value[:CELL_CHARACTERS]}…"
 
 
 def _page(template: str, base: str, status: int = 200, **values: Any) -> Answer:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi.errors import DownloadError
+from include.nyc_taxi.errors import DownloadError, LayoutError
 from include.nyc_taxi.late import pandas_kept_out
 
 MAGIC = b"PAR1"
+FOOTER_BYTES = 16_000_000
+"""No larger footer is read: DuckDB takes 17 times its size in memory for it. Those of the TLC have some 10 kB."""
 SIMULATED = "nyc_taxi_simulated"
 """The key in a file's metadata which says that its trips are made up: what is drawn from them must say so too."""
 
@@ -38,8 +40,11 @@ def read_footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
     """Read a file's footer, and nothing else of it.
 
     Raises:
-        duckdb.Error: the file is not there, or no Parquet file.
+        duckdb.Error: the file is no Parquet file.
+        LayoutError: the footer is far larger than a month of trips needs.
+        OSError: the file is not there.
     """
+    _check_footer_size(path)
     (rows,) = con.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(path)]).fetchone() or (0,)
     # DESCRIBE binds the file's schema as a query would see it; parquet_schema() lists nested nodes too.
     described = con.execute(
@@ -50,6 +55,20 @@ def read_footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
         "SELECT count(*) FROM parquet_kv_metadata(?) WHERE key = ?", [str(path), SIMULATED.encode()]
     ).fetchone() or (0,)
     return Footer(rows=rows, types=types, simulated=bool(marks))
+
+
+def _check_footer_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size < len(MAGIC) + 8:
+        return  # no Parquet file: DuckDB says what is wrong with it
+    with path.open("rb") as file:
+        file.seek(size - len(MAGIC) - 4)
+        footer = int.from_bytes(file.read(4), "little")
+    if FOOTER_BYTES < footer <= size:  # one that is larger than the file is damaged
+        raise LayoutError(
+            f"{path.name}: expected a footer of at most {FOOTER_BYTES:,} bytes, found one of {footer:,}: the file has "
+            "thousands of row groups or columns. Write it with fewer and larger row groups"
+        )
 
 
 @pandas_kept_out()
@@ -73,6 +92,7 @@ def verify_parquet(path: Path) -> None:
 
     Raises:
         DownloadError: it is something else (an error page, say); the message shows how it begins.
+        LayoutError: its footer is too large; see `read_footer`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import re
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from include.nyc_taxi import tlc
 from include.nyc_taxi.errors import FleetError, MonthError, SettingError
 from include.nyc_taxi.months import first_day
+from include.nyc_taxi.urls import Login, split_login, without_login
 
 DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -31,12 +31,12 @@ SIMILAR = 0.85
 
 
 def tlc_url() -> str | None:
-    """`NYC_TAXI_TLC_URL` without a trailing slash, or None where it is not set.
+    """`NYC_TAXI_TLC_URL` without a trailing slash and without the login in it, or None where it is not set.
 
     Raises:
         SettingError: it is no address.
     """
-    text = _value("NYC_TAXI_TLC_URL")
+    text = without_login(_value("NYC_TAXI_TLC_URL"))
     if not text:
         return None
     try:
@@ -45,8 +45,13 @@ def tlc_url() -> str | None:
     except ValueError:
         valid = False
     if not valid:
-        raise SettingError(f"NYC_TAXI_TLC_URL: expected an address such as {DEFAULT_TLC_URL}, found {_shown(text)}")
+        raise SettingError(f"NYC_TAXI_TLC_URL: expected an address such as {DEFAULT_TLC_URL}, found {text}")
     return text.rstrip("/")
+
+
+def tlc_login() -> Login | None:
+    """The login in `NYC_TAXI_TLC_URL`, or None where it has none. Secret: for requests to that site only."""
+    return split_login(_value("NYC_TAXI_TLC_URL"))[1]
 
 
 def data_dir() -> Path:
@@ -178,8 +183,3 @@ def _value(name: str) -> str:
 def _existing(path: Path) -> Path:
     """The path, or the nearest above it that is there."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
-def _shown(url: str) -> str:
-    """The address without what is before an @: a password can be there."""
-    return re.sub(r"[^/@]*@", "***@", url)

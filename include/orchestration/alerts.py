@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret, redact
 from usable_connection import usable
 
 from calendar_timetables import written_dates
@@ -22,6 +23,10 @@ from include.orchestration.month import chosen_month
 log = logging.getLogger(__name__)
 
 SMTP_CONNECTION, WEBHOOK_CONNECTION = "alert_smtp", "alert_webhook"
+
+
+class AlertError(Exception):
+    """An alert could not be sent; the message has nothing secret in it."""
 
 
 def alert_on_failure(context: Mapping[str, Any]) -> None:
@@ -46,13 +51,15 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
 
     Also, of a month that was loaded when the run began: that it still is.
     """
+    from include.nyc_taxi.lake import without_passwords  # not for the parsing of DAG files: it imports DuckDB
+
     instance, dag_run = context["ti"], context.get("dag_run")
     error = str(context.get("exception") or "").strip().splitlines() or ["(no message)"]
     subject = f"{instance.dag_id}.{instance.task_id} failed for {_partition(context.get('params') or {}, dag_run)}"
     return subject, (
         f"run: {getattr(dag_run, 'run_id', '(unknown)')}\n"
         f"try: {instance.try_number}\n"
-        f"error: {error[-1]}\n"
+        f"error: {redact(without_passwords(error[-1]))}\n"  # nothing masks what is mailed and posted
         f"{_what_stays(context)}"
         f"log: {getattr(instance, 'log_url', None) or '(see the web UI)'}"
     )
@@ -100,8 +107,32 @@ def _mail(subject: str, text: str) -> None:
 
 
 def _post(subject: str, text: str) -> None:
+    """Send it to the webhook.
+
+    Its path is a secret: who knows it can post. The provider's `run` logs errors with it, and `requests` has it in its
+    messages; so what is raised here says where and what, and nothing else, and has no cause.
+
+    Raises:
+        AlertError: it could not be sent.
+    """
     from airflow.providers.http.hooks.http import HttpHook
 
-    HttpHook("POST", http_conn_id=WEBHOOK_CONNECTION).run(
-        json={"text": f"{subject}\n{text}"}, extra_options={"timeout": 30}
-    )
+    hook, host = HttpHook("POST", http_conn_id=WEBHOOK_CONNECTION), None
+    try:
+        with hook.get_conn() as session:
+            url = hook.url_from_endpoint(None)
+            address = urlsplit(url)
+            host = address.hostname
+            for secret in (url, address.path, address.query, address.password):
+                if secret and secret.strip("/"):
+                    mask_secret(secret)  # for what other libraries log, at whatever level
+            response = session.post(url, json={"text": f"{subject}\n{text}"}, timeout=30)
+    except AirflowNotFoundException:
+        raise
+    except Exception as error:  # of whatever kind: what it says may have the address in it
+        reason = getattr(error.args[0] if error.args else None, "reason", None)
+        names = " ".join(type(each).__name__ for each in (error, reason) if each)
+        where = host or "the connection's host, which should be an address as https://host/path,"
+        raise AlertError(f"{where} could not be asked: {names}") from None
+    if not response.ok:
+        raise AlertError(f"{host} answered with the status {response.status_code}")

@@ -350,6 +350,33 @@ class TestALook:
         monkeypatch.setattr(claims, "datetime", Stopped)
         assert len({claim.logical_date for claim in look()}) == 20
 
+    @pytest.mark.parametrize("damage", ["no database", "a page in the middle", "cut short"])
+    def test_says_how_to_go_on_when_the_ledger_is_damaged(self, put, folder, look, damage):
+        for number in range(60):
+            put(f"{number}.json")
+        first = {claim.run_id for claim in look()}
+        ledger = folder / claims.LEDGER
+        whole = ledger.read_bytes()
+        assert len(whole) > 5 * 4096
+        ledger.write_bytes(
+            {
+                "no database": b"x" * len(whole),
+                "a page in the middle": whole[:4096] + b"\xff" * (len(whole) - 4096),
+                "cut short": whole[:6000],
+            }[damage]
+        )
+        damaged = ledger.read_bytes()
+        for what in (look, lambda: claims.malformed(folder), lambda: claims.settle(folder, min(first), "look")):
+            with pytest.raises(claims.LedgerError) as error:
+                what()
+            assert str(ledger) in str(error.value)
+            assert f"move ledger.sqlite and what begins with that name out of {ledger.parent}" in str(error.value)
+        assert ledger.read_bytes() == damaged, "what is left of it is for somebody to look at"
+
+        for file in ledger.parent.glob("ledger.sqlite*"):
+            file.unlink()
+        assert {claim.run_id for claim in look()} == first, "Airflow has these runs: they are not started again"
+
     def test_says_when_the_ledger_cannot_be_had(self, put, folder, look, monkeypatch):
         put("a.json")
         look()

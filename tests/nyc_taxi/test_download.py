@@ -102,6 +102,34 @@ class TestNotPublished:
         assert folder(path) == before
 
 
+class TestALoginInTheSitesAddress:
+    """As it is where the site is not asked through the hook, and as older versions noted it."""
+
+    @pytest.fixture
+    def with_login(self, tlc_site):
+        return PlainSite(tlc_site.url.replace("http://", "http://me:s3same@"))
+
+    def test_is_in_no_note_and_no_error(self, tlc_site, with_login, fetch, path):
+        assert fetch(site=with_login).edition.url == tlc_site.url + SOURCE
+        tlc_site.add_fault(SOURCE, Status(401))
+        with pytest.raises(DownloadError) as error:
+            fetch(site=with_login)
+        assert "s3same" not in str(error.value)
+        assert b"s3same" not in b"".join(folder(path).values())
+
+    @pytest.mark.parametrize("asked_with_login", [True, False])
+    def test_that_an_older_version_has_noted_is_the_same_address_and_is_taken_out(
+        self, tlc_site, site, with_login, fetch, path, asked_with_login
+    ):
+        fetch()
+        note = path.with_name("green.parquet.edition.json")
+        note.write_text(note.read_text().replace("http://", "http://me:s3same@"))
+        assert read_edition(path).url == tlc_site.url + SOURCE
+        assert not fetch(site=with_login if asked_with_login else site).fetched
+        assert "s3same" not in note.read_text()
+        assert statuses(tlc_site) == [200, 304]
+
+
 class TestAnotherAttempt:
     @pytest.mark.parametrize("fault", BAD_TRANSFERS, ids=str)
     def test_succeeds_after_two_bad_transfers(self, tlc_site, fetch, path, fault):

@@ -103,6 +103,27 @@ class TestALook:
         assert len(asked(tlc_site)) == 1
         assert "2 more are left alone" in caplog.text
 
+    @pytest.mark.parametrize("site_has_it", [True, False])
+    @pytest.mark.parametrize("load_has_it", [True, False])
+    def test_knows_the_site_with_and_without_a_login_and_keeps_none(self, tlc_site, data_dir, site_has_it, load_has_it):
+        def address(has_login):
+            return tlc_site.url.replace("http://", "http://me:s3same@") if has_login else tlc_site.url
+
+        loads = load(tlc_site, JANUARY, source_url=address(load_has_it) + tlc.file_path("green", JANUARY))
+        this = editions.begin(address(site_has_it), {"green": loads})
+        editions.ask(head, this)
+        assert [request.status for request in asked(tlc_site)] == [304]
+        assert "s3same" not in json.dumps(dataclasses.asdict(this)) + (data_dir / "raw/.editions.json").read_text()
+
+    def test_knows_what_an_older_version_has_noted_with_a_login(self, tlc_site, data_dir):
+        loads = load(tlc_site, JANUARY, FEBRUARY)
+        tlc_site.withdraw("green", JANUARY)
+        assert look(tlc_site, loads, "one") == ([], [JANUARY])
+        ledger = data_dir / "raw/.editions.json"
+        ledger.write_text(ledger.read_text().replace("http://", "http://me:s3same@"))
+        assert look(tlc_site, loads, "two") == ([], [])
+        assert "s3same" not in ledger.read_text()
+
     def test_leaves_months_alone_of_which_no_edition_is_known(self, tlc_site):
         assert look(tlc_site, load(tlc_site, JANUARY, etag=None, last_modified=None)) == ([], [])
         assert asked(tlc_site) == []

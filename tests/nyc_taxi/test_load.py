@@ -1,14 +1,17 @@
 """Loading a month: all of it, or nothing."""
 
 import dataclasses
+import errno
 import json
+import os
+import subprocess
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
 import pytest
 
-from include.nyc_taxi import published, tlc
+from include.nyc_taxi import published, quality, tlc, warehouse, weeks
 from include.nyc_taxi.download import Edition, read_edition
 from include.nyc_taxi.errors import DamagedFileError, LayoutError, LoadError, QualityError
 from include.nyc_taxi.load import LoadedMonth, load_month, loaded_months, record_refusal
@@ -405,6 +408,19 @@ def test_loaded_months_are_each_months_latest_load_of_the_fleet(con, load, write
     assert found["2023-03"].rows_loaded == 4
 
 
+def test_a_login_that_an_older_version_has_recorded_with_the_address_is_not_passed_on(con, load, write_trips):
+    path = write_trips("green", "2023-01")
+    edition = publish(path)
+    load("green", "2023-01", path)
+    con.execute("UPDATE loads SET source_url = replace(source_url, '://', '://me:s3same@')")
+    found = loaded_months(con, "green")["2023-01"]
+    assert found.edition == edition
+    assert "s3same" not in str(found)
+    load("green", "2023-02", write_trips("green", "2023-02"))
+    urls = dict(con.execute("SELECT month(partition_month), source_url FROM loads").fetchall())
+    assert urls == {1: edition.url, 2: str(path.with_name("green_tripdata_2023-02.parquet"))}
+
+
 def test_a_column_not_known_yet_is_left_out_and_reported(con, load, write_trips, caplog):
     done = load("green", "2023-02", write_trips("green", "2023-02", columns={"driver_mood": "'good'"}))
     assert done.unknown_columns == ("driver_mood",)
@@ -473,15 +489,56 @@ class TestFailure:
         assert "Clear the task `download`" in message
         assert read_edition(path) is None, "the next download fetches it anew"
 
+    @pytest.mark.parametrize("step", ["published.select", "quality.audit", "quality.record", "weeks.counted_weeks"])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            duckdb.IOException('Could not write file "/srv/taxi.duckdb": No space left on device'),
+            duckdb.TransactionException("Failed to commit: Could not write file: No space left on device"),
+            duckdb.IOException("Could not write file: Disk quota exceeded"),
+            OSError(errno.ENOSPC, "No space left on device"),
+        ],
+        ids=["write", "commit", "quota", "folder"],
+    )
+    def test_of_a_full_disk_says_what_to_do_and_leaves_the_file_as_it_is(
+        self, fails, write_trips, monkeypatch, step, error
+    ):
+        path = write_trips("green", "2023-02", rows=6)
+        edition = publish(path)
+
+        def full(*_, **__):
+            raise error
+
+        module, name = step.split(".")
+        monkeypatch.setattr({"published": published, "quality": quality, "weeks": weeks}[module], name, full)
+        message = fails(path)
+        assert "no space left while loading it, rolled back" in message
+        assert "Free some space, or move the warehouse" in message
+        assert read_edition(path) == edition
+
+    def test_of_what_duckdb_may_spill_to_disk_says_what_to_do_too(self, fails, write_trips, monkeypatch, tmp_path):
+        config = {"memory_limit": "40MB", "threads": 1, "temp_directory": str(tmp_path / "spilled")}
+        with duckdb.connect(str(tmp_path / "small.duckdb"), config=config) as small:
+            small.execute("SET max_temp_directory_size = '500KB'")
+            spilling = "SELECT i, hash(i)::VARCHAR || repeat('x', 50) AS s FROM range(1000000) r(i) ORDER BY s"
+
+            def spill(*_):
+                small.execute(f"SELECT count(*) FROM ({spilling} LIMIT 900000)")
+
+            monkeypatch.setattr(published, "select", spill)
+            message = fails(write_trips("green", "2023-02", rows=6))
+        assert "no space left while loading it, rolled back: Out of Memory Error" in message
+        assert "\n" not in message
+
     def test_of_the_warehouse_and_not_of_the_file_leaves_the_file_as_it_is(self, fails, write_trips, monkeypatch):
         path = write_trips("green", "2023-02", rows=6)
         edition = publish(path)
 
-        def full(*_):
-            raise duckdb.IOException("could not write all bytes: no space left on device")
+        def broken(*_):
+            raise duckdb.IOException("could not write all bytes: input/output error")
 
-        monkeypatch.setattr(published, "select", full)
-        assert "no space left" in fails(path)
+        monkeypatch.setattr(published, "select", broken)
+        assert "cannot be loaded into green_trips, rolled back" in fails(path)
         assert read_edition(path) == edition
 
     def test_a_missing_file(self, fails, tmp_path):
@@ -522,3 +579,26 @@ class TestFailure:
         exec(opening, names)
         with names["connect"](tmp_path) as again:
             assert contents(connection=again) == before
+
+
+def test_a_real_disk_that_is_full_is_an_error_that_says_what_to_do_and_keeps_what_is_there(tmp_path, write_trips):
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode()}")
+    large = tmp_path / tlc.file_name("green", "2023-03")
+    write_month(large, "green", "2023-03", rows=300_000)
+    try:
+        with duckdb.connect(str(disk / "warehouse.duckdb")) as con:
+            warehouse.ensure_tables(con)
+            load_month(con, "green", "2023-02", write_trips("green", "2023-02", rows=6), "one")
+            with pytest.raises(LoadError, match=r"no space left while loading it, rolled back: .*No space left on"):
+                load_month(con, "green", "2023-03", large, "two")
+        with duckdb.connect(str(disk / "warehouse.duckdb")) as con:
+            assert list(loaded_months(con, "green")) == ["2023-02"]
+            assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (6,)
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -47,6 +48,11 @@ def html(answer, status=200):
     assert answer.status == status
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     return answer.body.decode()
+
+
+def body(answer):
+    """The whole body, whether it comes at once or in pieces."""
+    return answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
 
 
 def links(text):
@@ -123,12 +129,12 @@ class TestFind:
 
     def test_follows_no_link_that_leads_out_or_to_what_is_not_shown(self, put, tmp_path):
         inside, hidden, notes = put("green/map.png"), put("green/.map.png"), put("green/notes.txt")
-        outside = put("../secret.png")
-        for name, target in {"1": outside, "2": hidden, "3": notes, "4": tmp_path / "nowhere.png"}.items():
+        outside, figures, nowhere = put("../secret.png"), put("green/a.csv"), tmp_path / "nowhere.png"
+        for name, target in {"1": outside, "2": hidden, "3": notes, "4": nowhere, "5": figures}.items():
             (settings.outputs_root() / f"green/link{name}.png").symlink_to(target)
         (settings.outputs_root() / "up").symlink_to(settings.data_dir())
         (settings.outputs_root() / "round.png").symlink_to("round.png")
-        for path in ("green/link1.png", "green/link2.png", "green/link3.png", "green/link4.png", "round.png"):
+        for path in ("round.png", *(f"green/link{number}.png" for number in range(1, 6))):
             assert pages.find(path) is None, path
         assert pages.find("up/secret.png") is None
 
@@ -151,7 +157,7 @@ class TestFile:
     def test_that_is_a_picture_is_shown(self, put):
         put("green/map.png")
         answer = pages.file_answer(BASE, "green/map.png")
-        assert (answer.status, answer.body) == (200, PNG)
+        assert (answer.status, body(answer)) == (200, PNG)
         assert answer.headers["Content-Type"] == "image/png"
         assert answer.headers["Content-Disposition"] == "inline; filename*=UTF-8''map.png"
 
@@ -161,7 +167,7 @@ class TestFile:
     def test_that_holds_figures_is_downloaded(self, put, name, media_type):
         put(name, "<script>alert(1)</script>")
         answer = pages.file_answer(BASE, name)
-        assert answer.body == b"<script>alert(1)</script>"
+        assert body(answer) == b"<script>alert(1)</script>"
         assert answer.headers["Content-Type"] == media_type
         assert answer.headers["Content-Disposition"] == f"attachment; filename*=UTF-8''{name}"
 
@@ -183,6 +189,181 @@ class TestFile:
         put("../secret.png")
         for path in ("green/map.png", "../secret.png"):
             assert "No such output" in html(pages.file_answer(BASE, path), status=404)
+
+
+class TestPartsOfAFile:
+    """What is sent where the browser has the file already, or wants a part of it."""
+
+    @pytest.fixture(autouse=True)
+    def file(self, put):
+        return put("a.csv", b"0123456789")
+
+    def answer(self, **asked):
+        return pages.file_answer(BASE, "a.csv", {name.replace("_", "-"): value for name, value in asked.items()})
+
+    @pytest.mark.parametrize(
+        ("asked", "sent", "span"),
+        [
+            ("bytes=0-3", b"0123", "bytes 0-3/10"),
+            ("bytes=4-4", b"4", "bytes 4-4/10"),
+            ("bytes=7-", b"789", "bytes 7-9/10"),
+            ("bytes=7-99", b"789", "bytes 7-9/10"),
+            ("bytes=-3", b"789", "bytes 7-9/10"),
+            ("bytes=-99", b"0123456789", "bytes 0-9/10"),
+            ("Bytes=0-0", b"0", "bytes 0-0/10"),
+        ],
+    )
+    def test_a_range_is_sent_alone(self, asked, sent, span):
+        answer = self.answer(Range=asked)
+        assert (answer.status, body(answer)) == (206, sent)
+        assert answer.headers["Content-Range"] == span
+        assert answer.headers["Content-Length"] == str(len(sent))
+
+    @pytest.mark.parametrize("asked", ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=999999999999999999-"])
+    def test_a_range_that_is_not_in_the_file_is_refused(self, asked):
+        answer = self.answer(Range=asked)
+        assert (answer.status, answer.body) == (416, b"")
+        assert answer.headers["Content-Range"] == "bytes */10"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+    @pytest.mark.parametrize(
+        "asked", ["", "bytes=-", "bytes=5-2", "bytes=a-b", "lines=1-2", "bytes=0-1,3-4", "bytes", "bytes=" + "9" * 5000]
+    )
+    def test_for_what_is_no_range_and_for_several_the_whole_file_is_sent(self, asked):
+        answer = self.answer(Range=asked)
+        assert (answer.status, body(answer)) == (200, b"0123456789")
+        assert answer.headers["Content-Length"] == "10"
+        assert answer.headers["Accept-Ranges"] == "bytes"
+
+    def test_of_an_empty_file_no_range_can_be_sent_but_the_whole_can(self, file):
+        file.write_bytes(b"")
+        assert (self.answer().status, body(self.answer())) == (200, b"")
+        assert self.answer(Range="bytes=0-").status == 416
+
+    def test_a_range_of_another_edition_is_not_mixed_with_this_one(self, file, tmp_path):
+        etag = self.answer().headers["ETag"]
+        assert self.answer(Range="bytes=3-", If_Range=etag).status == 206
+        other = file.with_name("other")
+        other.write_bytes(b"abcdefghij")
+        other.replace(file)
+        answer = self.answer(Range="bytes=3-", If_Range=etag)
+        assert (answer.status, body(answer)) == (200, b"abcdefghij")
+        date = answer.headers["Last-Modified"]
+        assert self.answer(Range="bytes=3-", If_Range=date).status == 200, "two editions can have the same date"
+
+    def test_what_the_browser_has_is_not_sent_again(self, file):
+        headers = self.answer().headers
+        etag, date = headers["ETag"], headers["Last-Modified"]
+        for asked in (
+            {"If_None_Match": etag},
+            {"If_None_Match": f'"x", W/{etag}'},
+            {"If_None_Match": "*"},
+            {"If_Modified_Since": date},
+            {"If_None_Match": etag, "Range": "bytes=0-1"},
+        ):
+            answer = self.answer(**asked)
+            assert (answer.status, answer.body, answer.headers["ETag"]) == (304, b"", etag)
+        for asked in (
+            {"If_None_Match": '"x"'},
+            {"If_None_Match": '"x"', "If_Modified_Since": date},
+            {"If_Modified_Since": "Sun, 01 Jan 2023 00:00:00 GMT"},
+            {"If_Modified_Since": "nonsense"},
+        ):
+            assert self.answer(**asked).status == 200
+        os.utime(file, ns=(0, 10**18 + 1))
+        assert self.answer(If_None_Match=etag).status == 200
+
+    def test_head_has_the_same_headers_and_no_body(self):
+        for answer in (
+            self.answer(),
+            self.answer(Range="bytes=0-1"),
+            pages.index_page(BASE),
+            pages.file_answer(BASE, "missing.csv"),
+        ):
+            length = len(body(answer))
+            head = answer.without_body()
+            assert (head.status, head.body) == (answer.status, b"")
+            assert head.headers == answer.headers | {"Content-Length": str(length)}
+
+    def test_a_large_file_comes_piece_by_piece(self, file, monkeypatch):
+        monkeypatch.setattr(pages, "CHUNK_BYTES", 4)
+        assert list(self.answer().body) == [b"0123", b"4567", b"89"]
+        assert list(self.answer(Range="bytes=1-5").body) == [b"1234", b"5"]
+
+    def test_a_file_that_is_replaced_while_it_is_sent_is_sent_as_it_was(self, file, monkeypatch):
+        monkeypatch.setattr(pages, "CHUNK_BYTES", 4)
+        answer = self.answer()
+        first = next(answer.body)
+        other = file.with_name("other")
+        other.write_bytes(b"abc")
+        other.replace(file)
+        assert first + body(answer) == b"0123456789"
+
+    def test_files_are_closed_again(self, file):
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(20):
+            body(self.answer())
+            self.answer().without_body()
+            self.answer().body.close()
+            self.answer(Range="bytes=20-")
+            self.answer(If_None_Match="*")
+            pages.find("a.csv")
+            pages.output_page(BASE, "a.csv")
+            pages.find("missing.csv")
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class TestAFileThatIsSwappedWhileItIsOpened:
+    """Between the look at a path and its opening, somebody puts a link in its place."""
+
+    @pytest.fixture
+    def swap(self, monkeypatch):
+        """Do something when the path has been looked at."""
+
+        def swap_then(action):
+            real = pages._opened
+
+            def opened(stack, name, flags, folder=None):
+                if folder is None:
+                    action()
+                return real(stack, name, flags, folder)
+
+            monkeypatch.setattr(pages, "_opened", opened)
+
+        return swap_then
+
+    def test_for_a_link_that_leads_out_is_not_shown(self, put, swap):
+        file, secret = put("green/a.csv", "a\n1\n"), put("../secret.csv", "secret\n1\n")
+
+        def replace():
+            file.unlink(missing_ok=True)
+            file.symlink_to(secret)
+
+        swap(replace)
+        assert pages.file_answer(BASE, "green/a.csv").status == 404
+
+    def test_for_a_folder_that_is_a_link_out_is_not_shown(self, put, swap):
+        file = put("green/a.csv", "a\n1\n")
+        put("../secret/a.csv", "secret\n1\n")
+
+        def replace():
+            if not file.parent.is_symlink():
+                file.parent.rename(file.parent.with_name("elsewhere"))
+                file.parent.symlink_to(settings.data_dir() / "secret")
+
+        swap(replace)
+        assert pages.file_answer(BASE, "green/a.csv").status == 404
+        assert pages.output_page(BASE, "green/a.csv").status == 404
+
+    def test_for_a_pipe_is_not_waited_for(self, put, swap):
+        file = put("green/a.csv", "a\n1\n")
+
+        def replace():
+            file.unlink()
+            os.mkfifo(file)
+
+        swap(replace)
+        assert pages.file_answer(BASE, "green/a.csv").status == 404
 
 
 class TestOutputPage:
@@ -258,13 +439,28 @@ class TestOutputPage:
             ("a.geojson", b'{"features": []}'),
             ("a.geojson", b'{"features": [{"properties": null}]}'),
             ("a.geojson", b'{"features": [{"properties": {"a": 1}}, {"properties": null}]}'),
+            ("a.geojson", b"[" * 100_000),
+            ("a.geojson", b'{"features": [{"properties": {"a": ' + b"[" * 5000 + b"]" * 5000 + b"}}]}"),
+            ("a.geojson", b'{"a":' * 100_000),
+            ("a.csv", b"a," * 201 + b"\n1\n"),
         ],
     )
     def test_of_a_damaged_file_has_no_table_but_the_download(self, put, name, content):
         put(name, content)
         text = html(pages.output_page(BASE, name))
         assert "<table>" not in text
+        assert "This file cannot be shown here" in text
         assert f"{BASE}/files/{name}" in links(text)
+
+    def test_of_long_values_has_their_beginnings(self, put):
+        put("a.csv", "a\n" + "x" * 100_000 + "\n1" + ",2" * 5000)
+        text = html(pages.output_page(BASE, "a.csv"))
+        assert f"<td>{'x' * pages.CELL_CHARACTERS}…</td>" in text
+        assert len(text) < 20_000
+
+    def test_of_a_picture_does_not_say_that_it_cannot_be_shown(self, put):
+        put("a.png")
+        assert "cannot be shown" not in html(pages.output_page(BASE, "a.png"))
 
     def test_of_a_large_file_has_no_table(self, put, monkeypatch):
         monkeypatch.setattr(pages, "TABLE_BYTES", 10)
@@ -316,8 +512,32 @@ class TestIndex:
             assert "<img src=x" not in page
             assert "<b>" not in page
 
-    def test_says_where_outputs_will_be_when_there_are_none(self):
-        assert str(settings.outputs_root()) in html(pages.index_page(BASE))
+    def test_says_so_when_there_are_none_and_not_where_they_are_on_the_server(self):
+        text = html(pages.index_page(BASE))
+        assert "Nothing has been made yet" in text
+        assert str(settings.data_dir()) not in text
+
+    def test_lists_links_as_what_they_lead_to_and_none_that_leads_out_or_to_another_kind(self, put, tmp_path):
+        put("green/map.png", b"12345")
+        put("green/stats.geojson", "{}")
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "outside/secret.png").write_bytes(b"secret")
+        root = settings.outputs_root()
+        for name, target in {
+            "latest.png": "green/map.png",
+            "wrong.png": "green/stats.geojson",
+            "out.png": tmp_path / "outside/secret.png",
+            "out": tmp_path / "outside",
+            "also_green": "green",
+        }.items():
+            (root / name).symlink_to(target)
+        listed = {output.path: output.bytes for output in pages.list_outputs()}
+        assert listed == {"green/map.png": 5, "green/stats.geojson": 2, "latest.png": 5}
+        assert [output.path for output in pages.list_outputs("also_green")] == [
+            "also_green/map.png",
+            "also_green/stats.geojson",
+        ]
+        assert pages.list_outputs("out") == []
 
     def test_leaves_out_names_that_no_address_can_hold(self, put):
         root = settings.outputs_root()

@@ -3,8 +3,8 @@
 import pytest
 
 from include.nyc_taxi import tlc
-from include.nyc_taxi.errors import DownloadError
-from include.nyc_taxi.parquet import Footer, read_footer, verify_parquet
+from include.nyc_taxi.errors import DownloadError, LayoutError
+from include.nyc_taxi.parquet import FOOTER_BYTES, Footer, read_footer, verify_parquet
 from include.tlc_simulator.trips import write_month
 
 
@@ -44,6 +44,24 @@ def test_something_else_is_refused_with_how_it_begins(tmp_path, content):
         verify_parquet(path)
     assert repr(content[:60]) in str(error.value)
     assert f"{len(content)} bytes" in str(error.value)
+
+
+def test_a_footer_that_would_take_all_memory_is_refused_before_it_is_read(con, tmp_path):
+    path = tmp_path / "many.parquet"
+    con.execute(f"COPY (SELECT 1 AS a) TO '{path}' (KV_METADATA {{large: repeat('x', {FOOTER_BYTES + 1})}})")
+    assert path.stat().st_size > FOOTER_BYTES
+    for check in (verify_parquet, lambda path: read_footer(con, path)):
+        with pytest.raises(LayoutError, match=r"many\.parquet: expected a footer of at most 16,000,000 bytes, found"):
+            check(path)
+    con.execute(f"COPY (SELECT 1 AS a) TO '{path}' (KV_METADATA {{large: repeat('x', {FOOTER_BYTES - 1000})}})")
+    verify_parquet(path)
+
+
+def test_a_footer_that_claims_to_be_larger_than_the_file_is_a_damaged_one(write_trips):
+    path = write_trips("green", "2023-02")
+    path.write_bytes(path.read_bytes()[:-8] + b"\xff\xff\xff\x7fPAR1")
+    with pytest.raises(DownloadError, match="its footer cannot be read"):
+        verify_parquet(path)
 
 
 def test_a_file_that_lacks_its_end_is_refused(write_trips):

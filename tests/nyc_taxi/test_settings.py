@@ -48,6 +48,14 @@ def test_the_tlc_url_has_no_slash_at_its_end(monkeypatch, value):
     assert settings.tlc_url() == "http://localhost:8000"
 
 
+def test_the_tlc_url_has_no_login_which_is_apart(monkeypatch):
+    monkeypatch.setenv("NYC_TAXI_TLC_URL", "http://me:p%40ss@localhost:8000/")
+    assert settings.tlc_url() == "http://localhost:8000"
+    assert settings.tlc_login() == ("me", "p@ss")
+    monkeypatch.delenv("NYC_TAXI_TLC_URL")
+    assert settings.tlc_login() is None
+
+
 def test_the_tlc_url_is_none_where_it_is_not_set_or_empty(monkeypatch):
     assert settings.tlc_url() is None
     monkeypatch.setenv("NYC_TAXI_TLC_URL", "")

@@ -1,11 +1,13 @@
 """The alert on a task that has failed for good, with a real mail server and a real webhook."""
 
+import json
 import logging
 import socketserver
 from types import SimpleNamespace
 
 import pendulum
 import pytest
+from airflow.providers.common.compat.sdk import mask_secret, redact
 
 from include.orchestration.alerts import alert_on_failure, describe_failure
 from include.orchestration.defaults import DEFAULT_ARGS
@@ -54,6 +56,17 @@ class TestText:
     @pytest.mark.parametrize("exception", [None, "", RuntimeError(), RuntimeError("\n")])
     def test_says_so_where_the_error_has_no_message(self, context, exception):
         assert "error: (no message)" in describe_failure(context | {"exception": exception})[1]
+
+    def test_has_no_password_that_the_error_has(self, context):
+        mask_secret("s3same")
+        for error in (
+            'Unable to connect to Postgres at "host=lake user=me password=s3other": connection refused',
+            "https://me:s3other@tlc.test/trips.parquet: the connection broke off",
+            "the server said: s3same is wrong",
+        ):
+            text = describe_failure(context | {"exception": RuntimeError(error)})[1]
+            assert "***" in text
+            assert "s3" not in text
 
     def test_names_the_web_ui_where_the_log_has_no_address(self, context):
         del context["ti"].log_url
@@ -148,6 +161,29 @@ class TestNeverRaises:
         alert_on_failure(context)
         assert len(mailbox.mails) == 1
         assert self.ours(caplog)[1:] == ["the alert could not be sent through the connection alert_webhook"]
+
+    @pytest.mark.parametrize("scheme", ["http://", "htp://", "http://[", "", "nonsense "])
+    def test_when_the_webhook_cannot_be_reached_and_says_nowhere_what_its_path_is(
+        self, context, monkeypatch, caplog, scheme
+    ):
+        caplog.set_level("INFO")
+        with socketserver.TCPServer(("127.0.0.1", 0), None) as free:
+            address = f"{scheme}127.0.0.1:{free.server_address[1]}/services/s3same?key=s3same"
+        monkeypatch.setenv("AIRFLOW_CONN_ALERT_WEBHOOK", json.dumps({"conn_type": "http", "host": address}))
+        alert_on_failure(context)
+        assert self.ours(caplog)[1:] == ["the alert could not be sent through the connection alert_webhook"]
+        assert "could not be asked" in caplog.text
+        assert "s3same" not in caplog.text
+
+    def test_when_the_webhook_repeats_its_path_in_its_refusal(self, context, chat, caplog):
+        chat.status = 404
+        alert_on_failure(context)
+        assert "127.0.0.1 answered with the status 404" in caplog.text
+        assert "/hooks/42" not in caplog.text
+
+    def test_and_keeps_the_webhooks_path_out_of_what_any_library_logs(self, context, chat):
+        alert_on_failure(context)
+        assert "/hooks/42" not in str(redact('http://127.0.0.1 "POST /hooks/42 HTTP/1.1" 200'))
 
     def test_when_the_connection_is_nonsense(self, context, monkeypatch, caplog):
         monkeypatch.setenv("AIRFLOW_CONN_ALERT_WEBHOOK", '{"conn_type": "http"}')

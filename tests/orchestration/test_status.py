@@ -118,6 +118,14 @@ class TestReport:
         assert "yellow: nothing is loaded yet." in found
         assert len(site.requests) <= 4
 
+    def test_sends_the_login_in_the_sites_address_and_does_not_show_it(self, site, monkeypatch):
+        monkeypatch.setenv("NYC_TAXI_TLC_URL", site.url.replace("http://", "http://me:s3same@"))
+        site.add_fault("", Status(503))
+        found = status.report(WarehouseHook(), ["green"])
+        assert site.requests[0].headers["Authorization"].startswith("Basic ")
+        assert f"{site.url} could not be asked" in found
+        assert "s3same" not in found
+
     def test_does_not_make_a_warehouse(self, data_dir, site):
         found = status.report(WarehouseHook(), ["green"])
         assert f"There is no warehouse yet at {data_dir}/warehouse.duckdb." in found

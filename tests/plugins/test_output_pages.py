@@ -468,6 +468,43 @@ class TestServer:
         assert (figures.status_code, figures.content) == (200, FIGURES)
         assert figures.headers["Content-Disposition"].startswith("attachment")
 
+    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, "/nyc-taxi/files/green/missing.png"])
+    def test_answers_head_as_get_without_the_body(self, server, signed_in, path):
+        identity = {"Accept-Encoding": "identity"}
+        whole = server.get(path, signed_in, headers=identity)
+        head = signed_in.head(server.url + path, headers=identity, timeout=60)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        for name in ("Content-Type", "Content-Length", "ETag", "Last-Modified", "Content-Security-Policy"):
+            assert head.headers.get(name) == whole.headers.get(name), name
+        assert signed_in.post(server.url + path, timeout=60).status_code in (400, 405)
+        assert requests.head(server.url + path, timeout=60, allow_redirects=False).status_code in (302, 401)
+
+    def test_sends_parts_of_a_file_and_nothing_that_the_browser_has(self, server, signed_in):
+        whole = server.get(DATA, signed_in)  # asks for compression, too: no part of what is compressed has its ETag
+        etag = whole.headers["ETag"]
+        assert whole.content == FIGURES
+        assert whole.headers["Content-Length"] == str(len(FIGURES))
+        part = server.get(DATA, signed_in, headers={"Range": "bytes=2-5", "If-Range": etag})
+        assert (part.status_code, part.content) == (206, FIGURES[2:6])
+        assert part.headers["Content-Range"] == f"bytes 2-5/{len(FIGURES)}"
+        assert server.get(DATA, signed_in, headers={"Range": "bytes=2-5", "If-Range": '"x"'}).status_code == 200
+        beyond = server.get(DATA, signed_in, headers={"Range": "bytes=99999-"})
+        assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{len(FIGURES)}")
+        known = server.get(DATA, signed_in, headers={"If-None-Match": etag})
+        assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", etag)
+
+    def test_sends_a_file_larger_than_a_piece_as_it_is(self, server, signed_in):
+        content = os.urandom(700_000)
+        (server.data_dir / "outputs/large.csv").write_bytes(content)
+        assert server.get("/nyc-taxi/files/large.csv", signed_in).content == content
+
+    @pytest.mark.parametrize("path", [INDEX, f"{INDEX}/", FILE, "/nyc-taxi", "/nyc-taxi/", "/nyc-taxi/files"])
+    @pytest.mark.parametrize("accepted", ["text/html", "*/*"])
+    def test_sends_nobody_to_the_host_that_a_request_names(self, server, signed_in, path, accepted):
+        for session in (requests, signed_in):
+            answer = server.get(path, session, headers={"Host": "evil.test", "Accept": accepted})
+            assert urlsplit(answer.headers.get("Location", "")).netloc == ""
+
     @pytest.mark.parametrize("path", TRAVERSALS)
     def test_shows_nothing_outside_the_outputs_folder(self, server, signed_in, path):
         answer, content = raw_get(server, path, signed_in)

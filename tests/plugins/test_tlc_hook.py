@@ -1,11 +1,12 @@
 """The hook and the sensor for the TLC's site, against the simulator."""
 
+import base64
 import json
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException
+from airflow.providers.common.compat.sdk import AirflowException, redact
 
 from include.nyc_taxi import tlc
 from include.nyc_taxi.download import download_month
@@ -61,6 +62,60 @@ class TestAddress:
         for address in ("http://one.test", "http://two.test"):
             monkeypatch.setenv("NYC_TAXI_TLC_URL", address)
             assert TlcHook().url(PATH) == address + PATH
+
+
+def with_login(url):
+    return url.replace("http://", "http://me:s3s%40me@")
+
+
+SENT = "Basic " + base64.b64encode(b"me:s3s@me").decode()
+
+
+class TestALoginInTheAddress:
+    """It is sent with each request, and is nowhere else."""
+
+    @pytest.fixture(params=["setting", "connection", "connection without a scheme", "setting before connection"])
+    def hook(self, request, tlc_site, monkeypatch, define):
+        url = with_login(tlc_site.url)
+        if request.param.startswith("setting"):
+            monkeypatch.setenv("NYC_TAXI_TLC_URL", url)
+        if request.param.startswith("connection"):
+            define(host=url.removeprefix("http://") if "without" in request.param else url)
+        if "before" in request.param:
+            define(host="http://you:other@tlc.test", login="you", password="other")
+        return TlcHook()
+
+    def test_is_sent_and_is_no_part_of_the_url(self, hook, tlc_site):
+        assert hook.url(PATH) == tlc_site.url + PATH
+        response = hook.fetch(PATH, {})
+        assert tlc_site.requests[0].headers["Authorization"] == SENT
+        assert response.url == tlc_site.url + PATH
+        with TlcHook("HEAD").get_conn() as session:
+            assert session.auth.password == "s3s@me"
+
+    def test_is_sent_by_the_sensor_which_does_not_log_it(self, hook, tlc_site, caplog):
+        caplog.set_level("DEBUG")
+        sensor = TlcFileSensor(task_id="wait_for_file", endpoint=PATH)
+        assert sensor.poke({}) is True
+        assert tlc_site.requests[0].headers["Authorization"] == SENT
+        assert tlc_site.url in caplog.text
+        assert "s3s" not in caplog.text
+
+    def test_is_in_no_log_no_note_and_no_error_of_a_download(self, hook, tlc_site, caplog):
+        caplog.set_level("DEBUG")
+        done = download_month(hook, "green", MONTH)
+        assert done.edition.url == tlc_site.url + PATH
+        notes = [file.read_text() for file in done.path.parent.glob("*.json")]
+        assert len(notes) == 1
+        tlc_site.add_fault(PATH, Status(401))
+        with pytest.raises(DownloadError) as error:
+            download_month(hook, "green", MONTH)
+        for text in (*notes, str(error.value), caplog.text):
+            assert "s3s" not in text
+
+    def test_is_hidden_where_a_library_logs_it_all_the_same(self, hook):
+        hook.url(PATH)
+        assert "s3s@me" not in str(redact("the password is s3s@me"))
 
 
 class TestFetch:

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import duckdb
 import pytest
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 
 import warehouse_hook
+from include.nyc_taxi.lake import LakeError
 from warehouse_hook import WarehouseHook, WarehouseLockedError
 
 SIXTY_SECONDS = 60.0  # far more than any of this takes: a limit, not a duration
@@ -240,6 +241,17 @@ class TestTransaction:
             process = start_python("import duckdb, sys\nduckdb.connect(sys.argv[1])", database)
             process.communicate()
         assert process.returncode == 1
+
+
+def test_a_password_in_a_lakes_own_text_is_shown_by_no_name_error_or_log(monkeypatch):
+    text = "ducklake:postgres:host=127.0.0.1 port=1 user=me password='s3 same' sslpassword=s3other"
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": text}))
+    hook = WarehouseHook(lock_timeout=0)
+    assert hook.place == "ducklake:postgres:host=127.0.0.1 port=1 user=me password=*** sslpassword=***"
+    with pytest.raises(LakeError) as error:
+        hook.get_conn()
+    assert "s3" not in str(error.value)
+    assert "s3" not in str(redact("DuckDB said: s3 same and s3other"))
 
 
 class TestTestConnection:
