@@ -36,11 +36,20 @@ def done(dag_bag, simulator, data_dir):
     return run(dag_bag.dags["taxi_zones"], "2023-01-01")
 
 
+def tasks_of(done, *columns):
+    """The query for the run's tasks. Runs of other DAGs, of other tests, can have the same id on 2.11."""
+    return select(*columns).where(TaskInstance.dag_id == done.dag_id, TaskInstance.run_id == done.run_id)
+
+
+def row_of(done):
+    """The query for the run itself."""
+    return select(type(done)).where(type(done).dag_id == done.dag_id, type(done).run_id == done.run_id)
+
+
 def put(done, state, **fields):
     """Have the run's first task be in that state, as if it were in the pool; returns its id."""
     with create_session() as session:
-        of_run = select(TaskInstance).where(TaskInstance.run_id == done.run_id).order_by(TaskInstance.task_id)
-        task = session.scalars(of_run).first()
+        task = session.scalars(tasks_of(done, TaskInstance).order_by(TaskInstance.task_id)).first()
         task.state, task.pool = state, "warehouse"
         for name, value in fields.items():
             setattr(task, name, value)
@@ -49,7 +58,7 @@ def put(done, state, **fields):
 
 def states(done):
     with create_session() as session:
-        return set(session.scalars(select(TaskInstance.state).where(TaskInstance.run_id == done.run_id)))
+        return set(session.scalars(tasks_of(done, TaskInstance.state)))
 
 
 def test_tasks_are_counted_in_words(done):
@@ -72,7 +81,7 @@ def test_a_run_that_skipped_its_work_is_not_shown_as_a_success(done):
 def test_a_run_that_is_failed_leaves_no_task_on_its_way(done, state, after):
     put(done, state)
     with create_session() as session:
-        (it,) = session.scalars(select(type(done)).where(type(done).run_id == done.run_id))
+        (it,) = session.scalars(row_of(done))
         it.state = "running"
         runs.fail(session, it)
     assert after in states(done)
@@ -125,7 +134,7 @@ class TestBackfillsOfAirflow3:
             )
             session.add(made)
             session.flush()
-            (it,) = session.scalars(select(type(done)).where(type(done).run_id == done.run_id))
+            (it,) = session.scalars(row_of(done))
             it.backfill_id, it.state = made.id, "queued"
             session.add(
                 BackfillDagRun(backfill_id=made.id, dag_run_id=it.id, logical_date=it.logical_date, sort_ordinal=1)
@@ -150,7 +159,7 @@ class TestBackfillsOfAirflow3:
 
     def test_one_whose_runs_have_ended_is_marked_as_ended(self, backfill, done):
         with create_session() as session:
-            (it,) = session.scalars(select(type(done)).where(type(done).run_id == done.run_id))
+            (it,) = session.scalars(row_of(done))
             it.state = "success"
         assert runs.open_backfills("taxi_zones") == []
 
