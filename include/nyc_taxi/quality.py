@@ -649,7 +649,8 @@ def flags(fleet: tlc.Fleet) -> str:
     names = ", ".join(
         f"CASE WHEN {rule.condition(fleet, 'partition_month')} THEN '{rule.name}' END" for rule in rules_of(fleet)
     )
-    return f"list_filter([{names}], lambda flag: flag IS NOT NULL)"
+    # Not with a lambda: a DuckDB file keeps it in a form that later versions of DuckDB will not read.
+    return f"coalesce(string_split(nullif(concat_ws(' ', {names}), ''), ' '), CAST([] AS VARCHAR[]))"
 
 
 def is_clean(fleet: tlc.Fleet) -> str:
