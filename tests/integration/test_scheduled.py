@@ -96,9 +96,16 @@ def wait_until(reached: Callable[[], bool], airflow: subprocess.Popen[str]) -> N
         time.sleep(1)
 
 
-def has_ended_again(project: Project, before: tuple[str, str, str]) -> bool:
+def has_ended(project: Project, before: tuple[str, str, str] | None = None) -> bool:
+    """Whether the run by hand has ended, with another `map` than before.
+
+    The run's own state counts: Airflow loses a clear that comes between a run's last task and its end, as the
+    scheduler then writes "success" over it.
+    """
+    with contextlib.closing(sqlite3.connect(project.state / "airflow.db", timeout=30)) as con:
+        states = con.execute("SELECT state FROM dag_run WHERE run_id LIKE 'manual__%'").fetchall()
     state, *run = tasks(project)["manual", "map"]
-    return state == "success" and run != list(before[1:])
+    return states == [("success",)] and state == "success" and (before is None or run != list(before[1:]))
 
 
 # The commands of docs/operations.md: one task of one month, and what depends on it.
@@ -165,7 +172,7 @@ def test_schedule_trigger_and_clear_do_what_their_date_says_and_no_more(tmp_path
             waiting = [(asked.method, asked.status) for asked in tlc.requests if unpublished in asked.path]
             assert waiting == [("HEAD", 403)]
 
-            wait_until(lambda: tasks(project)["manual", "map"][0] == "success", airflow)
+            wait_until(partial(has_ended, project), airflow)
             asked = len(tlc.requests)
             for clear, ran_again in (
                 (clear_aggregate, {"aggregate", "map"}),
@@ -173,7 +180,7 @@ def test_schedule_trigger_and_clear_do_what_their_date_says_and_no_more(tmp_path
             ):
                 before = tasks(project)
                 clear(project, triggered, port)
-                wait_until(partial(has_ended_again, project, before["manual", "map"]), airflow)
+                wait_until(partial(has_ended, project, before["manual", "map"]), airflow)
                 after = tasks(project)
                 changed = {key for key in before if after[key] != before[key] and before[key][0] == "success"}
                 assert changed == {("manual", task) for task in ran_again}
