@@ -111,13 +111,30 @@ def _date_of(dag_id: str, run_id: str) -> str | None:
 
 
 def pages() -> ModuleType:
-    """The module that answers requests. Called for each one: without it, only these pages would fail."""
+    """The module that answers requests. Called for each one: without it, only these pages would fail.
+
+    Raises:
+        ModuleNotFoundError: `include/nyc_taxi` is neither on the path nor beside the plugins folder.
+    """
     try:
         from include.nyc_taxi import pages
     except ModuleNotFoundError:
         # Airflow 3's web server knows no DAG bundle. Never for a worker: it must find the code of its run's bundle.
-        sys.path.append(str(Path(__file__).resolve().parents[1]))
-        from include.nyc_taxi import pages
+        root = str(Path(__file__).resolve().parents[1])
+        if root not in sys.path:
+            sys.path.append(root)
+        try:
+            from include.nyc_taxi import pages
+        except ModuleNotFoundError as error:
+            if error.name not in ("include", "include.nyc_taxi"):
+                raise
+            others = [*getattr(sys.modules.get("include"), "__path__", [])]
+            raise ModuleNotFoundError(
+                f"The pages of outputs need include/nyc_taxi: expected it in {root} or on PYTHONPATH, found "
+                + (f"another package `include`, {', '.join(others)}" if others else "it in neither")
+                + '. Copy it, as README.md says under "In an existing Airflow"',
+                name=error.name,
+            ) from None
     return pages
 
 
