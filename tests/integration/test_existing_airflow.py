@@ -1,4 +1,4 @@
-"""README's two ways into an existing Airflow: its own commands, in a clean home without any of the Makefile's settings."""
+"""README's two ways into an existing Airflow: its own commands, in a clean home without the Makefile's settings."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def second_way() -> str:
 
 
 class ExistingAirflow:
-    """Somebody's Airflow: a home with its own database and DAGs, and no variable of this project's tests or Makefile."""
+    """Somebody's Airflow: a home with a database and a DAG, and no variable of this project's tests or Makefile."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.place, self.elsewhere = folder / "airflow", folder / "nyc-taxi", folder / "elsewhere"

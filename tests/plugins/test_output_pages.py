@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -140,6 +141,59 @@ class TestLink:
             assert link.xcom_key == "_link_OutputLink"
         else:
             assert type(link).__name__ == "OutputLink"
+
+
+class TestCopiedPlugin:
+    """The plugin's file in the plugins folder of an Airflow whose web server knows no DAG bundle."""
+
+    @pytest.fixture
+    def find_pages(self, tmp_path):
+        (tmp_path / "plugins").mkdir()
+        shutil.copy(ROOT / "plugins/output_pages.py", tmp_path / "plugins")
+
+        def find(*path: Path) -> str:
+            """Where `pages` finds its module with these folders on PYTHONPATH; else its error."""
+            code = "import include" if path else "pass"
+            code += "\nfrom output_pages import pages\npages()\nprint(pages().__file__)"
+            done = subprocess.run(
+                [sys.executable, "-P", "-c", code],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [tmp_path / "plugins", *path]))},
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=tmp_path,
+            )
+            return done.stdout.strip() if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+
+        return find
+
+    @pytest.fixture
+    def theirs(self, tmp_path):
+        """A folder with somebody's own `include`, which has no `__init__.py`."""
+        (tmp_path / "theirs/include").mkdir(parents=True)
+        return tmp_path / "theirs"
+
+    def test_finds_the_code_beside_its_folder(self, find_pages, tmp_path):
+        shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
+        assert find_pages() == str(tmp_path / "include/nyc_taxi/pages.py")
+
+    def test_finds_it_although_another_include_has_been_imported(self, find_pages, theirs, tmp_path):
+        shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
+        assert find_pages(theirs) == str(tmp_path / "include/nyc_taxi/pages.py")
+
+    def test_takes_the_code_on_the_path_first(self, find_pages, tmp_path):
+        shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
+        assert find_pages(ROOT) == str(ROOT / "include/nyc_taxi/pages.py")
+
+    def test_without_the_code_says_where_it_was_expected(self, find_pages, tmp_path):
+        error = find_pages()
+        assert error.startswith("ModuleNotFoundError: The pages of outputs need include/nyc_taxi")
+        assert f"expected it in {tmp_path} or on PYTHONPATH, found it in neither" in error
+
+    def test_names_the_include_that_hides_the_projects(self, find_pages, theirs, tmp_path):
+        shutil.copytree(ROOT / "include", tmp_path / "include")
+        (theirs / "include/__init__.py").touch()
+        assert f"found another package `include`, {theirs / 'include'}. Copy it" in find_pages(theirs)
 
 
 RUN = "backfill__2023-01-31T23:59:59+00:00"
