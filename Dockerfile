@@ -10,10 +10,11 @@ RUN groupadd --gid 50000 airflow \
  && install -d -o airflow -g airflow -m 0750 /opt/airflow/auth \
  && install -d -o airflow -g airflow /opt/airflow/logs /opt/nyc-taxi-data
 
-# The lock file is complete, hence --no-deps; `pip check` fails the build when it is not. A change of code does not come by here.
+# The lock file is complete, hence --no-deps; `pip check` fails the build when it is not. Every file must have one of the hashes
+# in it. A change of code does not come by here.
 COPY requirements.txt /tmp/requirements.txt
 RUN python -m venv /opt/venv \
- && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps -r /tmp/requirements.txt \
+ && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r /tmp/requirements.txt \
  && /opt/venv/bin/pip check \
  && rm /tmp/requirements.txt
 

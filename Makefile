@@ -1,20 +1,34 @@
 # Every target sets up what it needs, once. State lives in .venv*/, .airflow/ and data/.
 #
-#   make demo                                       the whole path on a simulated TLC, in a few minutes (other months:
-#                                                   make demo FLEET=green FROM=2022-11 TO=2022-12)
-#   make backfill FLEET=yellow FROM=2023-01 TO=2023-03   (WAIT=no: not behind another backfill that is at work)
-#   make backfill-weeks FLEET=yellow FROM=2023-01 TO=2023-03   the weeks in these months, when they are loaded
-#   make standalone                                 Airflow with its web UI on http://localhost:8080 (PORT=8080)
-#   make status                                     fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
-#   make quality FLEET=yellow MONTH=2023-01         what the audit of a month has found, rule by rule
-#   make compact                                    give back the space that replaced months have left in the warehouse
-#   make migrate TO=warehouse_lake                  copy the warehouse into a lake, or back: to what that connection says
-#   make shell                                      a shell in which `airflow …` has this configuration
-#   make pool                                       as many tasks at a time in the warehouse as its connection asks for
-#   make test | lint | docs | bench | requirements
-#   make bench SCALE=1                              1, 2 and 4 Celery workers, a lake and a file (ARCHIVE=1: all 487 files at a hundredth)
-#   make test-long                                  backfills killed, starved and obstructed, about an hour (docs/reliability.md)
-#   make clean                                      remove all that was set up; data/ stays
+# Start
+#   make demo             the whole path on a simulated TLC, in a few minutes (FLEET=green FROM=2022-11 TO=2022-12)
+#   make standalone       Airflow with its web UI on http://localhost:8080 (PORT=8081)
+#   make shell            a shell in which `airflow …` has this configuration
+#   make setup            install what is needed and create Airflow's database; every other target does so by itself
+#   make help             this text
+#
+# Work with months (FLEET=yellow FROM=2023-01 TO=2023-03)
+#   make backfill         download, load, count and map these months (REPROCESS=failed or none, WAIT=no)
+#   make backfill-weeks   count the weeks that lie in these months, once they are loaded
+#
+# Look
+#   make status           fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
+#   make quality          what the audit of a month has found, rule by rule (FLEET=yellow MONTH=2023-01)
+#
+# Maintain
+#   make compact          reclaim the space that replaced months have left behind in the warehouse
+#   make migrate          copy the warehouse into a lake, or back (TO=warehouse_lake, the connection to copy into)
+#   make pool             give the pool `warehouse` as many slots as the warehouse's connection asks for
+#   make clean            remove everything that was set up; data/ stays
+#
+# Develop
+#   make test             all tests but the long ones (ARGS="tests/nyc_taxi -q")
+#   make test-long        backfills killed, starved and obstructed, about an hour (ARGS="-k kill-017")
+#   make coverage         the same as make test, then the lines that no test has run (ARGS)
+#   make lint             ruff, ruff format and mypy
+#   make docs             write docs/dags.md and docs/quality.md from the code
+#   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; BIG=1)
+#   make requirements     write both lock files from requirements.in (ARGS=--upgrade takes newer versions)
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
 
@@ -108,10 +122,12 @@ endif
 
 export PATH := $(VENV)/bin:$(PATH)
 LOCAL := $(VENV)/bin/python -m include.orchestration.local
+UV := $(CURDIR)/.venv-uv/bin/uv
 
-.PHONY: help setup demo backfill backfill-weeks standalone status quality compact migrate shell test test-long lint docs bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks standalone status quality compact migrate shell test test-long coverage lint docs bench requirements clean
+# The comment at the top of this file.
 help:
-	@sed -n 's/^#   //p' Makefile
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 setup: unmoved $(STATE)/.ready
 
@@ -124,13 +140,17 @@ unmoved:
 	  moved=$$(sed -n 's|^base_log_folder = \(.*\)/logs$$|\1|p' $(STATE)/airflow.cfg); fi; \
 	if [ -n "$${moved:-}" ]; then echo "This folder was set up at another place, as $$moved: move it back, or run \`make clean\` (keeps data/) and try again" >&2; exit 1; fi
 
+# uv comes first, from the lock file as well: its lines there go on to the first that does not end with a backslash.
 $(VENV)/.installed: $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+ifeq ($(AIRFLOW),2)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { echo "Airflow 2.11 supports Python up to 3.12, and $(PYTHON) is newer; set PYTHON=/path/to/python3.12" >&2; exit 1; }
+endif
 	@echo "Installing Airflow $(LINE) and what it needs into $(notdir $(VENV)) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
-	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python -r $(LOCK) \
-	  || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(LOCK)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r <(sed -n '/^uv==/,/[^\]$$/p' $(LOCK))
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes -r $(LOCK) \
+	  || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
 	@touch $@
 
 $(STATE)/.ready: $(VENV)/.installed
@@ -186,6 +206,10 @@ test: setup
 test-long: setup
 	@$(VENV)/bin/python -m pytest tests/long $(ARGS)
 
+# Tasks, schedulers and other programs that the tests start count too: their parts are put together at the end.
+coverage: setup
+	@$(VENV)/bin/python -m pytest --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
+
 lint: unmoved $(VENV)/.installed
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
@@ -197,10 +221,17 @@ docs: setup
 bench: unmoved $(VENV)/.installed
 	@$(VENV)/bin/python -m tests.bench $(if $(ARCHIVE),--archive) $(if $(BIG),--big) $(if $(SCALE),--scale) $(ARGS)
 
-requirements:
+# One resolution for all Python versions, with markers where they differ; versions that are locked stay unless they must change.
+requirements: $(UV)
 	@for line in "3.3.2 requirements.txt" "2.11.2 requirements-airflow2.txt"; do set -- $$line; \
-	  echo "apache-airflow==$$1" | uv pip compile requirements.in --constraint /dev/stdin --output-file $$2 \
-	    --python-version 3.11 --custom-compile-command "make requirements" --quiet; done
+	  echo "apache-airflow==$$1" | $(UV) pip compile requirements.in --constraint /dev/stdin --output-file $$2 \
+	    --universal --python-version 3.11 --generate-hashes --custom-compile-command "make requirements" --quiet $(ARGS); done
+
+# In an environment of its own: the lock files may be what keeps the others from being installed.
+$(UV): requirements.in
+	@$(PYTHON) -m venv $(CURDIR)/.venv-uv
+	@$(CURDIR)/.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.in)"
+	@touch $@
 
 clean:
-	rm -rf .venv .venv-airflow2 .airflow build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-airflow2 .venv-uv .airflow build .pytest_cache .mypy_cache .ruff_cache

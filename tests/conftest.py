@@ -1,13 +1,17 @@
 """What all tests share. Above all: nothing of this machine's Airflow, settings or network gets into a test."""
 
 import atexit
+import importlib
 import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -34,11 +38,17 @@ os.environ |= {
 }
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
-from airflow import __version__ as airflow_version  # noqa: E402
-
 from include.tlc_simulator.server import TlcSimulator  # noqa: E402
 
-if airflow_version.startswith("2."):
+PURE = ("tests/nyc_taxi", "tests/tlc_simulator")
+"""What knows nothing of Airflow: these tests run, and are collected, without importing it."""
+
+try:
+    IS_AIRFLOW_2 = version("apache-airflow").startswith("2.")
+except PackageNotFoundError:  # enough for what knows nothing of it
+    IS_AIRFLOW_2 = False
+
+if IS_AIRFLOW_2:
     DEPRECATIONS = (
         "error::airflow.exceptions.RemovedInAirflow3Warning",
         "error::airflow.exceptions.AirflowProviderDeprecationWarning",
@@ -54,13 +64,45 @@ else:
     )
 
 
+def is_pure(path: Path) -> bool:
+    """Whether the tests in this file know nothing of Airflow."""
+    return any(path.is_relative_to(ROOT / folder) for folder in PURE)
+
+
 @pytest.hookimpl(tryfirst=True)  # pytest-socket reads its options in the same hook
 def pytest_configure(config: pytest.Config) -> None:
-    """Localhost and unix sockets only; deprecation warnings of Airflow are errors."""
+    """Localhost and unix sockets only."""
     config.option.allow_hosts = "127.0.0.1,::1,localhost"
     config.option.allow_unix_socket = True
-    for line in DEPRECATIONS:
-        config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Deprecation warnings of Airflow are errors when a test's module is imported …"""
+    with warnings.catch_warnings():
+        if isinstance(collector, pytest.Module) and not is_pure(collector.path):
+            for line in DEPRECATIONS:
+                action, message, category = line.split(":", maxsplit=2)
+                module, _, name = category.lstrip(":").rpartition(".")
+                warnings.filterwarnings(action, message, getattr(importlib.import_module(module), name))
+        return (yield)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """… and when it runs. pytest imports a warning's class to filter it: no such filter for tests without Airflow."""
+    for item in items:
+        if not is_pure(item.path):
+            for line in DEPRECATIONS:
+                item.add_marker(pytest.mark.filterwarnings(line), append=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all tests that were skipped for the same reason; pytest has one for each place."""
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped"))
+    if reasons:
+        terminalreporter.section("skipped")
+        for reason, count in reasons.most_common():
+            terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
 @pytest.fixture(autouse=True)

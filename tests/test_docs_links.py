@@ -10,7 +10,7 @@ from include.nyc_taxi import tlc
 from tests.conftest import ROOT
 from tests.dags.test_structure import DAG_IDS
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 
 FLEETS = [*tlc.FLEETS, "<fleet>"]
 NAMES = {

@@ -35,6 +35,13 @@ def helped() -> set[str]:
     return {target for line in lines for target in line.split(" | ")}
 
 
+def groups() -> dict[str, list[str]]:
+    """The targets of `make help` by the group that they are in."""
+    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    parts = re.findall(r"^([A-Z][a-z]+[^\n]*)\n((?:  make [^\n]+\n)+)", text, re.MULTILINE)
+    return {title.partition(" (")[0]: re.findall(r"^  make ([a-z-]+) ", lines, re.MULTILINE) for title, lines in parts}
+
+
 def known_variables() -> set[str]:
     """Variables that the Makefile sets or reads."""
     found = VARIABLE.findall(makefile())
@@ -84,6 +91,12 @@ def test_help_names_what_there_is() -> None:
     assert {"demo", "backfill", "status", "standalone", "test", "lint", "bench", "pool"} <= helped_targets
     assert helped_targets <= all_targets()
     assert {"FLEET", "FROM", "TO", "DEMO", "AIRFLOW", "ARGS", "SCALE", "REPROCESS"} <= variables_known
+
+
+def test_help_has_every_target_in_exactly_one_group() -> None:
+    assert list(groups()) == ["Start", "Work with months", "Look", "Maintain", "Develop"]
+    for_users = all_targets() - {"unmoved", "run-demo"}  # these two only serve others
+    assert sorted(target for targets in groups().values() for target in targets) == sorted(for_users)
 
 
 @pytest.mark.parametrize("path", [*PAGES, *CODE, *CONFIGURATION], ids=lambda path: str(path.relative_to(ROOT)))

@@ -6,7 +6,7 @@ import socket
 import pytest
 from pytest_socket import SocketConnectBlockedError
 
-from tests.conftest import ROOT
+from tests.conftest import PURE, ROOT
 
 AIRFLOWS = {"airflow", "include.orchestration", "warehouse_hook", "tlc_hook", "output_pages", "usable_connection"}
 FORBIDDEN = {
@@ -14,6 +14,7 @@ FORBIDDEN = {
     "include/tlc_simulator": AIRFLOWS,
     "plugins": {"include.orchestration", "include.tlc_simulator"},
     "dags": {"include.tlc_simulator"},
+    **dict.fromkeys(PURE, AIRFLOWS),
 }
 
 
@@ -43,6 +44,27 @@ def test_what_is_done_to_the_data_runs_without_airflow(start_python):
         "print(sorted(name for name in sys.modules if name.split('.')[0] == 'airflow'))\n"
     )
     assert process.communicate()[0] == "[]\n"
+
+
+def test_pure_tests_run_where_airflow_cannot_be_imported(start_python):
+    """All are collected and a few are run; what the others import within a function, the test above has read."""
+    process = start_python(
+        "import sys\n"
+        "class NoAirflow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('airflow', 'airflow_shared'):\n"
+        "            raise ModuleNotFoundError(f'{name} must not be imported here')\n"
+        "sys.meta_path.insert(0, NoAirflow())\n"
+        "import pytest\n"
+        "options = ['-q', '-p', 'no:cacheprovider']\n"
+        "collected = pytest.main([*options, '--collect-only', '-qq', *sys.argv[1:]])\n"
+        "files = [f'{sys.argv[1]}/test_{name}.py' for name in ('months', 'load')]\n"
+        "sys.exit(collected or pytest.main([*options, *files]))\n",
+        *(ROOT / folder for folder in PURE),
+    )
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert " passed" in output
 
 
 def test_tests_reach_localhost_only():

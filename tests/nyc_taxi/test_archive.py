@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import duckdb
 import pytest
-from airflow import __version__ as airflow_version
 
 from include.nyc_taxi import tlc, zones
 from include.nyc_taxi.aggregate import aggregate_month
 from include.nyc_taxi.load import load_month
 from include.tlc_simulator import city
 from include.tlc_simulator.trips import write_month
+from tests.conftest import IS_AIRFLOW_2
 from tests.nyc_taxi import as_published
 
 ROWS = 300  # of each file: what is wrong with a column is wrong in few rows too
@@ -25,7 +25,7 @@ YEARS = [(fleet, year) for fleet, first in FIRST_YEARS.items() for year in range
 
 
 pytestmark = pytest.mark.skipif(
-    airflow_version.startswith("2."),
+    IS_AIRFLOW_2,
     reason="two minutes that have nothing to do with Airflow: run with 3.3 they say it all",
 )
 

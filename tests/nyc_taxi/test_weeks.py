@@ -1,7 +1,6 @@
 """Trips by week: the table, and the CSV file and the chart made from it."""
 
 import csv
-import multiprocessing
 import os
 from datetime import date, timedelta
 
@@ -456,23 +455,6 @@ class TestDrawnWeeks:
         low, high = self.panel(draw(**figures), "Total amount of clean trips, dollars").get_ylim()
         assert low < -50
         assert high > 100
-
-
-def _aggregate(monday):
-    """What a task does in its own process: wait for the file, then one transaction."""
-    from include.nyc_taxi.settings import outputs_dir
-    from warehouse_hook import WarehouseHook
-
-    with WarehouseHook().opened() as con:
-        weeks.aggregate_week(con, "green", monday, outputs_dir("green"))
-
-
-def test_runs_side_by_side_lose_no_week(data_dir):
-    mondays = [MONDAY + timedelta(days=7 * n) for n in range(8)]
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        pool.map(_aggregate, mondays, chunksize=1)
-    with (data_dir / "outputs" / "green" / "trips_by_week.csv").open() as file:
-        assert [row["period"] for row in csv.DictReader(file)] == [str(monday) for monday in mondays]
 
 
 def test_the_real_weeks_are_those_of_a_direct_query_on_the_files(real_data, con, aggregate):

@@ -1,0 +1,23 @@
+"""Weeks that several processes count at the same time, each with the hook's own connection."""
+
+import csv
+import multiprocessing
+from datetime import date, timedelta
+
+from include.nyc_taxi import weeks
+from include.nyc_taxi.settings import outputs_dir
+from warehouse_hook import WarehouseHook
+
+
+def _aggregate(monday):
+    """What a task does in its own process: wait for the file, then one transaction."""
+    with WarehouseHook().opened() as con:
+        weeks.aggregate_week(con, "green", monday, outputs_dir("green"))
+
+
+def test_runs_side_by_side_lose_no_week(data_dir):
+    mondays = [date(2023, 1, 2) + timedelta(days=7 * n) for n in range(8)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        pool.map(_aggregate, mondays, chunksize=1)
+    with (data_dir / "outputs" / "green" / "trips_by_week.csv").open() as file:
+        assert [row["period"] for row in csv.DictReader(file)] == [str(monday) for monday in mondays]

@@ -1,0 +1,49 @@
+"""The repository's own files: checks before a commit and in CI are those of the Makefile."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+
+def recipe(target: str) -> list[str]:
+    """The commands of a target, without the path of their virtual environment."""
+    found = re.search(rf"^{target}:[^\n]*\n((?:\t[^\n]*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found
+    return [line.strip().removeprefix("@$(VENV)/bin/") for line in found[1].splitlines()]
+
+
+def test_pre_commit_checks_what_make_lint_checks() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    assert [hook["entry"].removeprefix(".venv/bin/") for hook in repository["hooks"]] == recipe("lint")
+    assert all(hook["always_run"] and not hook["pass_filenames"] for hook in repository["hooks"])
+
+
+def test_the_workflow_runs_what_ci_runs_and_may_only_read() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    assert job["timeout-minutes"] <= 90
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert all(re.search(r"@(v\d+|[0-9a-f]{40})$", step["uses"]) for step in job["steps"] if "uses" in step)
+
+
+def test_dependabot_looks_at_packages_images_and_actions() -> None:
+    updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    assert {update["package-ecosystem"] for update in updates} == {"pip", "docker", "github-actions"}
+
+
+def test_the_dev_container_has_an_ordinary_user_and_calls_what_there_is() -> None:
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    assert container["remoteUser"] not in ("", "root")
+    assert container["postCreateCommand"] == "sudo .ci/packages && make setup"
+    assert (ROOT / ".ci" / "packages").stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("text", ["Apache License", "END OF TERMS AND CONDITIONS", "Copyright [yyyy]"])
+def test_the_license_is_there_in_full(text: str) -> None:
+    assert text in (ROOT / "LICENSE").read_text()
