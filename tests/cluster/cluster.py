@@ -59,7 +59,7 @@ NOT_FOR_WORKERS = frozenset(
         "AIRFLOW__API__SECRET_KEY",
     }
 )
-"""Settings that workers do without, as in docker-compose.yaml: tasks reach Airflow's records through its execution API."""
+"""Settings that workers do without, as in docker-compose.yaml: their tasks ask the api-server."""
 
 Warehouse = Literal["lake", "file"]
 
