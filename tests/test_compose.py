@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.cluster.cluster import NOT_FOR_WORKERS
 from tests.conftest import ROOT
 from warehouse_hook import WRITERS, WarehouseHook
 
@@ -30,6 +31,37 @@ AIRFLOW = [f"airflow-{name}" for name in ("init", "apiserver", "scheduler", "wor
 OURS = [*AIRFLOW, "tlc"]
 OTHERS = ["postgres", "redis"]
 CODE = [".airflowignore", "dags", "include", "plugins"]
+
+NETWORKS = {
+    "postgres": {"records", "lake"},
+    "redis": {"queue"},
+    "airflow-init": {"records", "lake"},
+    "airflow-apiserver": {"web", "execution", "records"},
+    "airflow-scheduler": {"records", "queue"},
+    "airflow-worker": {"execution", "queue", "lake", "outside"},
+    "airflow-dag-processor": {"records", "execution"},
+    "airflow-triggerer": {"records", "execution"},
+    "tlc": {"outside"},
+}
+RECORDS = {"POSTGRES_PASSWORD", "JWT_SECRET", "API_SECRET_KEY", "FERNET_KEY"}
+"""Secrets of those who read Airflow's own records."""
+QUEUE, LAKE = {"REDIS_PASSWORD"}, {"LAKE_PASSWORD"}
+HAS = {
+    "postgres": {"POSTGRES_PASSWORD"},
+    "redis": QUEUE,
+    "airflow-init": RECORDS | LAKE | {"ADMIN_PASSWORD"},
+    "airflow-apiserver": RECORDS,
+    "airflow-scheduler": RECORDS | QUEUE,
+    "airflow-worker": QUEUE | LAKE,
+    "airflow-dag-processor": RECORDS,
+    "airflow-triggerer": RECORDS,
+    "tlc": set(),
+}
+IMAGES = {
+    "PYTHON_IMAGE": "python:3.11-slim-bookworm",
+    "POSTGRES_IMAGE": "postgres:15-bookworm",
+    "REDIS_IMAGE": "redis:7-bookworm",
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +118,12 @@ def services(config):
     return understood(config(MADE_UP, "--profile", "simulator"))
 
 
+@pytest.fixture
+def networks(config, services):
+    """The networks by name."""
+    return yaml.safe_load(config(MADE_UP, "--profile", "simulator").stdout)["networks"]
+
+
 def understood(done):
     assert done.returncode == 0, done.stderr
     assert not done.stderr, "the tool warns"
@@ -113,6 +151,17 @@ def published(service):
 
 def mounts(service, kind):
     return [mount for mount in service.get("volumes", []) if mount["type"] == kind]
+
+
+def tmpfs(service):
+    """The folders in memory, with their options."""
+    return dict(entry.partition(":")[::2] for entry in service.get("tmpfs", []))
+
+
+def writable(service):
+    """The folders that are not of the read-only root file system."""
+    mounted = {mount["target"] for mount in mounts(service, "volume") if not mount.get("read_only")}
+    return mounted | tmpfs(service).keys()
 
 
 def megabytes(size):
@@ -173,16 +222,43 @@ class TestWhoCanReachWhat:
         services = understood(config(MADE_UP | {"AIRFLOW_PORT": "9999"}))
         assert published(services["airflow-apiserver"]) == [("127.0.0.1", "9999", "8080")]
 
-    def test_ours_run_as_the_images_user_who_is_not_root_and_cannot_become_it(self, services):
+    def test_ours_run_as_the_images_user_who_is_not_root(self, services):
         users = re.findall(r"^USER (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
         assert users == ["50000:50000"]
-        for name in [*OURS, "redis"]:
-            service = services[name]
-            assert service.get("user") == ("redis:redis" if name == "redis" else None), name
-            assert service["cap_drop"] == ["ALL"], name
-            assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not [name for name in OURS if "user" in services[name]]
+        for name in OTHERS:
+            assert services[name]["user"] == f"{name}:{name}"
+
+    def test_every_service_is_held_to_what_it_needs(self, services):
         for name, service in services.items():
-            assert not {"privileged", "cap_add", "devices", "pid", "ipc"} & service.keys(), name
+            assert service.get("read_only") is True, name
+            assert service.get("cap_drop") == ["ALL"], name
+            assert service.get("security_opt") == ["no-new-privileges:true"], name
+            assert 64 <= service.get("pids_limit", 0) <= 1024, name
+            assert not {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"} & service.keys(), name
+
+    def test_what_is_written_has_a_place(self, services):
+        for name, service in services.items():
+            assert "/tmp" in writable(service), name
+        for name in AIRFLOW:  # airflow.cfg, which is written at the start, by the image's user
+            assert {"uid=50000", "gid=50000"} <= set(tmpfs(services[name])["/opt/airflow"].split(",")), name
+            assert "/opt/airflow/logs" in writable(services[name]), name
+        assert {"/var/lib/postgresql/data", "/run/postgresql"} <= writable(services["postgres"])
+        assert "/data" in writable(services["redis"])
+
+    def test_what_a_worker_spills_is_on_its_own_disk(self, services):
+        (spill,) = (mount for mount in mounts(services["airflow-worker"], "volume") if mount["target"] == "/tmp")
+        assert "source" not in spill  # or workers would share it
+        assert "/tmp" not in tmpfs(services["airflow-worker"])
+
+    def test_each_is_in_the_networks_that_it_needs(self, services):
+        assert {name: set(service["networks"]) for name, service in services.items()} == NETWORKS
+
+    def test_workers_and_the_simulator_only_have_a_way_out(self, networks):
+        assert networks.keys() == set().union(*NETWORKS.values())
+        assert {name for name, network in networks.items() if not (network or {}).get("internal")} == {"web", "outside"}
+        # The published port needs a network that is not internal.
+        assert networks["web"]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
 
     def test_of_this_machine_only_the_code_is_mounted_and_for_reading(self, services):
         for name, service in services.items():
@@ -195,11 +271,12 @@ class TestWhoCanReachWhat:
         assert not [name for name in OTHERS if mounts(services[name], "bind")]
 
     def test_the_file_of_the_admins_password_is_seen_by_two(self, services):
-        seen = {n for n, service in services.items() if "auth" in [m["source"] for m in mounts(service, "volume")]}
+        seen = {n for n, service in services.items() if "auth" in [m.get("source") for m in mounts(service, "volume")]}
         assert seen == {"airflow-init", "airflow-apiserver"}
 
     def test_workers_share_the_lakes_files_and_the_logs(self, services):
-        shared = {mount["source"]: mount["target"] for mount in mounts(services["airflow-worker"], "volume")}
+        volumes = mounts(services["airflow-worker"], "volume")
+        shared = {mount["source"]: mount["target"] for mount in volumes if "source" in mount}
         assert shared == {"data": "/opt/nyc-taxi-data", "logs": "/opt/airflow/logs"}
 
 
@@ -236,16 +313,35 @@ class TestSecrets:
             name: {s for s, value in MADE_UP.items() if value in yaml.safe_dump(environment(service), width=10**6)}
             for name, service in services.items()
         }
-        assert has["postgres"] == {"POSTGRES_PASSWORD"}
-        assert has["redis"] == {"REDIS_PASSWORD"}
-        assert has["tlc"] == set()
-        assert has["airflow-init"] == set(SECRETS)
-        assert all(has[name] == set(SECRETS) - {"ADMIN_PASSWORD"} for name in AIRFLOW if name != "airflow-init")
+        assert has == HAS
 
-    def test_all_of_airflow_has_the_same_settings(self, services):
-        first = environment(services["airflow-worker"])
+    def test_no_worker_knows_how_to_reach_airflows_own_records(self, services):
+        worker = environment(services["airflow-worker"])
+        assert MADE_UP["POSTGRES_PASSWORD"] not in yaml.safe_dump(services["airflow-worker"], width=10**6)
+        assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in worker
+        # Without a setting Airflow takes its own database for the results, of which a worker knows nothing.
+        assert worker["AIRFLOW__CELERY__RESULT_BACKEND"].startswith("redis://")
+        assert not NOT_FOR_WORKERS & worker.keys()  # as tests/integration/test_cluster.py runs them
+
+    def test_where_two_of_airflow_have_a_setting_it_is_the_same(self, services):
+        settings = {}
         for name in AIRFLOW:
-            assert {k: v for k, v in environment(services[name]).items() if k != "ADMIN_PASSWORD"} == first, name
+            for setting, value in environment(services[name]).items():
+                assert settings.setdefault(setting, value) == value, (name, setting)
+
+
+class TestImages:
+    @pytest.mark.parametrize("name", IMAGES)
+    def test_each_may_be_said_by_its_digest(self, config, name):
+        image = f"{IMAGES[name]}@sha256:{'0' * 64}"
+        services = understood(config(MADE_UP | {name: image}))
+        named = {service["image"] for service in services.values()}
+        named.add(services["airflow-init"]["build"]["args"]["PYTHON_IMAGE"])
+        assert named == {"nyc-taxi-airflow:local", image, *IMAGES.values()} - {IMAGES[name]}
+
+    def test_the_dockerfile_builds_on_the_one_it_is_told(self):
+        dockerfile = (ROOT / "Dockerfile").read_text()
+        assert f"ARG PYTHON_IMAGE={IMAGES['PYTHON_IMAGE']}\nFROM ${{PYTHON_IMAGE}}\n" in dockerfile
 
 
 class TestWarehouse:

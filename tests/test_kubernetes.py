@@ -41,7 +41,9 @@ ONLY_HERE = {
     "AIRFLOW_CONN_WAREHOUSE_STORAGE": "the lake's files are in S3; in Compose they are in a volume",
     "AIRFLOW__CORE__AUTH_MANAGER": "the chart would set FAB's; without the chart it is this one",
 }
-ONLY_IN_COMPOSE = {"AIRFLOW__CELERY__RESULT_BACKEND": "Airflow derives it from the database's connection"}
+ONLY_IN_COMPOSE = {
+    "AIRFLOW__CELERY__RESULT_BACKEND": "Airflow derives it from the database's connection, which the chart gives all"
+}
 OTHERWISE = {
     "AIRFLOW_CONN_WAREHOUSE": "files in S3",
     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "the name of the chart's service",
@@ -112,7 +114,8 @@ def every(node, key):
 
 
 def test_the_environment_is_that_of_compose_or_explained(values, environment, compose):
-    theirs = compose["x-airflow-common"]["environment"]
+    parts = ("x-airflow-records", "x-airflow-queue", "x-warehouse")
+    theirs = compose["x-airflow-common"]["environment"] | {k: v for part in parts for k, v in compose[part].items()}
     ours = environment.keys() | {entry["envName"] for entry in values["secret"]} | BY_THE_CHART.keys()
 
     assert ours - theirs.keys() == ONLY_HERE.keys()

@@ -51,6 +51,16 @@ FINISHED = frozenset({"success", "failed"})
 METADATA, LAKE = "airflow", "lake"
 """The databases in Postgres, and the users that own them."""
 
+NOT_FOR_WORKERS = frozenset(
+    {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+        "AIRFLOW__CORE__FERNET_KEY",
+        "AIRFLOW__API_AUTH__JWT_SECRET",
+        "AIRFLOW__API__SECRET_KEY",
+    }
+)
+"""Settings that workers do without, as in docker-compose.yaml: their tasks ask the api-server."""
+
 Warehouse = Literal["lake", "file"]
 
 
@@ -403,7 +413,7 @@ class Cluster:
             "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
             "AIRFLOW__CORE__PARALLELISM": "32",
             "AIRFLOW__CELERY__BROKER_URL": self.redis.uri,
-            "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{metadata}",
+            "AIRFLOW__CELERY__RESULT_BACKEND": self.redis.uri.removesuffix("/0") + "/1",
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(self.concurrency),
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "15",
@@ -449,7 +459,8 @@ class Cluster:
         folder = self.folder / "machines" / machine
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
         own = {"AIRFLOW_HOME": folder / "airflow", "TMPDIR": folder / "tmp", "MPLCONFIGDIR": folder / "tmp"}
-        return {**self._environment, naming.VARIABLE: machine, **{k: str(v) for k, v in own.items()}}, folder
+        given = {k: v for k, v in self._environment.items() if machine == "server" or k not in NOT_FOR_WORKERS}
+        return {**given, naming.VARIABLE: machine, **{k: str(v) for k, v in own.items()}}, folder
 
     def _run(self, name: str, *arguments: str) -> None:
         environment, cwd = self._on_machine("server")

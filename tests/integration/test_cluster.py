@@ -18,7 +18,8 @@ import pytest
 from include.nyc_taxi import lake
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
-from tests.cluster.cluster import LAKE, Cluster, Try
+from tests.cluster import naming
+from tests.cluster.cluster import LAKE, METADATA, NOT_FOR_WORKERS, Cluster, Try
 from tests.cluster.services import Postgres
 from tests.integration.project import MONTHS, Project
 from tests.integration.real_services import require
@@ -222,6 +223,25 @@ def test_a_year_of_two_fleets_is_the_same_as_on_a_file(cluster: Cluster, on_a_fi
         )
         assert counted.fetchall() == [("green", 12000, 12), ("yellow", 12000, 12)]
         assert con.execute("SELECT count(*) FROM loads").fetchone() == (24,)
+
+
+def test_workers_have_neither_the_password_of_airflows_records_nor_its_keys(with_zones: Cluster) -> None:
+    cluster = with_zones
+    with commits_held(cluster.postgres):
+        cluster.trigger(GREEN, "2023-01")
+        (load,) = wait_for_loads(cluster, 1)
+        assert load.pid
+        task = psutil.Process(load.pid)
+        worker = [process for process in (task, *task.parents()) if naming.VARIABLE in process.environ()]
+        assert len(worker) > 1
+        for process in worker:
+            environment = process.environ()
+            assert environment[naming.VARIABLE] == load.worker
+            assert not environment.keys() & NOT_FOR_WORKERS
+            for name in (METADATA, "admin", "Postgres"):
+                assert cluster.secrets[name] not in "".join(environment.values())
+    cluster.wait()
+    assert {run.state for run in cluster.runs()} == {"success"}
 
 
 def test_no_log_has_a_password_or_a_key(with_zones: Cluster) -> None:
