@@ -8,40 +8,24 @@ from typing import ParamSpec, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from include.nyc_taxi.errors import (
-    DamagedFileError,
-    FleetError,
-    LayoutError,
-    MonthError,
-    QualityError,
-    RequestError,
-    SettingError,
-    WeekError,
-    ZonesError,
-)
+from include.nyc_taxi.errors import NycTaxiError
 
-PERMANENT = (
-    DamagedFileError,
-    FleetError,
-    LayoutError,
-    MonthError,
-    QualityError,
-    RequestError,
-    SettingError,
-    WeekError,
-    ZonesError,
-)
 P, R = ParamSpec("P"), TypeVar("R")
 
 
 def no_retry_when_permanent(task: Callable[P, R]) -> Callable[P, R]:
-    """Fail a task for good, without its retries, when the input itself is wrong: it will be no better in a minute."""
+    """Fail a task for good, without its retries, when the input itself is wrong: it will be no better in a minute.
+
+    Which errors these are, their classes say (`NycTaxiError.permanent`).
+    """
 
     @functools.wraps(task)
     def failing_at_once(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return task(*args, **kwargs)
-        except PERMANENT as error:
+        except NycTaxiError as error:
+            if not error.permanent:
+                raise
             raise AirflowFailException(str(error)) from error
 
     return failing_at_once
