@@ -271,7 +271,11 @@ class WarehouseHook(DuckDBHook):
     def opened(self) -> Iterator[DuckDBPyConnection]:
         """Open the warehouse for the block: for functions of `include` that write, in transactions of their own."""
         with contextlib.closing(self.get_conn()) as con:
-            yield con
+            try:
+                yield con
+            except BaseException:
+                con.interrupt()  # a query that a signal has ended goes on in DuckDB's threads; closing waits for them
+                raise
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[DuckDBPyConnection]:

@@ -366,6 +366,7 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
             )
             con.execute("COMMIT")
         except BaseException:
+            con.interrupt()  # as in `warehouse.transaction`
             with contextlib.suppress(duckdb.TransactionException):
                 con.execute("ROLLBACK")
             raise
