@@ -39,6 +39,7 @@ from airflow.timetables.trigger import CronTriggerTimetable
 
 from calendar_timetables import START_DATE
 from include.orchestration.defaults import DEFAULT_ARGS
+from include.orchestration.permanent import no_retry_when_permanent
 
 # The next look, a minute later, is the true retry, and it waits for the end of this one.
 LOOK_ARGS = DEFAULT_ARGS | {
@@ -48,6 +49,7 @@ LOOK_ARGS = DEFAULT_ARGS | {
 }
 
 
+@no_retry_when_permanent
 def claim():
     """Look at the folder: what is new goes into the ledger; returns the requests whose runs are to be started."""
     from include.nyc_taxi import claims
@@ -63,6 +65,7 @@ def claim():
     ]
 
 
+@no_retry_when_permanent
 def find_malformed():
     """Return the faults that nobody has reported yet."""
     from include.nyc_taxi import claims
@@ -74,6 +77,7 @@ def find_malformed():
     ]
 
 
+@no_retry_when_permanent
 def confirm(request_run_id, run_id):
     """Note in the ledger that the request's run is there, so that no later look starts it."""
     from include.nyc_taxi import claims
@@ -82,6 +86,7 @@ def confirm(request_run_id, run_id):
     claims.settle(requests_dir(), request_run_id, look=run_id)
 
 
+@no_retry_when_permanent
 def report(file, claim_id, problem, run_id):
     """Fail for good, so that the alert says what is wrong; unless another look has done so."""
     from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException

@@ -143,6 +143,7 @@ def load(fleet, month, run_id, params, outlet_events):
         )
 
 
+@no_retry_when_permanent
 def aggregate(fleet, month, outlet_events):
     """Count the month's trips by zone, and write them as GeoJSON."""
     from include.nyc_taxi.aggregate import aggregate_month

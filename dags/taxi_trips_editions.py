@@ -58,6 +58,7 @@ def read_loads():
     return asdict(editions.begin(TlcHook().url(""), loads))
 
 
+@no_retry_when_permanent
 def ask(look):
     """Ask the site for the look's months, and note what it says."""
     from include.nyc_taxi import editions
@@ -72,6 +73,7 @@ def ask(look):
         editions.ask(head, editions.Look.of(look))
 
 
+@no_retry_when_permanent
 def find_republished(look):
     """The runs to start, one for each month whose edition on the site is not the loaded one."""
     from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -91,6 +93,7 @@ def find_republished(look):
     ]
 
 
+@no_retry_when_permanent
 def report(look, run_id):
     """Fail for good, so that the alert says which months are withdrawn; unless an earlier look has done so."""
     from airflow.providers.common.compat.sdk import AirflowFailException

@@ -48,10 +48,12 @@ from include.orchestration import assets
 from include.orchestration.airflow_line import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month_sensor import MonthLoadedSensor
+from include.orchestration.permanent import no_retry_when_permanent
 from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, week_param
 from output_pages import OutputOperator
 
 
+@no_retry_when_permanent
 def aggregate(fleet, week, outlet_events):
     """Count the week's trips, replace its row, and write all weeks as CSV."""
     from include.nyc_taxi.settings import outputs_dir
@@ -69,6 +71,7 @@ def aggregate(fleet, week, outlet_events):
     return done.csv_file
 
 
+@no_retry_when_permanent
 def draw(fleet):
     """Draw the line chart from the CSV file. Needs no lock on the warehouse."""
     from include.nyc_taxi.settings import outputs_dir

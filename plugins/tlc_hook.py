@@ -82,6 +82,11 @@ class TlcFileSensor(HttpSensor):
         )
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002 - the provider's signature
+        from include.orchestration.permanent import no_retry_when_permanent
+
+        return no_retry_when_permanent(self._is_there)()
+
+    def _is_there(self) -> bool:
         hook = TlcHook(self.method, self.http_conn_id)
         self.log.info("Looking for %s", hook.url(self.endpoint))
         try:

@@ -126,9 +126,10 @@ class WarehouseHook(DuckDBHook):
         The official hook falls back to memory, where a task's work would vanish without a word.
 
         Raises:
-            ValueError: the connection is defined, but says no database.
+            SettingError: the connection is defined, but says no database.
         """
         from include.nyc_taxi import settings
+        from include.nyc_taxi.errors import SettingError
 
         connection = self.airflow_connection
         if connection is None and not self.database:
@@ -143,7 +144,7 @@ class WarehouseHook(DuckDBHook):
             return database
         if connection and not connection.host and connection.schema:
             return f"/{connection.schema.lstrip('/')}"  # Airflow reads the path in `duckdb:///path` as a schema
-        raise ValueError(
+        raise SettingError(
             f"the connection {self.get_conn_id()!r} names no file: expected a path in its field `host`, for example "
             """AIRFLOW_CONN_WAREHOUSE='{"conn_type": "duckdb", "host": "/srv/nyc_taxi/warehouse.duckdb"}'"""
         )
@@ -158,7 +159,8 @@ class WarehouseHook(DuckDBHook):
 
         Raises:
             WarehouseLockedError: it is still held after `lock_timeout` seconds; names the file and the holder's pid.
-            LakeError: the lake cannot be opened: an extension is missing, or its catalog does not answer.
+            LakeError: the lake cannot be opened: its catalog does not answer.
+            LakeStateError: an extension is missing, or the connection says another lake.
         """
         database = self.get_database()
         if _is_file(database):
@@ -180,7 +182,11 @@ class WarehouseHook(DuckDBHook):
                         raise
                     raise WarehouseLockedError(_locked_message(self.place, self.lock_timeout, error)) from error
                 self.log.info("%s %s; waiting", self.place, why)
-                time.sleep(min(wait, left))
+                try:
+                    time.sleep(min(wait, left))
+                except BaseException as ended:  # the task's time limit, which knows nothing of this
+                    ended.add_note(f"waiting for {self.place}, which {why}")
+                    raise
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
     def _open(self, database: str) -> DuckDBPyConnection:
@@ -265,7 +271,11 @@ class WarehouseHook(DuckDBHook):
     def opened(self) -> Iterator[DuckDBPyConnection]:
         """Open the warehouse for the block: for functions of `include` that write, in transactions of their own."""
         with contextlib.closing(self.get_conn()) as con:
-            yield con
+            try:
+                yield con
+            except BaseException:
+                con.interrupt()  # a query that a signal has ended goes on in DuckDB's threads; closing waits for them
+                raise
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[DuckDBPyConnection]:

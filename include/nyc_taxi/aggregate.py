@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from include.nyc_taxi import provenance, tlc, warehouse
-from include.nyc_taxi.errors import LoadError
+from include.nyc_taxi.errors import MissingDataError
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of
@@ -67,7 +67,7 @@ def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str,
     several runs the last to write has seen the others' months.
 
     Raises:
-        LoadError: the month is not loaded, or the zones are not.
+        MissingDataError: the month is not loaded, or the zones are not.
     """
     fleet, start = tlc.fleet(fleet_name), first_day(month)
 
@@ -83,7 +83,7 @@ def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str,
         ).fetchone() or (0, 0)
         # Not every month has a trip with a zone: in 2015 the for-hire bases reported hardly any.
         if not zones and not con.execute(f"FROM {fleet.table} WHERE partition_month = ? LIMIT 1", [start]).fetchone():
-            raise LoadError(
+            raise MissingDataError(
                 f"{fleet_name} {month} has no trips in the warehouse: clear the task `load` of this run first"
             )
         return zones, trips
@@ -113,7 +113,7 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
         warehouse.sql("manhattan_stats"), {"fleet": fleet_name, "first": months[0], "last": months[-1]}
     ).fetchall()
     if not rows:
-        raise LoadError("the warehouse has no zones of Manhattan: run the DAG taxi_zones, then clear this task")
+        raise MissingDataError("the warehouse has no zones of Manhattan: run the DAG taxi_zones, then clear this task")
     # A shapefile has its outer rings clockwise, and so has the table; GeoJSON wants the opposite.
     polygons = shapely.orient_polygons(shapely.from_wkt([row[-1] for row in rows]))
     areas = areas_km2(on_the_ground(polygons))

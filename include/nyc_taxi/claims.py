@@ -38,7 +38,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCHEMA = (Path(__file__).parent / "sql" / "claims.sql").read_text()
 
 
-class LedgerError(NycTaxiError):
+class LedgerError(NycTaxiError, permanent=True):
     """The ledger is damaged; the message says how to go on without it."""
 
 

@@ -32,7 +32,7 @@ _DEFINITIONS = (
 )
 
 
-class CompactError(NycTaxiError):
+class CompactError(NycTaxiError, permanent=True):
     """The warehouse cannot be compacted; its file is as it was."""
 
 

@@ -14,7 +14,7 @@ import requests
 import tenacity
 
 from include.nyc_taxi import settings, tlc
-from include.nyc_taxi.errors import DownloadError, NotPublishedError, NycTaxiError
+from include.nyc_taxi.errors import DownloadError, NotPublishedError, NycTaxiError, RefusedError
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.parquet import verify_parquet
 from include.nyc_taxi.urls import without_login
@@ -76,7 +76,7 @@ class Download:
     fetched: bool
 
 
-class TransientDownloadError(DownloadError):
+class TransientDownloadError(DownloadError, permanent=False):
     """Worth another attempt; `retry_after` is in seconds, from the server's Retry-After."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -139,6 +139,7 @@ def download(
 
     Raises:
         NotPublishedError: 403 or 404.
+        RefusedError: another status from 400 to 499 that is not tried again.
         DownloadError: anything else, when attempts are used up or at once when another attempt would not help.
         NycTaxiError: another error of `verify`. In any case, whatever was at `path` before is still there.
     """
@@ -200,10 +201,14 @@ def _check_status(response: requests.Response, url: str) -> None:
         return
     found = f"{url}: expected status 200, found {status} {response.reason}"
     if status in (requests.codes.forbidden, requests.codes.not_found):
-        raise NotPublishedError(f"{found}: the file is not published (or withdrawn); wait_for_file waits for it")
+        raise NotPublishedError(
+            f"{found}: the TLC has not published the file, or has withdrawn it. To wait for a month, clear "
+            "`wait_for_file` of this run; for another file, check NYC_TAXI_TLC_URL and the connection `tlc`"
+        )
     if status in RETRIED_STATUSES:
         raise TransientDownloadError(found, _retry_after(response.headers.get("Retry-After")))
-    raise DownloadError(f"{found}; check NYC_TAXI_TLC_URL and the connection `tlc`")
+    kind = RefusedError if 400 <= status < 500 else DownloadError
+    raise kind(f"{found}; check NYC_TAXI_TLC_URL and the connection `tlc`, then clear this task")
 
 
 def _retry_after(value: str | None) -> float | None:

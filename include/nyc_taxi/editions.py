@@ -39,8 +39,12 @@ Head = Callable[[str, Mapping[str, str]], requests.Response]
 """Send a HEAD for an address with headers, with a time-out; return the response, whatever its status."""
 
 
-class SiteError(NycTaxiError):
+class SiteError(NycTaxiError, permanent=False):
     """The site did not say of every month what is there now."""
+
+
+class AnswersError(NycTaxiError, permanent=True):
+    """The record of what the site said before cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ def ask(head: Head, look: Look) -> None:
 
     Raises:
         SiteError: it did not say it of all. What it has said is noted.
+        AnswersError: the record of its answers cannot be read.
     """
     known = _read(_ledger_path())
     wanted = [month for month in look.months if not _answered(known.get(month.url), look)]
@@ -288,7 +293,7 @@ def _read(path: Path) -> dict[str, _Answer]:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError) as error:
-        raise SiteError(f"{path}: cannot be read ({error}); remove it, the next look makes it anew") from error
+        raise AnswersError(f"{path}: cannot be read ({error}); remove it, the next look makes it anew") from error
 
 
 def _listed(months: Sequence[Month]) -> str:

@@ -49,8 +49,12 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 4.0
 PARQUET = "FORMAT parquet, COMPRESSION zstd"
 
 
-class LakeError(NycTaxiError):
-    """The lake, or what it needs, is not there."""
+class LakeError(NycTaxiError, permanent=False):
+    """The lake cannot be opened: its catalog, or its storage, does not answer."""
+
+
+class LakeStateError(LakeError, permanent=True):
+    """The lake, its connection or what is installed is not as it has to be; somebody has to look at it."""
 
 
 # -- opening
@@ -78,16 +82,20 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Load an extension from its package: nothing is downloaded.
 
     Raises:
-        LakeError: the package is not installed, or is for another version of DuckDB.
+        LakeStateError: the package is not installed, or is for another version of DuckDB.
     """
     package = f"duckdb_extension_{name}"
     if not find_spec(package):
-        raise LakeError(f"the package {package.replace('_', '-')} is not installed; requirements.in has its version")
+        raise LakeStateError(
+            f"the package {package.replace('_', '-')} is not installed; requirements.in has its version"
+        )
     folder = Path(str(import_module(package).__file__)).parent / "extensions"
     file = folder / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
     if not file.exists():
         found = ", ".join(sorted(path.name for path in folder.glob("v*"))) or "none"
-        raise LakeError(f"{package}: expected the extension for DuckDB {duckdb.__version__}, found that for {found}")
+        raise LakeStateError(
+            f"{package}: expected the extension for DuckDB {duckdb.__version__}, found that for {found}"
+        )
     con.execute(f"LOAD {_literal(str(file))}")
 
 
@@ -108,6 +116,7 @@ def attach(
 
     Raises:
         LakeError: the lake cannot be attached.
+        LakeStateError: nor ever will be, as it is.
     """
     load_extension(con, "ducklake")
     if database.startswith("ducklake:postgres:"):
@@ -124,7 +133,8 @@ def attach(
             _attach_at(con, database, data_path, always)
     except duckdb.Error as error:
         # Without its cause: what DuckDB says repeats the connection's own text, in which a password can be.
-        raise LakeError(f"the lake cannot be opened: {without_passwords(_first_line(error), database)}") from None
+        kind = LakeStateError if "DATA_PATH" in str(error) else LakeError
+        raise kind(f"the lake cannot be opened: {without_passwords(_first_line(error), database)}") from None
     con.execute(f"USE {DATABASE}")
 
 
@@ -147,7 +157,7 @@ def _attach_at(con: duckdb.DuckDBPyConnection, database: str, data_path: str, op
             return
     except duckdb.Error as error:
         if wrong and "does not exist" in str(error):
-            raise LakeError(f"data_path: {wrong}") from None
+            raise LakeStateError(f"data_path: {wrong}") from None
         if wrong or "DATA_PATH" not in str(error):
             raise
         # It may be the same place in another spelling, which an older version has let into the catalog.
@@ -156,7 +166,7 @@ def _attach_at(con: duckdb.DuckDBPyConnection, database: str, data_path: str, op
     found = _data_path(con, DATABASE)
     if not lake_path.is_same(found, data_path):
         con.execute(f"DETACH {DATABASE}")
-        raise mismatch or LakeError(f"data_path: expected {found}, where the lake's files are, found {data_path}")
+        raise mismatch or LakeStateError(f"data_path: expected {found}, where the lake's files are, found {data_path}")
 
 
 def _data_path(con: duckdb.DuckDBPyConnection, database: str | None = None) -> str:
@@ -268,7 +278,7 @@ def _as_inserted(con: duckdb.DuckDBPyConnection, table: str, query: str, bound: 
         [table],
     ).fetchall()
     if extra := sorted(set(given) - {name for name, *_ in columns}):
-        raise LakeError(f"{table}: there is no column {', '.join(extra)}")
+        raise LakeStateError(f"{table}: there is no column {', '.join(extra)}")
     selected = []
     for name, kind, default, nullable in columns:
         value = quoted(name) if name in given else f"({default or 'NULL'})"
@@ -334,8 +344,8 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
         abandoned_after: how old a file is that no load will register any more.
 
     Raises:
-        LakeError: files that no load has left may be among those that look abandoned. None of them has been removed;
-            all else is done.
+        LakeStateError: files that no load has left may be among those that look abandoned. None of them has been
+            removed; all else is done.
     """
     now = datetime.now(UTC)
 
@@ -356,6 +366,7 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
             )
             con.execute("COMMIT")
         except BaseException:
+            con.interrupt()  # as in `warehouse.transaction`
             with contextlib.suppress(duckdb.TransactionException):
                 con.execute("ROLLBACK")
             raise
@@ -408,13 +419,13 @@ def _named(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _check_expired(con: duckdb.DuckDBPyConnection, files: list[str]) -> None:
-    """Raise LakeError where a file of an expired snapshot is also one that the lake still needs."""
+    """Raise LakeStateError where a file of an expired snapshot is also one that the lake still needs."""
     if files and (needed := lake_path.in_both(files, _named(con))):
-        raise LakeError(f"{needed[0]} is to be removed, but the lake still needs it; nothing has been removed")
+        raise LakeStateError(f"{needed[0]} is to be removed, but the lake still needs it; nothing has been removed")
 
 
 def _check_abandoned(con: duckdb.DuckDBPyConnection, files: list[str]) -> None:
-    """Raise LakeError where not all of the files can be what killed loads have left.
+    """Raise LakeStateError where not all of the files can be what killed loads have left.
 
     DuckLake compares the texts of paths, and looks for files by a pattern in which `*`, `?` and `[` have a meaning.
     """
@@ -423,24 +434,26 @@ def _check_abandoned(con: duckdb.DuckDBPyConnection, files: list[str]) -> None:
     data_path, named = _data_path(con), _named(con)
     nothing = f"{len(files):,} files look abandoned; none of them has been removed"
     if lake_path.plain(data_path)[1] or not lake_path.is_same_text(data_path):
-        raise LakeError(
+        raise LakeStateError(
             f"{nothing}: in the lake's data_path, {data_path}, DuckLake cannot tell them from files in use. To have a "
             "lake with a plain path, copy it: make migrate into a DuckDB file, and from there into a new lake"
         )
     if needed := lake_path.in_both(files, named):
-        raise LakeError(f"{nothing}: the lake needs {needed[0]}. Does its data_path, {data_path}, have another name?")
+        raise LakeStateError(
+            f"{nothing}: the lake needs {needed[0]}. Does its data_path, {data_path}, have another name?"
+        )
     folders = {
         folder
         for row in con.execute(f"SELECT schema_folder, folder FROM ({_FOLDERS})", {"data_path": data_path}).fetchall()
         for folder in row
     }
     if strangers := [file for file in files if not any(lake_path.is_below(file, folder) for folder in folders)]:
-        raise LakeError(
+        raise LakeStateError(
             f"{nothing}: {strangers[0]} is in no folder of the lake's schemas. Who has put it there? A lake's "
             f"data_path, {data_path}, is to have nothing else in it: move it away"
         )
     if len(files) > len(named):
-        raise LakeError(
+        raise LakeStateError(
             f"{nothing}: the lake has only {len(named):,} files. Is {data_path} the data_path of another lake too? "
             f"If they are what killed loads have left, remove them yourself: {files[0]} …"
         )

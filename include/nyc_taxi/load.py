@@ -13,10 +13,10 @@ import duckdb
 
 from include.nyc_taxi import published, quality, tlc, warehouse, weeks
 from include.nyc_taxi.download import Edition, forget_edition, read_edition
-from include.nyc_taxi.errors import DamagedFileError, LoadError, QualityError
+from include.nyc_taxi.errors import DamagedFileError, LoadError, QualityError, UnloadableFileError
 from include.nyc_taxi.late import pandas_kept_out
 from include.nyc_taxi.months import first_day, month_of
-from include.nyc_taxi.parquet import Footer, is_readable, read_footer
+from include.nyc_taxi.parquet import NOT_THE_FILES_FAULT, Footer, is_readable, read_footer
 from include.nyc_taxi.quality import Audit, Check
 from include.nyc_taxi.urls import without_login
 
@@ -72,7 +72,8 @@ def load_month(
 
     Raises:
         DamagedFileError: the file cannot be read. Its edition is forgotten, so that `download` fetches it anew.
-        LoadError: the file is missing or has no rows, or a disk is full.
+        UnloadableFileError: the file has no rows, or the table cannot hold its values.
+        LoadError: the file is missing, or a disk is full.
         QualityError: a rule of severity ERROR is broken.
         LayoutError: the file's columns are not this fleet's.
         ZonesError: the file has coordinates, and there are no zones to look them up in.
@@ -81,7 +82,10 @@ def load_month(
     footer = _footer(con, path)
     match = tlc.match_columns(fleet_name, footer.columns, path.name)
     if footer.rows == 0:
-        raise LoadError(f"{path.name}: expected trips, found a file without rows; {month} stays as it was")
+        raise UnloadableFileError(
+            f"{path.name}: expected trips, found a file without rows; {month} stays as it was. When the TLC has "
+            "published the month again, clear the task `download` of this run"
+        )
     start = first_day(month)
     edition = read_edition(path) or Edition(url=str(path), etag=None, last_modified=None, bytes=path.stat().st_size)
 
@@ -135,6 +139,10 @@ def load_month(
         return warehouse.write(con, lambda: publish(incoming, audited))
 
 
+_OF_THE_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError, duckdb.NotSupportedError)
+"""What DuckDB raises over what it is given to do; the rest is about the machine, or the moment."""
+
+
 @contextlib.contextmanager
 def _named(path: Path, table: str) -> Iterator[None]:
     """Say which file it is that cannot be read or does not fit."""
@@ -145,9 +153,10 @@ def _named(path: Path, table: str) -> Iterator[None]:
     except duckdb.Error as error:
         if _is_disk_full(error):
             raise
-        if not is_readable(path):
+        if not isinstance(error, NOT_THE_FILES_FAULT) and not is_readable(path):
             raise _damaged(path, f"cannot be read to its end, rolled back: {error}") from error
-        raise LoadError(f"{path.name}: cannot be loaded into {table}, rolled back: {error}") from error
+        kind = UnloadableFileError if isinstance(error, _OF_THE_VALUES) else LoadError
+        raise kind(f"{path.name}: cannot be loaded into {table}, rolled back: {error}") from error
 
 
 @contextlib.contextmanager
@@ -263,6 +272,8 @@ def _footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
         raise LoadError(f"{path}: the file is not there; clear the task `download` of this run to fetch it again")
     try:
         return read_footer(con, path)
+    except NOT_THE_FILES_FAULT:
+        raise
     except duckdb.Error as error:
         raise _damaged(path, f"expected a Parquet file, found something else: {error}") from error
 

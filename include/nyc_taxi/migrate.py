@@ -25,7 +25,7 @@ Name = tuple[str, str]
 """Of a table or view: its schema and its own."""
 
 
-class MigrateError(NycTaxiError):
+class MigrateError(NycTaxiError, permanent=True):
     """The copy cannot be made, or is not equal to what was copied; what was copied from is as it was."""
 
 

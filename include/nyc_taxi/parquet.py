@@ -12,6 +12,8 @@ from include.nyc_taxi.late import pandas_kept_out
 MAGIC = b"PAR1"
 FOOTER_BYTES = 16_000_000
 """No larger footer is read: DuckDB takes 17 times its size in memory for it. Those of the TLC have some 10 kB."""
+NOT_THE_FILES_FAULT = (duckdb.OutOfMemoryException, duckdb.InterruptException)
+"""What reading a file can also raise, and says nothing of the file."""
 SIMULATED = "nyc_taxi_simulated"
 """The key in a file's metadata which says that its trips are made up: what is drawn from them must say so too."""
 
@@ -77,10 +79,15 @@ def is_readable(path: Path) -> bool:
 
     A page that decodes to other values than were written passes, also where it carries a checksum: DuckDB does not
     compare that, and the TLC's files have none.
+
+    Raises:
+        duckdb.Error: it cannot be told, for want of memory, say.
     """
     try:
         with duckdb.connect() as con:
             con.execute("SELECT bit_xor(hash(trip)) FROM read_parquet(?) AS trip", [str(path)]).fetchall()
+    except NOT_THE_FILES_FAULT:
+        raise
     except duckdb.Error:
         return False
     return True
@@ -107,5 +114,7 @@ def verify_parquet(path: Path) -> None:
     try:
         with duckdb.connect() as con:
             read_footer(con, path)
+    except NOT_THE_FILES_FAULT:
+        raise
     except duckdb.Error as error:
         raise DownloadError(f"{path.name}: expected a Parquet file, but its footer cannot be read: {error}") from error

@@ -359,6 +359,10 @@ _UNREADABLE = """
 """
 
 
+COMPARED_FROM_ROWS = 100
+"""In the larger of two editions of a month. The TLC's smallest files have tens of thousands of rows."""
+
+
 def _share(name: str) -> str:
     """The query of a rule about a month for the share of trips that break the rule about trips called `name`."""
     (rule,) = (rule for rule in TRIP_RULES if rule.name == name)
@@ -378,16 +382,18 @@ MONTH_RULES: tuple[MonthRule, ...] = (
     ),
     MonthRule(
         "rows_as_edition_before",
-        """
+        f"""
         SELECT
             greatest($rows / rows_loaded, rows_loaded / $rows),
-            format('{:,} rows; the edition loaded before has {:,}', $rows, rows_loaded)
+            format('{{:,}} rows; the edition loaded before has {{:,}}', $rows, rows_loaded)
         FROM latest_loads WHERE fleet = $fleet AND partition_month = $month AND rows_loaded > 0
+            AND greatest($rows, rows_loaded) >= {COMPARED_FROM_ROWS}
         """,
         Severity.ERROR,
         1.5,
         "ratio, of the greater number to the smaller",
-        "A month is published again because some rows were corrected. Half a month has lost its data.",
+        "A month is published again because some rows were corrected. Half a month has lost its data. "
+        f"Two editions with fewer than {COMPARED_FROM_ROWS} rows each are not compared: a few rows are much there.",
     ),
     MonthRule(
         "columns_filled",

@@ -31,6 +31,7 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConne
     try:
         yield con
     except BaseException:
+        con.interrupt()  # a query that a signal has ended goes on in DuckDB's threads, and ROLLBACK would wait for it
         # DuckDB has ended the transaction itself after some errors, and then has nothing to roll back.
         with contextlib.suppress(duckdb.TransactionException):
             con.execute("ROLLBACK")
@@ -44,6 +45,9 @@ def reading(con: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnectio
     con.execute("BEGIN TRANSACTION READ ONLY")
     try:
         yield con
+    except BaseException:
+        con.interrupt()  # as in `transaction`
+        raise
     finally:
         con.execute("ROLLBACK")
 

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
 
 from include.orchestration.month_runs import FAILED, SETTLED, MonthRun, unsettled_runs
+from include.orchestration.permanent import no_retry_when_permanent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -40,6 +41,7 @@ class MonthLoadedSensor(ExternalTaskSensor):
         self.fleet = fleet
         self.month = month
 
+    @no_retry_when_permanent
     def poke(self, context: Context) -> bool:  # noqa: ARG002 - the provider's signature
         loaded_at = _loaded_at(self.fleet, self.month)
         newest = self._newest_run_since(loaded_at)

@@ -69,6 +69,26 @@ def test_wrong_input_is_not_tried_again_and_alerts_once(
     assert "try: 1\nerror: green_tripdata_2023-02.parquet: required columns are missing: VendorID" in texts[0]
 
 
+def test_a_query_that_takes_longer_than_airflow_allows_is_tried_again_and_the_alert_says_why(
+    hasty: Any, simulator: TlcSimulator, chat: Any, monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    endless = "SELECT sum(hash(a.range, b.range)) FROM range(10_000_000) AS a, range(1_000_000) AS b"
+    monkeypatch.setattr("include.nyc_taxi.quality.audit", lambda con, *_: con.execute(endless))
+    monkeypatch.setattr(hasty.get_task("load"), "execution_timeout", timedelta(seconds=2))
+    monkeypatch.setattr(hasty.get_task("load"), "retries", 1)
+
+    assert states(run(hasty, "2023-02-09"))["load"] == "failed"
+
+    ((_, _, posted),) = chat.posts
+    assert (
+        "try: 2\nerror: Airflow's time limit (execution_timeout = 0:00:02) has ended this try of `load`"
+        in posted["text"]
+    )
+    assert "running a query of DuckDB in include.nyc_taxi.load." in posted["text"]
+    assert query(data_dir, "SELECT count(*) FROM green_trips") == [(0,)]
+    assert (data_dir / "raw" / "green_tripdata_2023-02.parquet.edition.json").exists()
+
+
 def test_of_a_month_that_is_loaded_it_is_said_that_it_stays_so(
     hasty: Any, simulator: TlcSimulator, chat: Any, monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:

@@ -104,6 +104,13 @@ class TestEveryDag:
             assert timedelta(0) < task.execution_timeout <= timedelta(hours=1), task.task_id
             assert alert_on_failure in (callbacks if isinstance(callbacks, list | tuple) else [callbacks])
 
+    def test_has_tasks_that_are_not_retried_when_no_retry_can_help(self, dag_bag: Any, dag_id: str) -> None:
+        for task in dag_bag.dags[dag_id].tasks:
+            given = getattr(task, "partial_kwargs", {})  # of a task that is mapped
+            function = getattr(task, "python_callable", given.get("python_callable"))
+            if function is not None:
+                assert hasattr(function, "__wrapped__"), f"decorate {task.task_id} with @no_retry_when_permanent"
+
     def test_opens_the_warehouse_only_in_its_pool(self, dag_bag: Any, dag_id: str) -> None:
         for task in dag_bag.dags[dag_id].tasks:
             function = getattr(task, "python_callable", None)

@@ -6,7 +6,7 @@ import geopandas
 import pytest
 
 from include.nyc_taxi.aggregate import aggregate_month, month_stats_path, overall_stats_path
-from include.nyc_taxi.errors import LoadError
+from include.nyc_taxi.errors import MissingDataError
 from include.nyc_taxi.load import load_month
 from include.tlc_simulator.trips import write_month
 
@@ -172,7 +172,7 @@ def test_a_month_that_is_not_loaded_is_an_error_and_changes_nothing(con, zones, 
     load("green", "2023-02", 4)
     aggregate("green", "2023-02")
     before = by_zone(con)
-    with pytest.raises(LoadError, match="green 2023-03 has no trips in the warehouse: clear the task `load`"):
+    with pytest.raises(MissingDataError, match="green 2023-03 has no trips in the warehouse: clear the task `load`"):
         aggregate("green", "2023-03")
     assert by_zone(con) == before
     assert sorted(path.name for path in (tmp_path / "outputs" / "green").glob("[!.]*")) == [
@@ -185,7 +185,7 @@ def test_a_month_that_was_removed_keeps_its_last_counts_until_it_is_loaded_again
     load("green", "2023-02", 4)
     aggregate("green", "2023-02")
     con.execute("DELETE FROM green_trips")
-    with pytest.raises(LoadError):
+    with pytest.raises(MissingDataError):
         aggregate("green", "2023-02")
     assert by_zone(con) == [("green", "2023-02", 4, 1)]
 

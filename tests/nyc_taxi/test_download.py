@@ -14,7 +14,7 @@ import pytest
 from include.nyc_taxi import download as downloads
 from include.nyc_taxi import tlc
 from include.nyc_taxi.download import Edition, download, download_month, forget_edition, month_path, read_edition
-from include.nyc_taxi.errors import DownloadError, LayoutError, NotPublishedError
+from include.nyc_taxi.errors import DownloadError, LayoutError, NotPublishedError, RefusedError
 from include.nyc_taxi.parquet import verify_parquet
 from include.tlc_simulator.faults import CutOff, ErrorPage, Slow, Status, WrongContent, WrongLength
 from include.tlc_simulator.server import TlcSimulator
@@ -112,7 +112,7 @@ class TestALoginInTheSitesAddress:
     def test_is_in_no_note_and_no_error(self, tlc_site, with_login, fetch, path):
         assert fetch(site=with_login).edition.url == tlc_site.url + SOURCE
         tlc_site.add_fault(SOURCE, Status(401))
-        with pytest.raises(DownloadError) as error:
+        with pytest.raises(RefusedError) as error:
             fetch(site=with_login)
         assert "s3same" not in str(error.value)
         assert b"s3same" not in b"".join(folder(path).values())

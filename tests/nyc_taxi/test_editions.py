@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from include.nyc_taxi import editions, tlc
-from include.nyc_taxi.editions import Look, SiteError
+from include.nyc_taxi.editions import AnswersError, Look, SiteError
 from include.nyc_taxi.load import LoadedMonth
 from include.nyc_taxi.months import month_range
 from include.tlc_simulator.faults import ErrorPage, Slow, Status
@@ -363,7 +363,7 @@ class TestTheLedger:
     def test_that_is_damaged_is_named_with_what_to_do(self, tlc_site, data_dir, content):
         (data_dir / "raw").mkdir(parents=True)
         (data_dir / "raw" / ".editions.json").write_text(content)
-        with pytest.raises(SiteError, match=r"raw/.editions.json: cannot be read .* remove it"):
+        with pytest.raises(AnswersError, match=r"raw/.editions.json: cannot be read .* remove it"):
             ask(tlc_site, load(tlc_site, JANUARY))
 
     def test_keeps_what_two_looks_at_the_same_time_have_seen(self, tlc_site, data_dir):

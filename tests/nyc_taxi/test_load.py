@@ -13,7 +13,7 @@ import pytest
 
 from include.nyc_taxi import published, quality, tlc, warehouse, weeks
 from include.nyc_taxi.download import Edition, read_edition
-from include.nyc_taxi.errors import DamagedFileError, LayoutError, LoadError, QualityError
+from include.nyc_taxi.errors import DamagedFileError, LayoutError, LoadError, QualityError, UnloadableFileError
 from include.nyc_taxi.load import LoadedMonth, load_month, loaded_months, record_refusal
 from include.tlc_simulator.trips import write_month
 
@@ -458,7 +458,12 @@ class TestFailure:
         assert "6 values of fare_amount do not fit its type and became null, for example 'a lot'" in message
 
     def test_a_file_without_rows(self, fails, write_trips):
-        assert "a file without rows" in fails(write_trips("green", "2023-02", rows=0))
+        assert "a file without rows" in fails(write_trips("green", "2023-02", rows=0), UnloadableFileError)
+
+    def test_values_that_the_table_cannot_hold(self, fails, write_trips, con):
+        con.execute("ALTER TABLE green_trips ALTER COLUMN trip_distance SET NOT NULL")  # an analyst's
+        without = write_trips("green", "2023-02", rows=6, columns={"trip_distance": "NULL::DOUBLE"})
+        assert "cannot be loaded into green_trips, rolled back" in fails(without, UnloadableFileError)
 
     def test_a_file_that_has_every_trip_twice(self, fails, write_trips, tmp_path):
         once = write_trips("green", "2023-02", rows=50)

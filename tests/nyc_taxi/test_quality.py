@@ -513,3 +513,21 @@ def test_what_is_counted_in_loads_is_what_the_audit_found(con, loaded):
     assert month == date(2023, 2, 1)
     assert json.loads(recorded)["no_passenger"] == 30
     assert json.loads(recorded)["exact_duplicates"] == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "ratio"),
+    [(3, 5, None), (99, 40, None), (99, 100, 100 / 99), (100, 99, 100 / 99), (100, 150, 1.5)],
+)
+def test_editions_of_a_month_are_compared_where_one_of_them_has_a_hundred_rows(loaded, before, now, ratio):
+    assert loaded("2023-02", rows=before)["rows_as_edition_before"].value is None
+    check = loaded("2023-02", rows=now)["rows_as_edition_before"]
+    assert check.value == (ratio and pytest.approx(ratio))
+    assert check.passed
+
+
+@pytest.mark.parametrize(("before", "now"), [(100, 151), (100, 66), (2, 100)])
+def test_an_edition_with_half_as_many_rows_again_or_a_third_fewer_is_refused(loaded, before, now):
+    loaded("2023-02", rows=before)
+    with pytest.raises(QualityError, match=r"rows_as_edition_before: at most 1\.5"):
+        loaded("2023-02", rows=now)

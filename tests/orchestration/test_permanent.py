@@ -1,25 +1,43 @@
 """Errors that no retry can mend."""
 
+import importlib
 import inspect
+from pathlib import Path
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from include.nyc_taxi import errors
+from include.nyc_taxi import claims, compact, download, editions, errors, lake, migrate
 from include.orchestration.permanent import no_retry_when_permanent
+from tests.conftest import ROOT
 
 PERMANENT = [
+    claims.LedgerError,
+    compact.CompactError,
+    editions.AnswersError,
     errors.DamagedFileError,
     errors.FleetError,
     errors.LayoutError,
+    errors.MissingDataError,
     errors.MonthError,
+    errors.NotPublishedError,
     errors.QualityError,
+    errors.RefusedError,
     errors.RequestError,
     errors.SettingError,
+    errors.UnloadableFileError,
     errors.WeekError,
     errors.ZonesError,
+    lake.LakeStateError,
+    migrate.MigrateError,
 ]
-RETRIED = [errors.DownloadError, errors.NotPublishedError, errors.LoadError, OSError, ValueError, KeyboardInterrupt]
+RETRIED = [
+    download.TransientDownloadError,
+    editions.SiteError,
+    errors.DownloadError,
+    errors.LoadError,
+    lake.LakeError,
+]
 
 
 def raising(error):
@@ -37,15 +55,26 @@ def test_a_wrong_input_fails_the_task_for_good_with_its_own_words(kind):
     assert isinstance(error.value.__cause__, kind)
 
 
-@pytest.mark.parametrize("kind", RETRIED)
+@pytest.mark.parametrize("kind", [*RETRIED, OSError, ValueError, KeyboardInterrupt])
 def test_what_may_be_better_in_a_minute_comes_through_and_is_retried(kind):
     with pytest.raises(kind, match="not now"):
         raising(kind("not now"))()
 
 
+def derived(kind):
+    return {kind, *(each for direct in kind.__subclasses__() for each in derived(direct))}
+
+
 def test_every_error_of_the_package_is_one_or_the_other():
-    ours = {kind for _, kind in inspect.getmembers(errors, inspect.isclass)} - {errors.NycTaxiError}
-    assert ours <= {*PERMANENT, *RETRIED}, "please add the new error here, and to permanent.py if no retry can mend it"
+    for path in Path(ROOT, "include", "nyc_taxi").glob("*.py"):
+        importlib.import_module(f"include.nyc_taxi.{path.stem}")
+    ours = {kind for kind in derived(errors.NycTaxiError) if kind.__module__.startswith("include.")}
+    assert ours - {errors.NycTaxiError} == {*PERMANENT, *RETRIED}, "please add the new error to the list it belongs to"
+
+
+def test_an_error_that_does_not_say_whether_a_retry_can_help_cannot_be_defined():
+    with pytest.raises(TypeError, match="permanent"):
+        type("NewError", (errors.LoadError,), {})
 
 
 def test_a_task_that_succeeds_keeps_its_arguments_result_name_and_signature():
