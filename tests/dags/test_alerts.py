@@ -1,13 +1,16 @@
 """What an operator hears of a task that fails: tries with pauses in between, then one alert."""
 
+import contextlib
 import email.message
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from include.nyc_taxi.errors import LayoutError
+from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.tlc_simulator.faults import Status
 from include.tlc_simulator.server import TlcSimulator
 from tests.dags.running import query, run, states
@@ -75,13 +78,16 @@ def test_a_query_that_takes_longer_than_airflow_allows_is_tried_again_and_the_al
     endless = "SELECT sum(hash(a.range, b.range)) FROM range(10_000_000) AS a, range(1_000_000) AS b"
     monkeypatch.setattr("include.nyc_taxi.quality.audit", lambda con, *_: con.execute(endless))
     monkeypatch.setattr(hasty.get_task("load"), "execution_timeout", timedelta(seconds=2))
-    monkeypatch.setattr(hasty.get_task("load"), "retries", 1)
+    # 2.11's `dag.test` lets this error through after its first try; real workers of 2.11 go on to the next one.
+    tries = 2 if IS_AIRFLOW_3 else 1
+    monkeypatch.setattr(hasty.get_task("load"), "retries", tries - 1)
 
-    assert states(run(hasty, "2023-02-09"))["load"] == "failed"
+    with contextlib.nullcontext() if IS_AIRFLOW_3 else pytest.raises(AirflowTaskTimeout):
+        assert states(run(hasty, "2023-02-09"))["load"] == "failed"
 
     ((_, _, posted),) = chat.posts
     assert (
-        "try: 2\nerror: Airflow's time limit (execution_timeout = 0:00:02) has ended this try of `load`"
+        f"try: {tries}\nerror: Airflow's time limit (execution_timeout = 0:00:02) has ended this try of `load`"
         in posted["text"]
     )
     assert "running a query of DuckDB in include.nyc_taxi.load." in posted["text"]
