@@ -376,6 +376,11 @@ class Cluster:
         }
 
     @property
+    def environment_of_worker(self) -> dict[str, str]:
+        """What a worker is started with."""
+        return self._on_machine(self.workers[0])[0]
+
+    @property
     def secrets(self) -> dict[str, str]:
         """What must be in no log, by what it is for."""
         keys = ("AIRFLOW__CORE__FERNET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "AIRFLOW__API__SECRET_KEY")

@@ -6,6 +6,8 @@ then written their files and wait at their commit, for as long as the test wants
 """
 
 import contextlib
+import itertools
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -18,7 +20,6 @@ import pytest
 from include.nyc_taxi import lake
 from include.orchestration.airflow_line import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
-from tests.cluster import naming
 from tests.cluster.cluster import LAKE, METADATA, NOT_FOR_WORKERS, Cluster, Try
 from tests.cluster.services import Postgres
 from tests.integration.project import MONTHS, Project
@@ -225,21 +226,28 @@ def test_a_year_of_two_fleets_is_the_same_as_on_a_file(cluster: Cluster, on_a_fi
         assert con.execute("SELECT count(*) FROM loads").fetchone() == (24,)
 
 
-def test_workers_have_neither_the_password_of_airflows_records_nor_its_keys(with_zones: Cluster) -> None:
+def test_workers_neither_have_the_password_of_airflows_records_nor_connect_to_them(with_zones: Cluster) -> None:
     cluster = with_zones
+    given = cluster.environment_of_worker
+    assert not given.keys() & NOT_FOR_WORKERS
+    for name, secret in cluster.secrets.items():
+        assert (secret in "".join(given.values())) == (name in ("Redis", LAKE)), name
+
     with commits_held(cluster.postgres):
         cluster.trigger(GREEN, "2023-01")
         (load,) = wait_for_loads(cluster, 1)
         assert load.pid
         task = psutil.Process(load.pid)
-        worker = [process for process in (task, *task.parents()) if naming.VARIABLE in process.environ()]
-        assert len(worker) > 1
-        for process in worker:
-            environment = process.environ()
-            assert environment[naming.VARIABLE] == load.worker
-            assert not environment.keys() & NOT_FOR_WORKERS
-            for name in (METADATA, "admin", "Postgres"):
-                assert cluster.secrets[name] not in "".join(environment.values())
+        parents = itertools.takewhile(lambda process: process.pid != os.getpid(), task.parents())
+        processes = [task, *parents]
+        assert len(processes) > 2  # the task, what supervises it, and Celery's
+        ports = {port for process in processes for port in ports_of(process.pid)}
+        asked = "SELECT client_port FROM pg_stat_activity WHERE datname = %s"
+        answers = {name: cluster.postgres.query("postgres", asked, [name]) for name in (LAKE, METADATA)}
+        connected = {name: {port for (port,) in rows} for name, rows in answers.items()}
+        assert ports & connected[LAKE]
+        assert connected[METADATA]
+        assert not ports & connected[METADATA]
     cluster.wait()
     assert {run.state for run in cluster.runs()} == {"success"}
 
