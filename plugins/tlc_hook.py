@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, Connection, mask_secret
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    Connection,
+    mask_secret,
+)
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.http.sensors.http import HttpSensor
 
@@ -82,9 +88,14 @@ class TlcFileSensor(HttpSensor):
         )
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002 - the provider's signature
-        from include.orchestration.permanent import no_retry_when_permanent
+        from include.nyc_taxi.errors import NycTaxiError
 
-        return no_retry_when_permanent(self._is_there)()
+        try:
+            return self._is_there()
+        except NycTaxiError as error:
+            if not error.permanent:
+                raise
+            raise AirflowFailException(str(error)) from error
 
     def _is_there(self) -> bool:
         hook = TlcHook(self.method, self.http_conn_id)

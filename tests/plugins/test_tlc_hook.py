@@ -6,7 +6,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, redact
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, redact
 
 from include.nyc_taxi import tlc
 from include.nyc_taxi.download import download_month
@@ -203,6 +203,11 @@ class TestSensor:
         with pytest.raises(AirflowException, match=str(status)):
             sensor.poke({})
         assert [request.method for request in tlc_site.requests] == ["HEAD"]
+
+    def test_fails_for_good_where_a_setting_is_wrong(self, sensor, monkeypatch):
+        monkeypatch.setenv("NYC_TAXI_TLC_URL", "no address")
+        with pytest.raises(AirflowFailException, match="NYC_TAXI_TLC_URL: expected"):
+            sensor.poke({})
 
     def test_sees_the_file_once_it_is_published(self, sensor, tlc_site):
         tlc_site.withdraw("green", MONTH)
