@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from include.orchestration import pool_holders
 from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.local import runs, table
+from include.orchestration.local import runs, table, waiting
 from tests.dags.running import run
 
 pytestmark = pytest.mark.usefixtures("metadata_database", "no_pauses")
@@ -113,6 +113,62 @@ class TestTasksThatHoldThePool:
         command.kill()
         command.wait()
         assert [each.is_nobodys for each in pool_holders.find()] == [True]
+        put(done, "success")
+
+
+class TestWhatABackfillWaitsFor:
+    @pytest.fixture
+    def reasons(self, done, monkeypatch):
+        """What the command says of the run."""
+        monkeypatch.setattr(waiting, "is_paused", lambda dag_id: False)
+        return lambda: waiting.reasons("taxi_zones", runs.read_runs("taxi_zones", {"2023-01": DAY}))
+
+    @pytest.fixture
+    def other(self, dag_bag, done):
+        """A run of the same DAG that is none of the command's."""
+        return run(dag_bag.dags["taxi_zones"], "2023-02-01")
+
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [("running", "running"), ("queued", "about to start"), ("up_for_retry", "to be tried again")],
+    )
+    def test_a_task_at_work_is_named_with_its_month_and_since_when(self, done, reasons, state, words):
+        task_id = put(done, state, start_date=datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC))
+        assert reasons() == [
+            f"still waiting: `{task_id}` for 2023-01 is {words} since 2026-03-01 04:05:06 UTC",
+        ]
+        put(done, "success")
+
+    def test_a_task_that_has_never_started_has_no_time(self, done, reasons):
+        task_id = put(done, "queued", start_date=None)
+        assert reasons() == [f"still waiting: `{task_id}` for 2023-01 is about to start"]
+        put(done, "success")
+
+    def test_whoever_else_has_the_pool_is_named_and_our_own_tasks_are_not(self, done, other, reasons):
+        put(done, "scheduled")
+        task_id = put(other, "running", start_date=datetime(2026, 3, 1, tzinfo=UTC), queued_dttm=datetime.now(UTC))
+        assert reasons() == [
+            f"still waiting: the pool `warehouse` is taken by taxi_zones.{task_id} of {other.run_id} "
+            "(running since 2026-03-01 00:00:00 UTC)"
+        ]
+        put(other, "success")
+        put(done, "success")
+
+    def test_where_nothing_is_at_work_the_scheduler_is_to_be_looked_at(self, done, reasons):
+        put(done, "scheduled")
+        assert reasons() == [
+            "still waiting: nothing of it is running: is the scheduler at work? Its log says what it does"
+        ]
+        put(done, "success")
+
+    @pytest.mark.skipif(not IS_AIRFLOW_3, reason="on 2.11 a backfill runs also where its DAG is paused")
+    def test_a_dag_that_somebody_has_paused_is_said_first(self, done, reasons, monkeypatch):
+        monkeypatch.setattr(waiting, "is_paused", lambda dag_id: True)
+        task_id = put(done, "running", start_date=None)
+        assert reasons() == [
+            "still waiting: taxi_zones has been paused: nothing of it starts until it is unpaused",
+            f"still waiting: `{task_id}` for 2023-01 is running",
+        ]
         put(done, "success")
 
 
