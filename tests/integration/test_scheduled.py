@@ -96,6 +96,12 @@ def wait_until(reached: Callable[[], bool], airflow: subprocess.Popen[str]) -> N
         time.sleep(1)
 
 
+def is_known(project: Project) -> bool:
+    """Whether Airflow has read the DAG. `airflow dags reserialize` beside a process that just does so can fail."""
+    with contextlib.closing(sqlite3.connect(project.state / "airflow.db", timeout=30)) as con:
+        return bool(con.execute("SELECT 1 FROM serialized_dag WHERE dag_id = 'taxi_trips_green'").fetchall())
+
+
 def has_ended(project: Project, before: tuple[str, str, str] | None = None) -> bool:
     """Whether the run by hand has ended, with another `map` than before.
 
@@ -151,10 +157,9 @@ def test_schedule_trigger_and_clear_do_what_their_date_says_and_no_more(tmp_path
         port = free_port()
         airflow = project.start("standalone", PORT=port)
         try:
+            wait_until(partial(is_known, project), airflow)
             project.shell(
-                f"airflow dags reserialize\n"
-                f"airflow dags trigger taxi_trips_green {date} {triggered}-17\n"
-                f"airflow dags unpause taxi_trips_green"
+                f"airflow dags trigger taxi_trips_green {date} {triggered}-17\nairflow dags unpause taxi_trips_green"
             )
             # A date means the month it lies in, for the schedule and for a trigger.
             months = [(triggered, "manual"), (scheduled, "scheduled")]
