@@ -148,8 +148,10 @@ class TestWhatABackfillWaitsFor:
         put(done, "scheduled")
         task_id = put(other, "running", start_date=datetime(2026, 3, 1, tzinfo=UTC), queued_dttm=datetime.now(UTC))
         assert reasons() == [
-            f"still waiting: the pool `warehouse` is taken by taxi_zones.{task_id} of {other.run_id} "
-            "(running since 2026-03-01 00:00:00 UTC)"
+            (
+                f"still waiting: the pool `warehouse` is taken by taxi_zones.{task_id} of {other.run_id} "
+                "(running since 2026-03-01 00:00:00 UTC)"
+            )
         ]
         put(other, "success")
         put(done, "success")
