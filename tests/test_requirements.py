@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,12 +69,14 @@ def pypi_is_unreachable(uv: str) -> bool:
 
 def install(uv: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """What `uv pip install` would do in an empty environment."""
-    command = [uv, "pip", "install", "--dry-run", "--python", sys.executable, "--target", "none"]
+    command = [uv, "pip", "install", "--dry-run", "--python", sys.executable]
     environment = {name: value for name, value in os.environ.items() if name != "no_proxy"}  # which is the tests' own
     environment |= {"UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "20"}
-    return subprocess.run(
-        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
+    with tempfile.TemporaryDirectory() as empty:  # uv locks it, dry run or not
+        command += ["--target", empty, *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
 
 
 @pytest.mark.parametrize("lock", LOCKS)
