@@ -31,7 +31,7 @@ dropped**: the tables hold every trip as the TLC published it.
 - If a month breaks a rule of severity `error`, the load is rolled back. The old month stays, the task fails without
   retries, and its log names the rule. These rules judge the month as a whole: each asks whether the file can be the
   TLC's file of this month. No month is refused because of a single value that the TLC published.
-- If a month breaks a rule of severity `warn`, it is published, and the task's log names the rule.
+- If a month breaks a rule of severity `warn`, it is loaded, and the task's log names the rule.
 
 **To load a refused month anyway**, look at its file first. Then trigger `taxi_trips_<fleet>` with *Accept this
 edition* in the form, or with the command that the error shows, for example
@@ -46,7 +46,7 @@ The table `quality_checks`, the asset event of `load` and this command show what
 make quality FLEET=green MONTH=2023-03
 ```
 
-If a load is refused after another one was published, `quality_checks` keeps the rows of both; those of the refused
+If a load is refused after another one was committed, `quality_checks` keeps the rows of both; those of the refused
 load have `published` false. A rule that was accepted by hand has `published` true and `passed` false.
 
 If the TLC's own files turn out to break a limit, change the limit in `include/nyc_taxi/quality.py`, where each rule is
