@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 from warehouse_hook import WRITERS, WarehouseHook
 
 VALUES = ROOT / "kubernetes" / "values.yaml"
-PAGE = ROOT / "docs" / "kubernetes.md"
+PAGE = ROOT / "docs" / "how-to" / "kubernetes.md"
 
 BY_THE_CHART = {
     "AIRFLOW__CORE__EXECUTOR": "executor",
