@@ -21,6 +21,8 @@ HEAD = """<!-- Made by `make docs` from the DAG files; a test fails when it is s
 """
 
 
+_NOT_ACCEPTABLE = ", ".join(f"`{rule.name}`" for rule in quality.MONTH_RULES if rule.name not in quality.ACCEPTABLE)
+
 QUALITY_HEAD = f"""<!-- Made by `make docs` from include/nyc_taxi/quality.py; a test fails when it is stale. -->
 
 # The audit of a month
@@ -39,6 +41,8 @@ edition* in the form, or with the command that the error shows, for example
 ```
 airflow dags trigger taxi_trips_green --conf '{{"month": "2023-03", "accept": true}}'
 ```
+
+Rules that cannot be overridden in this way: {_NOT_ACCEPTABLE}.
 
 The table `quality_checks`, the asset event of `load` and this command show what each rule found:
 
