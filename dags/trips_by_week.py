@@ -98,7 +98,7 @@ def make_dag(fleet):
     }
     with DAG(
         dag_id=f"trips_by_week_{fleet}",
-        description=f"{tlc.fleet(fleet).title}: a week's trips, money, miles and passengers; CSV and chart of all weeks",
+        description=f"{tlc.fleet(fleet).title}: {assets.weekly_figures(fleet)} by week, as table, CSV and chart",
         doc_md=__doc__,
         schedule=CalendarWeekTimetable(first=first_monday(fleet), dag_id=f"trips_by_week_{fleet}"),
         start_date=START_DATE,
