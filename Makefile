@@ -26,7 +26,7 @@
 #   make test-long        backfills killed, starved and obstructed, about an hour (ARGS="-k kill-017")
 #   make coverage         the same as make test, then the lines that no test has run (ARGS)
 #   make lint             ruff, ruff format and mypy
-#   make docs             write docs/dags.md and docs/quality.md from the code
+#   make docs             write the generated pages in docs/reference from the code
 #   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; BIG=1)
 #   make requirements     write both lock files from requirements.in (ARGS=--upgrade takes newer versions)
 #

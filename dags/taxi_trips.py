@@ -34,10 +34,10 @@ month pass; the log says so. A damaged file in `raw/` fails `load` too: clear `d
 `aggregate`, `map`: look for a full disk.
 A task that stays `scheduled` for ever: the pool `warehouse` is missing (`airflow pools set warehouse 1 "one writer"`).
 
-**To run a month again**, clear its run in the UI (on 2.11 not one that a backfill made: docs/operations.md), or on 3.x
+**To run a month again**, clear its run in the UI (on 2.11 not one that a backfill made: docs/how-to/rerun.md), or on 3.x
 `airflow backfill create --dag-id taxi_trips_<fleet> --from-date 2023-02-01 --to-date 2023-02-01 --reprocess-behavior completed`,
 on 2.11 `airflow dags backfill -s 2023-02-01 -e 2023-02-01 --reset-dagruns taxi_trips_<fleet>`. It replaces that month
-and nothing else. One task only, with what comes after it: docs/operations.md.
+and nothing else. One task only, with what comes after it: docs/how-to/rerun.md.
 """
 
 import logging

@@ -30,7 +30,7 @@ nobody has started is waited for too. They give up after 150 days.
 `wait_for_last_month`: that month's newest run has failed; the log names it. Mend that one, then clear the sensor here.
 `aggregate`, `draw`: look for a full disk.
 
-**To run a week again**, clear its run in the UI (on 2.11 not one that a backfill made: docs/operations.md), or on 3.x
+**To run a week again**, clear its run in the UI (on 2.11 not one that a backfill made: docs/how-to/rerun.md), or on 3.x
 `airflow backfill create --dag-id trips_by_week_<fleet> --from-date 2023-01-30 --to-date 2023-01-30 --reprocess-behavior completed`,
 on 2.11 `airflow dags backfill -s 2023-01-30 -e 2023-01-30 --reset-dagruns trips_by_week_<fleet>`. It replaces that
 week and nothing else.
@@ -98,7 +98,7 @@ def make_dag(fleet):
     }
     with DAG(
         dag_id=f"trips_by_week_{fleet}",
-        description=f"{tlc.fleet(fleet).title}: a week's trips, money, miles and passengers; CSV and chart of all weeks",
+        description=f"{tlc.fleet(fleet).title}: {assets.weekly_figures(fleet)} by week, as table, CSV and chart",
         doc_md=__doc__,
         schedule=CalendarWeekTimetable(first=first_monday(fleet), dag_id=f"trips_by_week_{fleet}"),
         start_date=START_DATE,

@@ -16,7 +16,7 @@ is merged again. A file goes when the snapshots that had it have been gone for `
 
 **What a failure means.** The lake is as good as before, only less tidy: each step is a transaction. The catalog or the storage
 did not answer, or a setting is wrong; the error in the log says which. `files look abandoned; none of them has been removed`: one of them
-may be in use, so all of them stay; all else is done. docs/warehouse.md says what to look for.
+may be in use, so all of them stay; all else is done. docs/how-to/lake.md says what to look for.
 
 **To run it again**, trigger the DAG, clear the task, or type `make compact`.
 """

@@ -39,7 +39,7 @@ MEMORY_LIMIT = "1GB"
 LARGE_FILE_BYTES = 4 * 2**30
 """A file's size from which on changes stay in DuckDB's log beside it, `<file>.wal`, when it is closed. To take them in,
 DuckDB looks at all that is in the file; to read them again at the next opening then takes less. DuckDB takes them in
-when the log has 16 MB (docs/performance.md has the figures)."""
+when the log has 16 MB (docs/explanation/performance.md has the figures)."""
 
 
 class WarehouseLockedError(AirflowException):

@@ -84,7 +84,7 @@ def config(request, tools, tmp_path_factory):
     What it says of the same settings is remembered.
     """
     if request.param not in tools:
-        missing = f"Compose {request.param} is not installed; docs/compose.md says where it can be had"
+        missing = f"Compose {request.param} is not installed; docs/how-to/compose.md says where it can be had"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)

@@ -6,17 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import settings, tlc
 from tests.conftest import ROOT
 from tests.dags.test_structure import DAG_IDS
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
+NAMING = [
+    *(ROOT / name for name in ("Makefile", "Dockerfile", "docker-compose.yaml", ".env.example")),
+    *(path for room in ("include", "dags", "plugins", "tests", "kubernetes") for path in (ROOT / room).rglob("*.*")),
+]
+"""Where pages are named outside of pages."""
 
 FLEETS = [*tlc.FLEETS, "<fleet>"]
 NAMES = {
     *DAG_IDS,
     *(f"{kind}_{fleet}" for kind in ("taxi_trips", "trips_by_week", "taxi_trips_file") for fleet in FLEETS),
-    # An asset, and what docs/from-dagster.md calls by its name in Dagster Essentials.
+    # An asset, and what docs/explanation/from-dagster.md calls by its name in Dagster Essentials.
     *("taxi_zones_file", "taxi_trips_file", "adhoc_request_job"),
 }
 """DAGs, and the other things whose names look as if they were DAGs'."""
@@ -29,6 +34,7 @@ MAKE = re.compile(r"(?:^|[`;&|$]) *make(?: [A-Z]+=\S+)* ([a-z][a-z-]*)", re.MULT
 DAG_LIKE = re.compile(
     r"(?<![\w/])(?:taxi_trips_[\w<>]+|trips_by_week_[\w<>]+|(?:adhoc_request|warehouse_status|taxi_zones)\w*)"
 )
+NAMED = re.compile(r"\bdocs/[\w./-]+\.md\b")
 TARGET = re.compile(r"^([a-z][a-z-]*)(?: [a-z-]+)*:(?!=)", re.MULTILINE)
 
 
@@ -73,7 +79,7 @@ def unknown_dags(page: Path) -> set[str]:
 
 
 def test_there_are_pages_and_targets() -> None:
-    assert {"README.md", "operations.md", "from-dagster.md"} <= {page.name for page in PAGES}
+    assert {"README.md", "tutorial.md", "rerun.md", "from-dagster.md"} <= {page.name for page in PAGES}
     assert {"demo", "backfill", "backfill-weeks", "status", "test"} <= make_targets()
 
 
@@ -87,6 +93,39 @@ class TestEveryPage:
 
     def test_names_dags_that_there_are(self, page: Path) -> None:
         assert unknown_dags(page) == set(), "a DAG's id, or one of NAMES in this file?"
+
+
+def named_pages(path: Path) -> set[str]:
+    """The pages in docs/ that a file names, from the root of the repository."""
+    return set(NAMED.findall(path.read_text())) if path.suffix in (".py", ".sql", ".yaml", "", ".example") else set()
+
+
+def test_code_and_configuration_name_pages_that_are_there() -> None:
+    named = {name: path for path in NAMING for name in named_pages(path)}
+    assert {"docs/how-to/compose.md", "docs/how-to/rerun.md"} <= named.keys()
+    assert {str(path.relative_to(ROOT)): name for name, path in named.items() if not (ROOT / name).is_file()} == {}
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, todo = set[Path](), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            text = SPAN.sub("", FENCE.sub("", page.read_text()))
+            links = (markdown.partition("#")[0] for markdown, _ in LINK.findall(text))
+            todo += [(page.parent / link).resolve() for link in links if link and not re.match(r"[a-z]+:", link)]
+    assert [str(page.relative_to(ROOT)) for page in PAGES if page not in reached] == []
+
+
+def test_the_readme_is_read_in_a_minute() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 90
+
+
+def test_the_page_on_settings_has_each_of_them() -> None:
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    for_developers = {"NYC_TAXI_REAL_DATA", "NYC_TAXI_MACHINE"}
+    assert set(re.findall(r"^\| `(NYC_TAXI_[A-Z_]+)`", page, re.MULTILINE)) == {*settings.KNOWN} - for_developers
 
 
 def test_what_is_not_there_is_found(tmp_path: Path) -> None:

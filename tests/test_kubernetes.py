@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 from warehouse_hook import WRITERS, WarehouseHook
 
 VALUES = ROOT / "kubernetes" / "values.yaml"
-PAGE = ROOT / "docs" / "kubernetes.md"
+PAGE = ROOT / "docs" / "how-to" / "kubernetes.md"
 
 BY_THE_CHART = {
     "AIRFLOW__CORE__EXECUTOR": "executor",
@@ -302,7 +302,7 @@ def rendered():
     helm, chart = shutil.which("helm"), os.environ.get("HELM_AIRFLOW_CHART")
     if not (helm and chart):
         missing = "helm" if not helm else "HELM_AIRFLOW_CHART, the official chart's .tgz"
-        pytest.skip(f"{missing} is not there: the chart comes from no package registry (docs/kubernetes.md)")
+        pytest.skip(f"{missing} is not there: the chart comes from no package registry (docs/how-to/kubernetes.md)")
     command = [helm, "template", "nyc-taxi", chart, "--namespace", "nyc-taxi", "--values", str(VALUES)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

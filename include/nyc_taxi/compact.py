@@ -1,7 +1,7 @@
 """Give the disk back what replaced months have left behind in the warehouse's file.
 
 DuckDB uses that space again, so the file does not grow for ever; but it does not shrink either, and rows that are
-deleted stay in row groups that others still fill (docs/performance.md has the measurements).
+deleted stay in row groups that others still fill (docs/explanation/performance.md has the measurements).
 """
 
 import contextlib

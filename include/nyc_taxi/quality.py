@@ -120,9 +120,9 @@ _CHARGES = (
     ("base_passenger_fare", ("base_passenger_fare", "driver_pay"), "greatest(base_passenger_fare, driver_pay)"),
 )
 
-# Each is written the way that DuckDB evaluates fastest (docs/performance.md): the audit is most of what a load costs
-# more than a bare insert. CASE evaluates what follows THEN for the few rows that need it; AND evaluates both sides for
-# all. NaN is greater than infinity in DuckDB, so that `x < 'inf'` leaves both out.
+# Each is written the way that DuckDB evaluates fastest (docs/explanation/performance.md): the audit is most of what a
+# load costs more than a bare insert. CASE evaluates what follows THEN for the few rows that need it; AND evaluates both
+# sides for all. NaN is greater than infinity in DuckDB, so that `x < 'inf'` leaves both out.
 TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
         "unknown_zone",

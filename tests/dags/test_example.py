@@ -1,4 +1,4 @@
-"""Reuse: the worked example of docs/operations.md, run as it stands there."""
+"""Reuse: the worked example of docs/how-to/add-a-report.md, run as it stands there."""
 
 import contextlib
 import csv
@@ -25,7 +25,7 @@ FUNCTION, DAG_FILE = "include/nyc_taxi/airports.py", "dags/airport_trips.py"
 @pytest.fixture
 def example(tmp_path: Path) -> dict[str, Path]:
     """The files that the page shows, by the name in their first line."""
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "add-a-report.md").read_text()
     files = {}
     for name, text in re.findall(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL):
         files[name] = tmp_path / "example" / name

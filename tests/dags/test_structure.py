@@ -66,7 +66,7 @@ def test_every_dag_file_imports(dag_bag: Any) -> None:
 
 
 def test_the_list_of_dags_is_exactly_this(dag_bag: Any) -> None:
-    assert sorted(dag_bag.dags) == DAG_IDS, "a DAG came or went: please change the list here, and the README's"
+    assert sorted(dag_bag.dags) == DAG_IDS, "a DAG came or went: please change the list here, and run `make docs`"
 
 
 def test_the_structure_is_as_recorded(dag_bag: Any) -> None:

@@ -1,5 +1,5 @@
 """Celery workers that write one lake at once, on a real Postgres and a real Redis: what they make is what
-`make backfill` makes in a DuckDB file, whatever ends in the midst of it. See docs/reliability.md.
+`make backfill` makes in a DuckDB file, whatever ends in the midst of it. See docs/explanation/reliability.md.
 
 To catch loads in the midst, a test locks the table of the lake's catalog into which every commit writes: loads have
 then written their files and wait at their commit, for as long as the test wants.

@@ -1,4 +1,4 @@
-"""README's two ways into an existing Airflow: its own commands, in a clean home without the Makefile's settings."""
+"""The two ways into an existing Airflow: the page's own commands, in a clean home without the Makefile's settings."""
 
 import json
 import os
@@ -17,7 +17,8 @@ from tests.conftest import ROOT
 from tests.dags.test_structure import DAG_IDS
 
 PLACE = "/srv/nyc-taxi"
-"""Where README has the checkout."""
+"""Where the page has the checkout."""
+PAGE = ROOT / "docs" / "how-to" / "existing-airflow.md"
 TIMEOUT_SECONDS = 300
 PICTURE = "green/manhattan_map_2023-02.png"
 
@@ -81,9 +82,9 @@ print("ANSWERS", json.dumps({"stranger": stranger, "answers": answers, "errors":
 
 
 def blocks(heading: str) -> list[str]:
-    """The shell commands below one of README's headings, block by block."""
-    section = re.search(rf"^### {heading}\n(.*?)(?=^##)", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert section, f"README.md has no heading {heading!r}"
+    """The shell commands below one of the page's headings, block by block."""
+    section = re.search(rf"^### {heading}\n(.*?)(?=^##)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert section, f"{PAGE.name} has no heading {heading!r}"
     return re.findall(r"^```sh\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
 
 
@@ -130,7 +131,7 @@ class ExistingAirflow:
         return done.stdout
 
     def set_up(self, steps: str) -> None:
-        """Run README's steps; what they export holds for all commands after them."""
+        """Run the page's steps; what they export holds for all commands after them."""
         kept = self.elsewhere / "environment"
         self.run(f"{steps}\nenv -0 > '{kept}'")
         self.environment = dict(pair.split("=", 1) for pair in kept.read_text().split("\0") if pair)

@@ -114,7 +114,7 @@ def has_ended(project: Project, before: tuple[str, str, str] | None = None) -> b
     return states == [("success",)] and state == "success" and (before is None or run != list(before[1:]))
 
 
-# The commands of docs/operations.md: one task of one month, and what depends on it.
+# The commands of docs/how-to/rerun.md: one task of one month, and what depends on it.
 
 
 def clear_aggregate(project: Project, month: str, port: str) -> None:

@@ -50,7 +50,7 @@ def run_scenario(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """How many of each kind ended in the same warehouse, and the table that docs/reliability.md quotes."""
+    """How many of each kind ended in the same warehouse, and the table that docs/explanation/reliability.md quotes."""
     results = sorted(config.stash.get(RESULTS, []), key=lambda result: result.name)
     if not results:
         return

@@ -109,7 +109,7 @@ class Lane:
         self._pause(False)
 
     def clear(self, run_id: str, task_id: str) -> None:
-        """Clear a task and what depends on it, as docs/operations.md says."""
+        """Clear a task and what depends on it, as docs/how-to/rerun.md says."""
         body = {
             "dag_run_id": run_id,
             "task_ids": [task_id],

@@ -1,6 +1,6 @@
 """Whatever happens to a backfill, completed the ordinary way it ends in the same warehouse and the same outputs.
 
-`make test-long` runs all of it; docs/reliability.md says what is done, and how long it takes.
+`make test-long` runs all of it; docs/explanation/reliability.md says what is done, and how long it takes.
 """
 
 from collections.abc import Callable

@@ -23,6 +23,21 @@ def test_every_asset_has_an_address_of_its_own():
     assert len({asset.uri for asset in ALL}) == len(ALL) == 3 + 5 * len(FLEETS)
 
 
+@pytest.mark.parametrize(
+    ("fleet", "figures"),
+    [
+        ("yellow", "trips, money, miles and passengers"),
+        ("green", "trips, money, miles and passengers"),
+        ("fhv", "trips"),
+        ("fhvhv", "trips and miles"),
+    ],
+)
+def test_weekly_figures_are_those_that_the_fleets_files_have(fleet, figures):
+    assert assets.weekly_figures(fleet) == figures
+    description = assets.trips_by_week(fleet).extra["description"]
+    assert description == f"{tlc.fleet(fleet).title}, {figures} by week: table, CSV and line chart"
+
+
 def test_an_asset_asked_for_twice_is_the_same():
     assert assets.trips("green") == assets.trips("green")
     assert assets.trips("green").uri == "x-nyc-taxi://ingested/taxi_trips/green"

@@ -1,4 +1,4 @@
--- Tables that do not depend on a fleet; docs/warehouse.md says what a row of each is.
+-- Tables that do not depend on a fleet; docs/reference/tables.md says what a row of each is.
 -- No keys: DuckDB refuses to insert a key again that the same transaction has deleted, and a month is replaced so.
 CREATE TABLE IF NOT EXISTS zones (
     zone_id SMALLINT NOT NULL,

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("standalone", help="Airflow with its web UI")
     command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
     command.add_argument("--port", type=_port, required=True)
-    commands.add_parser("docs", help="write docs/dags.md")
+    commands.add_parser("docs", help="write the generated pages in docs/reference")
     command = commands.add_parser("status", help="how fresh the warehouse is, by fleet and month")
     command.add_argument("--fleet", help=f"one of {', '.join(tlc.FLEETS)}; all that have DAGs, where none is named")
     command = commands.add_parser("quality", help="what the audit of a month has found")

@@ -1,7 +1,12 @@
-"""`make docs`: docs/dags.md, from the DAGs' docstrings and structure, and docs/quality.md, from the audit's rules."""
+"""`make docs`: the pages in docs/reference/ that are written from the code.
+
+`dags.md` comes from the DAGs' docstrings and structure, `quality.md` from the audit's rules, `commands.md` from the
+Makefile's first comment.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,55 +21,61 @@ HEAD = """<!-- Made by `make docs` from the DAG files; a test fails when it is s
 """
 
 
+_NOT_ACCEPTABLE = ", ".join(f"`{rule.name}`" for rule in quality.MONTH_RULES if rule.name not in quality.ACCEPTABLE)
+
 QUALITY_HEAD = f"""<!-- Made by `make docs` from include/nyc_taxi/quality.py; a test fails when it is stale. -->
 
-# Quality: the audit of a month
+# The audit of a month
 
-`load` writes a month's rows, applies the rules below, and commits, all in one transaction. **No row is dropped**: the
-tables hold every trip as the TLC published it.
+The task `load` writes a month's rows, applies the rules below, and commits only if the month passes. **No row is
+dropped**: the tables hold every trip as the TLC published it.
 
-- A broken rule of severity `error` rolls the load back. The old month stays, the task fails for good, without retries,
-  and its log names the rule. These rules are about the month as a whole. Each asks whether this can be the TLC's file
-  of this month at all: no month is refused for a value that the TLC published.
-- A broken rule of severity `warn` lets the month pass, and the task's log says so.
+- If a month breaks a rule of severity `error`, the load is rolled back. The old month stays, the task fails without
+  retries, and its log names the rule. These rules judge the month as a whole: each asks whether the file can be the
+  TLC's file of this month. No month is refused because of a single value that the TLC published.
+- If a month breaks a rule of severity `warn`, it is loaded, and the task's log names the rule.
 
-**To load a month all the same** that was refused, after looking at its file: trigger `taxi_trips_<fleet>` with *Accept
-this edition* in the form, or as the error says, for example
+**To load a refused month anyway**, look at its file first. Then trigger `taxi_trips_<fleet>` with *Accept this
+edition* in the form, or with the command that the error shows, for example
 
 ```
 airflow dags trigger taxi_trips_green --conf '{{"month": "2023-03", "accept": true}}'
 ```
 
-What each rule found is in the table `quality_checks` (a load that was refused after the published one has rows of
-its own, with `published` false; an accepted rule is published, and not passed), in the asset event of `load`, and on
-the terminal:
+Rules that cannot be overridden in this way: {_NOT_ACCEPTABLE}.
+
+The table `quality_checks`, the asset event of `load` and this command show what each rule found:
 
 ```
 make quality FLEET=green MONTH=2023-03
 ```
 
-A limit that the TLC's own files turn out to break is changed in `include/nyc_taxi/quality.py`, where a rule is one
-entry with its SQL. With today's limits all real files that the tests have pass without a warning. Exact duplicates
-are told by a hash of 64 bits over all columns; in months of more than {quality.DUPLICATES_LOOKED_FOR_IN:,} trips
-they are looked for in about as many of them, taken so that rows alike are taken together, and their number is
-estimated.
+If a load is refused after another one was committed, `quality_checks` keeps the rows of both; those of the refused
+load have `published` false. A rule that was accepted by hand has `published` true and `passed` false.
+
+If the TLC's own files turn out to break a limit, change the limit in `include/nyc_taxi/quality.py`, where each rule is
+one entry with its SQL. With today's limits, all real files that the tests use pass without a warning. The audit finds
+exact duplicates by comparing 64-bit hashes over all columns. In months of more than
+{quality.DUPLICATES_LOOKED_FOR_IN:,} trips it searches a sample of about that size, chosen so that identical rows are
+always sampled together, and estimates their number.
 
 ## Clean trips
 
-The view `trips_flagged` is the view `trips` with two more columns: `flags`, the names of the rules about trips that
-a trip breaks, and `is_clean`. The view `trips_clean` has the clean trips, with their flags. A trip is clean unless it
-breaks a rule that says *no* in the table below: what counts is the evidence that somebody was driven somewhere, for
-money and miles that can be true.
+The view `trips_flagged` is the view `trips` with two more columns: `flags`, the names of the trip rules that the trip
+breaks, and `is_clean`. The view `trips_clean` contains only the clean trips, with their flags. A trip is clean unless
+it breaks a rule whose column *clean* says *no* in the table below. The criterion is evidence that somebody was driven
+somewhere, for an amount and a distance that are plausible.
 
-- **Reversals** come in pairs: a charge, and a second row with the same vendor, times and zones and the amount
-  negative. Both are left out. Each reversal takes one charge with it, so that a trip which was charged, reversed and
-  charged again is counted once. The load marks both rows (`is_reversed` in the table of trips).
-- **Flex fares**, agreed in an app, have a negative `fare_amount`, but a positive `total_amount` and a normal distance:
-  they stay.
-- **Clocks that stood still**: where pickup and drop-off have the same time, a plausible distance and fare show a trip.
-- **Numbers that are none** (NaN, infinity) are left out, and add nothing to any sum.
+- **Reversals** come in pairs: a charge, and a second row with the same vendor, times and zones and the negated amount.
+  Both rows are left out. Each reversal cancels one charge, so that a trip which was charged, reversed and charged
+  again is counted once. The load marks both rows in the column `is_reversed`.
+- **Flex fares**, which are agreed in an app, have a negative `fare_amount`, but a positive `total_amount` and a normal
+  distance. These trips are kept.
+- **Stopped clocks**: if pickup and drop-off have the same time, a plausible distance and fare show that the trip took
+  place.
+- **NaN and infinity**: trips with such a value are left out, and sums ignore these values.
 
-In the real months that the tests have (green taxis):
+These are the counts for the real months that the tests use (green taxis):
 
 | month | trips | clean | in reversals | no duration: kept / left out | over 100 mph | over 1,000 miles | flex fares |
 |---|---|---|---|---|---|---|---|
@@ -74,16 +85,29 @@ In the real months that the tests have (green taxis):
 | 2023-02 | 64,809 | 64,206 | 374 | 7 / 74 | 153 | 37 | 0 |
 | 2023-03 | 72,044 | 71,363 | 394 | 7 / 87 | 201 | 53 | 0 |
 
-Months that an older version loaded have no `is_reversed`: the negative rows are left out there, and their positive
-twins are not. Load such a month again to have them marked.
+Months that an older version loaded have no `is_reversed`. In these months the negative rows are left out, but the
+charges that they reverse are not. Load such a month again to mark both.
 
-## What is not checked
+## What the audit does not check
 
-The pages of a Parquet file can carry checksums (CRC). DuckDB does not compare them, and the TLC's files have none, so
-nothing is lost by that: a transfer is checked by its length and, with HTTPS, by its encryption. A file whose pages
-cannot be decoded is refused, forgotten, and fetched anew by the next `download`. A damaged page that decodes to other
-values is noticed where these break a rule.
+The pages of a Parquet file can carry checksums (CRC). DuckDB does not verify them, but the TLC's files do not have
+any. A download is protected by its length and, with HTTPS, by its encryption. If a page cannot be decoded, the file is
+refused and the next `download` fetches it again. If a damaged page decodes to other values, the audit notices only
+values that break a rule.
 
+"""
+
+COMMANDS_HEAD = """<!-- Made by `make docs` from the Makefile; a test fails when it is stale. -->
+
+# The commands
+
+`make help` prints this list. Every command first installs and sets up what it needs.
+
+"""
+
+COMMANDS_TAIL = """
+Every command takes `AIRFLOW=2`, which runs it on Airflow 2.11. `DEMO=1` makes a command work on the data and the
+Airflow of `make demo`. To type Airflow's own commands with the same settings, start `make shell`.
 """
 
 
@@ -107,7 +131,7 @@ def describe(root: Path) -> str:
 
 def describe_rules() -> str:
     """The page on quality, in Markdown: a table of the rules about a month, and one of those about single trips."""
-    lines = ["## Rules about a month", "", "| rule | severity | at most | of what | why |", "|---|---|---|---|---|"]
+    lines = ["## Rules about a month", "", "| rule | severity | limit | unit | why |", "|---|---|---|---|---|"]
     for month_rule in quality.MONTH_RULES:
         unit, limit = month_rule.unit, f"{month_rule.limit:g}"
         lines.append(f"| `{month_rule.name}` | {month_rule.severity} | {limit} | {unit} | {month_rule.reason} |")
@@ -115,15 +139,31 @@ def describe_rules() -> str:
         "",
         "## Rules about trips",
         "",
-        "What is limited is the share of the month's trips that break the rule; all are of severity `warn`.",
+        "The limit is the share of the month's trips that may break the rule. All these rules have severity `warn`.",
         "",
     ]
-    lines += ["| trips that … | rule | at most | clean | why |", "|---|---|---|---|---|"]
+    lines += ["| trips that … | rule | limit | clean | why |", "|---|---|---|---|---|"]
     for rule in quality.TRIP_RULES:
         is_clean, limit = "yes" if rule.is_clean else "**no**", f"{100 * rule.limit:g} %"
         cells = (rule.breaks, f"`{rule.name}`", limit, is_clean, rule.reason)
         lines.append(f"| {' | '.join(cells)} |")
     return QUALITY_HEAD + "\n".join(lines) + "\n"
+
+
+def describe_commands(root: Path) -> str:
+    """The page on the commands, in Markdown: a table for each group of the comment at the top of the Makefile."""
+    groups: dict[str, list[str]] = {}
+    rows: list[str] = []
+    for line in (root / "Makefile").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if command := re.fullmatch(r"#   make (?P<target>[a-z-]+) +(?P<text>.+)", line):
+            rows.append(f"| `make {command['target']}` | {command['text']} |")
+        elif title := line.removeprefix("#").strip():
+            groups[title] = rows = []
+    table = ["", "| command | what it does |", "|---|---|"]
+    sections = ["\n".join([f"## {title}", *table, *rows]) for title, rows in groups.items() if rows]
+    return COMMANDS_HEAD + "\n\n".join(sections) + "\n" + COMMANDS_TAIL
 
 
 def _section(dags: list[Any]) -> str:
@@ -135,7 +175,7 @@ def _section(dags: list[Any]) -> str:
         operator = getattr(task, "operator_class", type(task)).__name__
         cells = (
             f"`{task.task_id}`",
-            f"{operator}, mapped" if hasattr(task, "operator_class") or _in_mapped_group(task) else operator,
+            f"{operator}, mapped" if _is_mapped(task) else operator,
             task.pool,
             _names(sorted(task.upstream_task_ids)),
             _names(_asset(asset) for asset in task.inlets),
@@ -150,8 +190,12 @@ def _schedule(dag: Any) -> str:
     return str(dag.timetable.description) if dag.timetable.can_be_scheduled else "only on demand"
 
 
-def _in_mapped_group(task: Any) -> bool:
-    return task.get_closest_mapped_task_group() is not None
+def _is_mapped(task: Any) -> bool:
+    """Whether the task is expanded at run time, by itself or with its group.
+
+    Only a mapped operator keeps what its `partial` was given; both lines have `operator_class` on every operator.
+    """
+    return hasattr(task, "partial_kwargs") or task.get_closest_mapped_task_group() is not None
 
 
 def _names(names: Iterable[str]) -> str:
@@ -165,8 +209,9 @@ def _asset(asset: Any) -> str:
 
 def write(root: Path) -> int:
     """Write the pages of the project at `root`; returns the exit status."""
-    for name, text in (("dags.md", describe(root)), ("quality.md", describe_rules())):
-        page = root / "docs" / name
+    pages = {"dags.md": describe(root), "quality.md": describe_rules(), "commands.md": describe_commands(root)}
+    for name, text in pages.items():
+        page = root / "docs" / "reference" / name
         page.write_text(text, encoding="utf-8")
         print(f"wrote {page}")
     return 0

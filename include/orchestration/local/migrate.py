@@ -15,7 +15,7 @@ from warehouse_hook import WarehouseHook
 def run(to: str) -> int:
     """Copy what the connection `warehouse` says into what the connection `to` says; returns the exit status."""
     if not to:
-        print("make migrate: expected TO=<connection>, found nothing; see docs/warehouse.md", file=sys.stderr)
+        print("make migrate: expected TO=<connection>, found nothing; see docs/how-to/lake.md", file=sys.stderr)
         return 2
     try:
         source, target = WarehouseHook(), WarehouseHook(duckdb_conn_id=to)
@@ -23,7 +23,8 @@ def run(to: str) -> int:
         print(f"Copying {source.place} into {target.place} …")
         rows = _migrate(source, target)
     except AirflowNotFoundException:
-        print(f"make migrate: there is no connection {to!r}: docs/warehouse.md says how to define one", file=sys.stderr)
+        message = f"make migrate: there is no connection {to!r}: docs/how-to/lake.md says how to define one"
+        print(message, file=sys.stderr)
         return 2
     except (NycTaxiError, ValueError) as error:
         print(f"make migrate: {error}", file=sys.stderr)
