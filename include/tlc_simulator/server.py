@@ -25,6 +25,8 @@ from include.tlc_simulator.faults import CutOff, ErrorPage, Fault, FaultRule, Sl
 
 CHUNK = 64 * 1024
 
+# To be raised with what is made: files that an earlier version has left in the folder must not be served as this one's.
+_VERSION = "version-3"
 _TRIPS_PATH = re.compile(r"/trip-data/(?P<fleet>[a-z]+)_tripdata_(?P<month>20\d\d-\d\d)\.parquet")
 _CONTENT_TYPES = {".parquet": "binary/octet-stream", ".csv": "text/csv", ".zip": "application/zip"}
 _ZONES_MODIFIED = {"2023": datetime(2023, 1, 1, tzinfo=UTC), "2026": datetime(2026, 2, 1, tzinfo=UTC)}
@@ -278,8 +280,7 @@ class TlcSimulator:
             write_month(file, fleet, month, rows=self._rows, seed=self._seed, edition=edition)
 
         rows = "default" if self._rows is None else str(self._rows)
-        # The version: files that an older simulator has left in the folder are not served as this one's.
-        folder = self._folder / f"version-2-rows-{rows}-seed-{self._seed}-edition-{edition}"
+        folder = self._folder / f"{_VERSION}-rows-{rows}-seed-{self._seed}-edition-{edition}"
         return self._made(folder / name, _modified(month, edition), make)
 
     def _zones(self, path: str) -> _Resource | None:
@@ -295,8 +296,7 @@ class TlcSimulator:
             else:
                 city.write_shapes(file, self._zones_layout)
 
-        # A folder for each layout: what an earlier version of this simulator has made at the top is of another one.
-        folder = self._folder / f"zones-{self._zones_layout}"
+        folder = self._folder / f"{_VERSION}-zones-{self._zones_layout}"
         return self._made(folder / name, _ZONES_MODIFIED[self._zones_layout], make)
 
     def _existing(self, file: Path) -> _Resource | None:
