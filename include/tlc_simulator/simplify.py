@@ -3,8 +3,8 @@
 To make it again: `python -m include.tlc_simulator.simplify taxi_zones.zip include/tlc_simulator/taxi_zones.geojson`
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,4 +63,8 @@ def _whole(coordinates: Any) -> Any:
 if __name__ == "__main__":
     import geopandas
 
-    write_geojson(simplified(geopandas.read_file(sys.argv[1])), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shapefile", type=Path, help="the TLC's taxi_zones.zip")
+    parser.add_argument("geojson", type=Path, help="the file to write")
+    options = parser.parse_args()
+    write_geojson(simplified(geopandas.read_file(options.shapefile)), options.geojson)
