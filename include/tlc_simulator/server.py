@@ -2,10 +2,12 @@
 
 import contextlib
 import email.utils
+import functools
 import hashlib
 import itertools
 import re
 import socket
+import socketserver
 import sys
 import threading
 import time
@@ -13,22 +15,22 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from include.nyc_taxi import tlc
 from include.nyc_taxi.errors import MonthError
 from include.nyc_taxi.months import first_day, next_first_day
-from include.tlc_simulator.faults import CutOff, ErrorPage, Fault, FaultRule, Slow, Status, WrongContent, WrongLength
+from include.tlc_simulator.faults import Answer, Fault, FaultRule, refusal
 
 CHUNK = 64 * 1024
 
+# To be raised with what is made: files that an earlier version has left in the folder must not be served as this one's.
+_VERSION = "version-3"
 _TRIPS_PATH = re.compile(r"/trip-data/(?P<fleet>[a-z]+)_tripdata_(?P<month>20\d\d-\d\d)\.parquet")
 _CONTENT_TYPES = {".parquet": "binary/octet-stream", ".csv": "text/csv", ".zip": "application/zip"}
 _ZONES_MODIFIED = {"2023": datetime(2023, 1, 1, tzinfo=UTC), "2026": datetime(2026, 2, 1, tzinfo=UTC)}
-_HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>Error</title></head><body>Something went wrong.</body></html>\n"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class _Resource:
     etag: str
     modified: datetime
     size: int
+
+    @classmethod
+    def of(cls, file: Path, modified: datetime) -> Self:
+        state = file.stat()
+        # S3 takes the MD5 of the content.
+        return cls(file, f'"{_md5(file, state.st_size, state.st_mtime_ns)}"', modified, state.st_size)
 
 
 class TlcSimulator:
@@ -107,12 +115,10 @@ class TlcSimulator:
         self._verbose = verbose
         self._lock = threading.Lock()
         self._requests: list[Request] = []
-        self._rules: list[FaultRule] = []
-        self._uses_left: dict[int, int] = {}
+        self._rules: list[tuple[FaultRule, Iterator[int]]] = []  # with an iterator that ends with the rule's uses
         self._published: dict[tuple[str, str], bool] = {}
         self._editions: dict[tuple[str, str], int] = defaultdict(lambda: 1)
         self._making: dict[Path, threading.Lock] = defaultdict(threading.Lock)
-        self._etags: dict[tuple[Path, int, int], str] = {}
         self._stopping = threading.Event()
         self._server: _Server | None = None
 
@@ -154,7 +160,7 @@ class TlcSimulator:
         if self._server is None:
             raise RuntimeError("the simulator has no URL before it is started")
         host = "127.0.0.1" if self._host == "0.0.0.0" else self._host  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self._server.server_port}"
+        return f"http://{host}:{self._server.server_address[1]}"
 
     @property
     def requests(self) -> list[Request]:
@@ -210,29 +216,21 @@ class TlcSimulator:
     def add_fault_rule(self, rule: FaultRule) -> None:
         """As `add_fault`, for a rule read by `faults.parse_fault`."""
         with self._lock:
-            if rule.times is not None:
-                self._uses_left[len(self._rules)] = rule.times
-            self._rules.append(rule)
+            self._rules.append((rule, itertools.count() if rule.times is None else iter(range(rule.times))))
 
     def clear_faults(self) -> None:
         """From now on all goes well."""
         with self._lock:
             self._rules.clear()
-            self._uses_left.clear()
 
     # -- for the request handler
 
-    def _take_fault(self, method: str, path: str) -> Fault | None:
+    def _take_fault(self, method: str, path: str) -> Fault:
         with self._lock:
-            for number, rule in enumerate(self._rules):
-                if rule.path_part not in path or (rule.methods and method not in rule.methods):
-                    continue
-                if self._uses_left.get(number) == 0:
-                    continue
-                if number in self._uses_left:
-                    self._uses_left[number] -= 1
-                return rule.fault
-        return None
+            for rule, uses in self._rules:
+                if rule.is_for(method, path) and next(uses, None) is not None:
+                    return rule.fault
+        return Fault()
 
     def _record(self, request: Request) -> None:
         with self._lock:
@@ -278,8 +276,7 @@ class TlcSimulator:
             write_month(file, fleet, month, rows=self._rows, seed=self._seed, edition=edition)
 
         rows = "default" if self._rows is None else str(self._rows)
-        # The version: files that an older simulator has left in the folder are not served as this one's.
-        folder = self._folder / f"version-2-rows-{rows}-seed-{self._seed}-edition-{edition}"
+        folder = self._folder / f"{_VERSION}-rows-{rows}-seed-{self._seed}-edition-{edition}"
         return self._made(folder / name, _modified(month, edition), make)
 
     def _zones(self, path: str) -> _Resource | None:
@@ -295,15 +292,13 @@ class TlcSimulator:
             else:
                 city.write_shapes(file, self._zones_layout)
 
-        # A folder for each layout: what an earlier version of this simulator has made at the top is of another one.
-        folder = self._folder / f"zones-{self._zones_layout}"
+        folder = self._folder / f"{_VERSION}-zones-{self._zones_layout}"
         return self._made(folder / name, _ZONES_MODIFIED[self._zones_layout], make)
 
     def _existing(self, file: Path) -> _Resource | None:
         if not file.is_file():
             return None
-        modified = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
-        return _Resource(file, self._etag(file), modified, file.stat().st_size)
+        return _Resource.of(file, datetime.fromtimestamp(int(file.stat().st_mtime), UTC))
 
     def _made(self, file: Path, modified: datetime, make: Callable[[Path], None]) -> _Resource:
         with self._lock:
@@ -311,16 +306,14 @@ class TlcSimulator:
         with making:  # two first requests make one file
             if not file.exists():
                 make(file)
-            return _Resource(file, self._etag(file), modified, file.stat().st_size)
+            return _Resource.of(file, modified)
 
-    def _etag(self, file: Path) -> str:
-        """The MD5 of the content in quotation marks, as S3 has it; read once for each state of the file."""
-        state = file.stat()
-        key = (file, state.st_size, state.st_mtime_ns)
-        if key not in self._etags:
-            with file.open("rb") as content:
-                self._etags[key] = f'"{hashlib.file_digest(content, "md5").hexdigest()}"'
-        return self._etags[key]
+
+@functools.cache
+def _md5(file: Path, _size: int, _modified_ns: int) -> str:
+    """The MD5 of the content; read once for each state of the file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()
 
 
 def _modified(month: str, edition: int) -> datetime:
@@ -329,7 +322,10 @@ def _modified(month: str, edition: int) -> datetime:
     return datetime(following.year, following.month, 20, 14, 30, tzinfo=UTC) + timedelta(days=30 * (edition - 1))
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(socketserver.ThreadingTCPServer):
+    """Not `ThreadingHTTPServer`, which looks up the host's name; that can take seconds."""
+
+    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False  # idle kept-alive connections would hold it; close_connections ends them
 
@@ -337,11 +333,6 @@ class _Server(ThreadingHTTPServer):
         self.simulator = simulator
         self._connections: set[socket.socket] = set()
         super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        """As HTTPServer does it, without its look-up of the host's name, which can take seconds."""
-        self.socket.bind(self.server_address)
-        self.server_name, self.server_port = self.socket.getsockname()[:2]
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
         self._connections.add(request)
@@ -381,37 +372,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        path = self.path.partition("?")[0]
-        fault = self.server.simulator._take_fault(self.command, path)
-        if isinstance(fault, Slow):
-            self.server.simulator._pause(fault.before)
-        if isinstance(fault, Status):
-            self._refuse(HTTPStatus(fault.code), fault.retry_after)
-        elif isinstance(fault, ErrorPage):
-            is_xml = fault.kind == "xml"
-            page = _error_xml("InternalError", "We encountered an internal error.") if is_xml else _HTML_PAGE
-            self._send(200, {"Content-Type": "application/xml" if is_xml else "text/html"}, page)
-        elif resource := self.server.simulator._resource(path):
-            self._send_resource(resource, fault)
+        simulator, path = self.server.simulator, self.path.partition("?")[0]
+        fault = simulator._take_fault(self.command, path)
+        simulator._pause(fault.before)
+        if answer := fault.answer():
+            self._send(answer)
+        elif resource := simulator._resource(path):
+            self._send_file(resource, fault)
         else:
-            self._refuse(HTTPStatus.FORBIDDEN)
+            self._send(refusal(403))
 
-    def _refuse(self, status: HTTPStatus, retry_after: int | None = None) -> None:
-        code, message = {
-            403: ("AccessDenied", "Access Denied"),
-            404: ("NoSuchKey", "The specified key does not exist."),
-            429: ("SlowDown", "Please reduce your request rate."),
-            503: ("SlowDown", "Please reduce your request rate."),
-        }.get(status, (status.phrase.replace(" ", ""), status.description or status.phrase))
-        headers = {"Content-Type": "application/xml"}
-        if retry_after is not None:
-            headers["Retry-After"] = str(retry_after)
-        self._send(status, headers, _error_xml(code, message))
-
-    def _send(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
-        self._start(status, headers | {"Content-Length": str(len(body))})
+    def _send(self, answer: Answer) -> None:
+        self._start(answer.status, {**answer.headers, "Content-Length": str(len(answer.body))})
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(answer.body)
 
     def _start(self, status: int, headers: dict[str, str]) -> None:
         request = Request(self.command, self.path, status, time.monotonic(), dict(self.headers.items()))
@@ -421,53 +395,34 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def _send_resource(self, resource: _Resource, fault: Fault | None) -> None:
+    def _send_file(self, resource: _Resource, fault: Fault) -> None:
         modified = email.utils.format_datetime(resource.modified, usegmt=True)
-        validators = {"ETag": resource.etag, "Last-Modified": modified}
+        headers = {"ETag": resource.etag, "Last-Modified": modified}
         if self._is_fresh(resource):
-            self._start(304, validators)
+            self._start(304, headers)
             return
-        headers = validators | {
-            "Accept-Ranges": "bytes",
-            "Content-Type": _CONTENT_TYPES[resource.file.suffix],
-        }
         status, begin, end = 200, 0, resource.size
-        span = self._range(resource)
-        if span is not None:
+        if span := self._range(resource):
             status, (begin, end) = 206, span
             if begin >= end:
-                self._send(
-                    416,
-                    {"Content-Type": "application/xml", "Content-Range": f"bytes */{resource.size}"},
-                    _error_xml("InvalidRange", "The requested range is not satisfiable"),
-                )
+                self._send(refusal(416, {"Content-Range": f"bytes */{resource.size}"}))
                 return
             headers["Content-Range"] = f"bytes {begin}-{end - 1}/{resource.size}"
-        length = end - begin
-        if isinstance(fault, WrongLength):
-            length = max(0, length + fault.by)
-            self.close_connection = True  # the client cannot tell where the next answer would begin
-        self._start(status, headers | {"Content-Length": str(length)})
+        headers |= {
+            "Accept-Ranges": "bytes",
+            "Content-Type": _CONTENT_TYPES[resource.file.suffix],
+            "Content-Length": str(fault.content_length(end - begin)),
+        }
+        self.close_connection |= fault.ends_connection
+        self._start(status, headers)
         if self.command == "HEAD":
             return
         with resource.file.open("rb") as file:
-            for chunk in self._chunks(file, begin, end, fault):
-                self.wfile.write(chunk)
-
-    def _chunks(self, file: BinaryIO, begin: int, end: int, fault: Fault | None) -> Iterator[bytes]:
-        stop, right_until = end, end
-        if isinstance(fault, CutOff):
-            stop = begin + int((end - begin) * fault.after)
-            self.close_connection = True
-        elif isinstance(fault, WrongContent):
-            right_until = begin + int((end - begin) * fault.after)
-        file.seek(begin)
-        for position in range(begin, stop, CHUNK):
-            if isinstance(fault, Slow):
+            file.seek(begin)
+            chunks = (file.read(min(CHUNK, end - position)) for position in range(begin, end, CHUNK))
+            for chunk in fault.body(chunks, end - begin):
                 self.server.simulator._pause(fault.per_chunk)
-            chunk = file.read(min(CHUNK, stop - position))
-            right = max(0, right_until - position)
-            yield chunk[:right] + bytes(len(chunk[right:]))
+                self.wfile.write(chunk)
 
     def _is_fresh(self, resource: _Resource) -> bool:
         """Whether the client says that it has this very edition; If-None-Match comes before If-Modified-Since."""
@@ -493,17 +448,6 @@ class _Handler(BaseHTTPRequestHandler):
         if last and int(last) < int(first):
             return None
         return int(first), min(int(last) + 1 if last else resource.size, resource.size)
-
-
-_request_numbers = itertools.count(1)
-
-
-def _error_xml(code: str, message: str) -> bytes:
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>{message}</Message>"
-        f"<RequestId>{next(_request_numbers):016X}</RequestId><HostId>tlc-simulator</HostId></Error>"
-    ).encode()
 
 
 def _http_date(text: str | None) -> datetime | None:

@@ -15,7 +15,7 @@ from include.nyc_taxi import tlc
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.months import first_day, next_first_day
 from include.nyc_taxi.parquet import SIMULATED
-from include.tlc_simulator.city import ZONES, Zone, squares
+from include.tlc_simulator.city import ZONES, Zone, centres, squares
 
 ROW_GROUP_ROWS = 1_048_576  # as in the real files
 CHANGED_SHARE = 0.01  # of an edition's rows, against the first edition
@@ -334,7 +334,7 @@ def write_month(
             f"cannot make edition {edition} of {fleet} {month} with {rows} rows: expected edition 1 or more"
         )
     trips = resources.files("include.tlc_simulator").joinpath("trips.sql").read_text(encoding="utf-8")
-    lists, slots = _lists(month), _slots(fleet, month, seed)
+    lists, slots = _lists(month, layout), _slots(fleet, month, seed)
     # One thread: more of them spend their time on counting references to the same lists, and take longer (measured).
     with duckdb.connect(config={"threads": 1}) as connection, replacing(Path(path)) as temporary:
         for macro in _MACROS:
@@ -393,24 +393,28 @@ def _parameters(fleet: str, month: str, layout: tlc.Layout, rows: int, seed: int
     }
 
 
-def _lists(month: str) -> dict[str, Sequence[object]]:
+def _lists(month: str, layout: tlc.Layout) -> dict[str, Sequence[object]]:
     """The lists of trips.sql that do not depend on the fleet, by name."""
-    centres = [zone.centre for zone in ZONES.values()]
+    lons, lats = zip(*centres().values(), strict=True)
     core = [zone.service_zone == "Yellow Zone" for zone in ZONES.values()]
+    places = () if layout.has_zones else squares()  # thousands
     squares_of: dict[int, list[int]] = {zone_id: [] for zone_id in ZONES}
-    for number, square in enumerate(squares(), start=1):
+    for number, square in enumerate(places, start=1):
         squares_of[square.zone_id].append(number)
     return {
-        "lons": [lon for lon, _ in centres],
-        "lats": [lat for _, lat in centres],
+        "lons": lons,
+        "lats": lats,
         "core": core,
-        # South of 60th Street, as far as zones' centres tell.
-        "toll_area": [in_core and lat < 40.766 for in_core, (_, lat) in zip(core, centres, strict=True)],
+        # South of 60th Street, as far as zones' centres tell. It crosses Fifth Avenue at 73.973° W, 40.7647° N.
+        "toll_area": [
+            in_core and lat < 40.7647 - 0.42 * (lon + 73.973)
+            for in_core, lon, lat in zip(core, lons, lats, strict=True)
+        ],
         "speeds": MILES_PER_HOUR,
         "squares": list(squares_of.values()),
-        "square_lons": [square.lon for square in squares()],
-        "square_lats": [square.lat for square in squares()],
-        "square_miles": [square.miles for square in squares()],
+        "square_lons": [square.lon for square in places],
+        "square_lats": [square.lat for square in places],
+        "square_miles": [square.miles for square in places],
         "wrong_lons": [lon for lon, _ in _WRONG_PLACES],
         "wrong_lats": [lat for _, lat in _WRONG_PLACES],
         "apps": [app for app, last, share in _APPS if last is None or month <= last for _ in range(share)],

@@ -261,7 +261,7 @@ def test_a_line_leads_from_each_name_into_its_zone(draw):
 class TestNamesBesideTheIsland:
     """Whichever zones are the busiest, all five can be read."""
 
-    @pytest.fixture(params=["made up", "real"])
+    @pytest.fixture(params=["simplified", "real"])
     def manhattan(self, request):
         """Name and shape of each zone."""
         if request.param == "real":

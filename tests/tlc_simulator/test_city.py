@@ -1,14 +1,14 @@
 """The city, against the TLC's own files where they are at hand."""
 
-import itertools
 import zipfile
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import geopandas
 import pytest
 import shapely
 
-from include.tlc_simulator import city
+from include.tlc_simulator import city, simplify
 
 
 @pytest.fixture(scope="module", params=city.ZONES_LAYOUTS)
@@ -57,18 +57,13 @@ def test_the_shapes_are_263_in_order_of_objectid(shapes: geopandas.GeoDataFrame)
     assert shapes.crs.to_epsg() == 2263
 
 
-def test_every_shape_is_valid_and_has_an_area(shapes: geopandas.GeoDataFrame) -> None:
+def test_neighbours_share_their_borders_and_overlap_nowhere(shapes: geopandas.GeoDataFrame) -> None:
     assert shapes.is_valid.all()
     assert set(shapes.geom_type) <= {"Polygon", "MultiPolygon"}
-    square_miles = shapes.area / 5280**2
-    assert square_miles.min() > 0.02
-    assert square_miles.max() < 15
-
-
-def test_no_two_boroughs_overlap(shapes: geopandas.GeoDataFrame) -> None:
-    boroughs = shapes.dissolve("borough").geometry
-    for one, other in itertools.combinations(boroughs.index, 2):
-        assert boroughs[one].intersection(boroughs[other]).area < 1, f"{one} and {other} overlap"
+    assert shapely.coverage_is_valid(shapes.geometry.to_numpy())
+    near = {57: 173, 107: 224, 161: 162, 132: 219}  # Corona, Gramercy, Midtown Center, JFK Airport, a neighbour each
+    by_id = shapes.set_index("OBJECTID").geometry
+    assert all(by_id[one].intersection(by_id[other]).length > 500 for one, other in near.items())
 
 
 def test_manhattan_is_a_slim_tilted_island(shapes: geopandas.GeoDataFrame) -> None:
@@ -80,14 +75,24 @@ def test_manhattan_is_a_slim_tilted_island(shapes: geopandas.GeoDataFrame) -> No
     assert north - south > 1.8 * (east - west)
 
 
-def test_squares_lie_wholly_in_their_zones(shapes: geopandas.GeoDataFrame) -> None:
-    assert {square.zone_id for square in city.squares()} == set(city.ZONES)
+def test_squares_lie_wholly_in_their_zones_and_all_over_them(shapes: geopandas.GeoDataFrame) -> None:
     in_degrees = shapes.set_index("OBJECTID").geometry.to_crs("EPSG:4326")
+    area = Counter[int]()
     for square in city.squares():
         if square.zone_id in in_degrees.index:
             east, north = square.miles / 2 / 52.4, square.miles / 2 / 69
             box = shapely.box(square.lon - east, square.lat - north, square.lon + east, square.lat + north)
             assert in_degrees[square.zone_id].contains(box), square
+            area[square.zone_id] += box.area
+    assert {square.zone_id for square in city.squares()} == set(city.ZONES)
+    assert min(Counter(square.zone_id for square in city.squares() if square.zone_id < 264).values()) >= 12
+    assert min(area[zone_id] / shape.area for zone_id, shape in in_degrees.items()) > 0.15
+
+
+def test_centres_are_those_of_the_shapes(shapes: geopandas.GeoDataFrame) -> None:
+    assert list(city.centres()) == list(city.ZONES)
+    centres = geopandas.GeoSeries.from_xy(*zip(*list(city.centres().values())[:263], strict=True), crs="EPSG:4326")
+    assert centres.to_crs("EPSG:2263").distance(shapes.centroid).max() < 5
 
 
 def test_location_ids_are_true_since_2026_and_three_were_wrong_before(
@@ -105,15 +110,40 @@ def test_columns_are_those_of_the_tlcs_shapefile(shapes: geopandas.GeoDataFrame,
     assert shapes.dtypes.astype(str).tolist() == real.dtypes.astype(str).tolist()
     for column in ("OBJECTID", "zone", "borough", *(["LocationID"] if layout == "2023" else [])):
         assert shapes[column].tolist() == real[column].tolist()
+    for column in ("Shape_Leng", "Shape_Area"):  # written with 15 decimals
+        assert shapes[column].tolist() == pytest.approx(real[column].tolist(), rel=1e-9)
 
 
-def test_zones_lie_about_where_they_are(shapes: geopandas.GeoDataFrame, real_data: Path) -> None:
+def test_shapes_are_those_of_the_tlcs_shapefile_to_two_per_cent(
+    shapes: geopandas.GeoDataFrame, real_data: Path
+) -> None:
     real = geopandas.read_file(real_data / "tlc/misc/taxi_zones.zip")
-    miles = shapes.centroid.distance(real.centroid) / 5280
-    assert miles.median() < 0.25
-    assert miles.max() < 2
+    differing = shapes.symmetric_difference(real, align=False).area / real.area
+    assert differing.median() < 0.002
+    assert differing.max() < 0.02
+    corners = [shapely.get_num_coordinates(each.geometry.to_numpy()).sum() for each in (shapes, real)]
+    assert corners[0] < corners[1] / 5
 
 
 def test_the_shapes_are_the_same_bytes_every_time(shapes_file: Path, layout: str, tmp_path: Path) -> None:
     city.write_shapes(tmp_path / "again.zip", layout)
     assert (tmp_path / "again.zip").read_bytes() == shapes_file.read_bytes()
+
+
+class TestSimplify:
+    def test_the_shapes_kept_here_are_what_it_makes_of_the_tlcs_file(self, tmp_path: Path, real_data: Path) -> None:
+        real = geopandas.read_file(real_data / "tlc/misc/taxi_zones.zip")
+        simplify.write_geojson(simplify.simplified(real), tmp_path / "again.geojson")
+        assert (tmp_path / "again.geojson").read_bytes() == city.SHAPES_FILE.read_bytes()
+
+    def test_borders_that_differ_by_a_hair_become_one(self) -> None:
+        west = shapely.Polygon([(0, 0), (1000, 0), (1000.05, 300), (1000, 500), (1000, 1000), (0, 1000)])
+        east = shapely.Polygon([(1000, 0), (2000, 0), (2000, 1000), (1000, 1000), (999.97, 700)])
+        assert not shapely.coverage_is_valid([west, east])
+        zones = simplify.simplified(geopandas.GeoDataFrame(geometry=[west, east], crs=city.FEET))
+        straight = [shapely.box(0, 0, 1000, 1000), shapely.box(1000, 0, 2000, 1000)]
+        assert shapely.normalize(zones.geometry.to_numpy()).tolist() == shapely.normalize(straight).tolist()
+
+    def test_a_zone_that_whole_feet_would_break_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="some zones overlap or are invalid: try another tolerance"):
+            simplify.simplified(geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 0.4, 1000)], crs=city.FEET))

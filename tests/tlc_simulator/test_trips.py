@@ -191,6 +191,16 @@ def test_yellow_taxis_work_in_manhattan_and_at_airports_green_ones_elsewhere(yel
     assert one(share.format(core, green))[0] < 0.1
 
 
+def test_the_zone_of_the_congestion_toll_ends_at_60th_street(tmp_path: Path) -> None:
+    write_month(tmp_path / "month.parquet", "yellow", "2025-02", rows=60_000)
+    found = rows_of(f"""SELECT PULocationID FROM '{tmp_path}/month.parquet'
+        GROUP BY PULocationID HAVING min(cbd_congestion_fee) FILTER (fare_amount > 0) > 0""")
+    charged = {city.ZONES[zone_id].name for (zone_id,) in found}
+    south = {"Clinton East", "Clinton West", "Midtown Center", "Midtown East", "Midtown North", "Battery Park City"}
+    assert charged >= south | {"Sutton Place/Turtle Bay North", "Times Sq/Theatre District"}
+    assert not any(name.startswith(("Lincoln", "Lenox", "Upper", "Central", "Yorkville", "JFK")) for name in charged)
+
+
 def test_a_day_has_its_rhythm(yellow: str) -> None:
     hours = dict(rows_of(f"SELECT hour(tpep_pickup_datetime), count(*) FROM {yellow} GROUP BY 1"))
     assert max(hours, key=hours.__getitem__) in (17, 18, 19)
@@ -245,6 +255,13 @@ class TestTheLayoutsWithCoordinates:
         assert 100 < len(zero) < 500
         assert inside > 0.95 * len(places)
         assert 0 < len(places) - len(zero) - inside < 200
+
+    def test_places_are_all_over_a_zone(self, old: str) -> None:
+        park = city.zone_shapes().set_index("OBJECTID").to_crs("EPSG:4326").geometry[43]
+        places = shapely.points(rows_of(f"SELECT pickup_longitude, pickup_latitude FROM {old}"))
+        inside = shapely.MultiPoint(places[shapely.contains(park, places)])
+        assert len(inside.geoms) > 50
+        assert inside.convex_hull.area > 0.6 * park.area
 
     def test_places_are_in_the_trips_own_zone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # The same trips, with zone ids in place of the index.
