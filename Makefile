@@ -121,7 +121,7 @@ export AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS := 15
 endif
 
 export PATH := $(VENV)/bin:$(PATH)
-LOCAL := $(VENV)/bin/python -m include.orchestration.local
+LOCAL := $(VENV)/bin/python -m include.local
 UV := $(CURDIR)/.venv-uv/bin/uv
 
 .PHONY: help setup demo backfill backfill-weeks standalone status quality compact migrate shell test test-long coverage lint docs bench requirements clean

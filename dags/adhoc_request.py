@@ -41,17 +41,18 @@ from airflow.providers.common.compat.sdk import DAG, Param
 from airflow.providers.standard.operators.python import PythonOperator
 
 from calendar_timetables import START_DATE
-from include.nyc_taxi import adhoc, tlc
+from include.nyc_taxi import catalogue
+from include.nyc_taxi.reports import adhoc
 from include.orchestration import assets
-from include.orchestration.airflow_line import show_inputs
+from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 from output_pages import OutputOperator
 
 FORM = {
     "fleet": Param(
         type="string",
-        enum=list(tlc.FLEETS),
+        enum=list(catalogue.FLEETS),
         title="Fleet",
         description="Whose trips to count.",
     ),
@@ -93,7 +94,7 @@ def check(params):
 @no_retry_when_permanent
 def count(params):
     """Count the trips by weekday and hour, into the CSV file."""
-    from include.nyc_taxi.adhoc_report import count_trips
+    from include.nyc_taxi.reports.adhoc_report import count_trips
     from include.nyc_taxi.settings import outputs_dir
     from warehouse_hook import WarehouseHook
 
@@ -104,8 +105,8 @@ def count(params):
 @no_retry_when_permanent
 def draw(params, outlet_events):
     """Draw the heat map from the CSV file. Needs no lock on the warehouse."""
-    from include.nyc_taxi.adhoc_chart import draw_report
-    from include.nyc_taxi.adhoc_report import csv_path
+    from include.nyc_taxi.reports.adhoc_chart import draw_report
+    from include.nyc_taxi.reports.adhoc_report import csv_path
     from include.nyc_taxi.settings import outputs_dir
 
     request = adhoc.parse(params)
@@ -137,12 +138,12 @@ with DAG(
         task_id="count",
         python_callable=count,
         pool=WAREHOUSE_POOL,
-        inlets=[assets.trips(fleet) for fleet in tlc.FLEETS],
+        inlets=[assets.trips(fleet) for fleet in catalogue.FLEETS],
     )
     draw_task = OutputOperator(
         task_id="draw",
         python_callable=draw,
-        inlets=[assets.trips(fleet) for fleet in tlc.FLEETS],
+        inlets=[assets.trips(fleet) for fleet in catalogue.FLEETS],
         outlets=[assets.ADHOC_REQUEST],
     )
 

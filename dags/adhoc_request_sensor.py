@@ -39,7 +39,7 @@ from airflow.timetables.trigger import CronTriggerTimetable
 
 from calendar_timetables import START_DATE
 from include.orchestration.defaults import DEFAULT_ARGS
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 
 # The next look, a minute later, is the true retry, and it waits for the end of this one.
 LOOK_ARGS = DEFAULT_ARGS | {
@@ -52,7 +52,7 @@ LOOK_ARGS = DEFAULT_ARGS | {
 @no_retry_when_permanent
 def claim():
     """Look at the folder: what is new goes into the ledger; returns the requests whose runs are to be started."""
-    from include.nyc_taxi import claims
+    from include.nyc_taxi.reports import request_inbox
     from include.nyc_taxi.settings import requests_dir
 
     return [
@@ -61,29 +61,29 @@ def claim():
             "logical_date": found.logical_date.isoformat(),
             "conf": found.request,
         }
-        for found in claims.claim(requests_dir())
+        for found in request_inbox.claim(requests_dir())
     ]
 
 
 @no_retry_when_permanent
 def find_malformed():
     """Return the faults that nobody has reported yet."""
-    from include.nyc_taxi import claims
+    from include.nyc_taxi.reports import request_inbox
     from include.nyc_taxi.settings import requests_dir
 
     return [
         {"file": found.file, "claim_id": found.run_id, "problem": found.problem}
-        for found in claims.malformed(requests_dir())
+        for found in request_inbox.malformed(requests_dir())
     ]
 
 
 @no_retry_when_permanent
 def confirm(request_run_id, run_id):
     """Note in the ledger that the request's run is there, so that no later look starts it."""
-    from include.nyc_taxi import claims
+    from include.nyc_taxi.reports import request_inbox
     from include.nyc_taxi.settings import requests_dir
 
-    claims.settle(requests_dir(), request_run_id, look=run_id)
+    request_inbox.settle(requests_dir(), request_run_id, look=run_id)
 
 
 @no_retry_when_permanent
@@ -91,10 +91,10 @@ def report(file, claim_id, problem, run_id):
     """Fail for good, so that the alert says what is wrong; unless another look has done so."""
     from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
-    from include.nyc_taxi import claims
+    from include.nyc_taxi.reports import request_inbox
     from include.nyc_taxi.settings import requests_dir
 
-    reported_by = claims.settle(requests_dir(), claim_id, look=run_id)
+    reported_by = request_inbox.settle(requests_dir(), claim_id, look=run_id)
     if reported_by != run_id:
         raise AirflowSkipException(f"{file} has been reported by the look {reported_by}")
     raise AirflowFailException(f"requests/{file} starts no run: {problem}")

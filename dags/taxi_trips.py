@@ -47,13 +47,13 @@ from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
 from airflow.providers.standard.operators.python import PythonOperator
 
 from calendar_timetables import START_DATE, CalendarMonthTimetable
-from include.nyc_taxi import settings, tlc
+from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.months import first_day
 from include.orchestration import assets
-from include.orchestration.airflow_line import show_inputs
+from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, accept_param, is_backfill_or_cleared, month_param
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 from output_pages import OutputOperator
 from tlc_hook import TlcFileSensor
 
@@ -63,8 +63,8 @@ log = logging.getLogger(__name__)
 @no_retry_when_permanent
 def prepare(fleet, month, task, outlet_events):
     """Load the zones if the warehouse has none yet; say which edition of the month is loaded, and by which run."""
-    from include.nyc_taxi import zones
-    from include.nyc_taxi.load import loaded_months
+    from include.nyc_taxi.trips import zones
+    from include.nyc_taxi.trips.loaded import loaded_months
     from include.orchestration.zones import download_zones, load_zones
     from tlc_hook import TlcHook
     from warehouse_hook import WarehouseHook
@@ -83,9 +83,9 @@ def prepare(fleet, month, task, outlet_events):
 @no_retry_when_permanent
 def download(fleet, month, loaded, outlet_events, dag_run, task, ti):
     """Fetch the month's file, unless the same edition is here; skip the rest when all is made of it already."""
-    from include.nyc_taxi.aggregate import made_since
-    from include.nyc_taxi.download import download_month
+    from include.nyc_taxi.reports.by_zone import made_since
     from include.nyc_taxi.settings import outputs_dir
+    from include.nyc_taxi.source.download import download_month
     from tlc_hook import TlcHook
 
     with assets.event(outlet_events, assets.trips_file(fleet), month=month) as facts:
@@ -109,11 +109,11 @@ def download(fleet, month, loaded, outlet_events, dag_run, task, ti):
 @no_retry_when_permanent
 def load(fleet, month, run_id, params, outlet_events):
     """Replace the month in the warehouse by the file's rows, in one transaction, if they pass the audit."""
-    from include.nyc_taxi import weeks
-    from include.nyc_taxi.download import month_path
     from include.nyc_taxi.errors import QualityError
-    from include.nyc_taxi.load import load_month, record_refusal
+    from include.nyc_taxi.reports import by_week
     from include.nyc_taxi.settings import outputs_dir
+    from include.nyc_taxi.source.download import month_path
+    from include.nyc_taxi.trips.load import load_month, record_refusal
     from warehouse_hook import WarehouseHook
 
     with assets.event(outlet_events, assets.trips(fleet), month=month) as facts:
@@ -123,7 +123,7 @@ def load(fleet, month, run_id, params, outlet_events):
                     con, fleet, month, month_path(fleet, month), run_id, accept=bool(params.get("accept"))
                 )
                 if done.weeks:
-                    weeks.write_csv(con, fleet, outputs_dir(fleet))
+                    by_week.write_csv(con, fleet, outputs_dir(fleet))
         except QualityError as refusal:
             with WarehouseHook().opened() as con:
                 record_refusal(con, fleet, month, refusal, run_id)
@@ -146,7 +146,7 @@ def load(fleet, month, run_id, params, outlet_events):
 @no_retry_when_permanent
 def aggregate(fleet, month, outlet_events):
     """Count the month's trips by zone, and write them as GeoJSON."""
-    from include.nyc_taxi.aggregate import aggregate_month
+    from include.nyc_taxi.reports.by_zone import aggregate_month
     from include.nyc_taxi.settings import outputs_dir
     from warehouse_hook import WarehouseHook
 
@@ -160,12 +160,12 @@ def aggregate(fleet, month, outlet_events):
 @no_retry_when_permanent
 def draw(fleet, month, outlet_events):
     """Draw the maps from the GeoJSON files. Needs no lock on the warehouse."""
-    from include.nyc_taxi import weeks
-    from include.nyc_taxi.maps import draw_maps
+    from include.nyc_taxi.reports import by_week
+    from include.nyc_taxi.reports.maps import draw_maps
     from include.nyc_taxi.settings import outputs_dir
 
-    if weeks.is_chart_old(outputs_dir(fleet)):  # `load` has counted weeks again
-        weeks.draw_chart(fleet, outputs_dir(fleet))
+    if by_week.is_chart_old(outputs_dir(fleet)):  # `load` has counted weeks again
+        by_week.draw_chart(fleet, outputs_dir(fleet))
     with assets.event(outlet_events, assets.manhattan_map(fleet), month=month) as facts:
         done = draw_maps(month, outputs_dir(fleet))
         facts.update(path=str(done.month_file), overall_path=str(done.overall_file))
@@ -179,17 +179,18 @@ def make_dag(fleet):
     arguments = {"fleet": fleet, "month": MONTH}
     with DAG(
         dag_id=f"taxi_trips_{fleet}",
-        description=f"{tlc.fleet(fleet).title}: a month of trips from the TLC's file to maps",
+        description=f"{catalogue.fleet(fleet).title}: a month of trips from the TLC's file to maps",
         doc_md=__doc__,
         schedule=CalendarMonthTimetable(
-            first=first_day(max(settings.first_month(), tlc.fleet(fleet).first_month)), dag_id=f"taxi_trips_{fleet}"
+            first=first_day(max(settings.first_month(), catalogue.fleet(fleet).first_month)),
+            dag_id=f"taxi_trips_{fleet}",
         ),
         start_date=START_DATE,
         catchup=True,
         max_active_runs=6,  # some of them only wait: two or three months are not published yet at any time
         default_args=DEFAULT_ARGS,
         params={"month": month_param(), "accept": accept_param()},
-        user_defined_macros={**MACROS, "file_path": tlc.file_path},
+        user_defined_macros={**MACROS, "file_path": catalogue.file_path},
         tags=["nyc_taxi", "trips", fleet],
     ) as dag:
         wait_for_file = TlcFileSensor(

@@ -40,7 +40,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 
 from calendar_timetables import START_DATE
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 
 
 @no_retry_when_permanent
@@ -48,20 +48,21 @@ def read_loads():
     """Which months are loaded, from which edition; the warehouse is closed again before the site is asked."""
     from dataclasses import asdict
 
-    from include.nyc_taxi import editions, settings, tlc
-    from include.nyc_taxi.load import months_by_fleet
+    from include.nyc_taxi import catalogue, settings
+    from include.nyc_taxi.status import editions
+    from include.nyc_taxi.trips.loaded import months_by_fleet
     from tlc_hook import TlcHook
     from warehouse_hook import WarehouseHook
 
     with WarehouseHook().transaction() as con:
-        loads = months_by_fleet(con, [tlc.fleet(fleet).name for fleet in settings.fleets()])
+        loads = months_by_fleet(con, [catalogue.fleet(fleet).name for fleet in settings.fleets()])
     return asdict(editions.begin(TlcHook().url(""), loads))
 
 
 @no_retry_when_permanent
 def ask(look):
     """Ask the site for the look's months, and note what it says."""
-    from include.nyc_taxi import editions
+    from include.nyc_taxi.status import editions
     from tlc_hook import CONNECT_AND_READ_TIMEOUT, TlcHook
 
     # One look-up of the connection for all requests: a task's way to it is not made for threads.
@@ -78,7 +79,7 @@ def find_republished(look):
     """The runs to start, one for each month whose edition on the site is not the loaded one."""
     from airflow.providers.common.compat.sdk import AirflowSkipException
 
-    from include.nyc_taxi import editions
+    from include.nyc_taxi.status import editions
 
     if look is None:
         raise AirflowSkipException("`read_loads` has failed: there is nothing to compare")
@@ -98,7 +99,7 @@ def report(look, run_id):
     """Fail for good, so that the alert says which months are withdrawn; unless an earlier look has done so."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
-    from include.nyc_taxi import editions
+    from include.nyc_taxi.status import editions
 
     this = editions.Look.of(look)
     if months := editions.withdrawn(this, run_id):

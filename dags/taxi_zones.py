@@ -26,9 +26,9 @@ from airflow.providers.standard.operators.python import PythonOperator
 
 from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.orchestration import assets
-from include.orchestration.airflow_line import show_inputs
+from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 
 
 @no_retry_when_permanent

@@ -41,14 +41,14 @@ from datetime import timedelta
 from airflow.providers.common.compat.sdk import DAG
 
 from calendar_timetables import START_DATE, CalendarWeekTimetable
-from include.nyc_taxi import settings, tlc
+from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.months import WEEK as ONE_WEEK
 from include.nyc_taxi.months import first_day, monday_of
 from include.orchestration import assets
-from include.orchestration.airflow_line import show_inputs
+from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month_sensor import MonthLoadedSensor
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, week_param
 from output_pages import OutputOperator
 
@@ -56,8 +56,8 @@ from output_pages import OutputOperator
 @no_retry_when_permanent
 def aggregate(fleet, week, outlet_events):
     """Count the week's trips, replace its row, and write all weeks as CSV."""
+    from include.nyc_taxi.reports.by_week import aggregate_week
     from include.nyc_taxi.settings import outputs_dir
-    from include.nyc_taxi.weeks import aggregate_week
     from warehouse_hook import WarehouseHook
 
     with assets.event(outlet_events, assets.trips_by_week(fleet), week=week) as facts:
@@ -74,15 +74,15 @@ def aggregate(fleet, week, outlet_events):
 @no_retry_when_permanent
 def draw(fleet):
     """Draw the line chart from the CSV file. Needs no lock on the warehouse."""
+    from include.nyc_taxi.reports.by_week import draw_chart
     from include.nyc_taxi.settings import outputs_dir
-    from include.nyc_taxi.weeks import draw_chart
 
     return draw_chart(fleet, outputs_dir(fleet))
 
 
 def first_monday(fleet):
     """Where catch-up begins: the first week that lies in months that catch-up loads."""
-    start = first_day(max(settings.first_month(), tlc.fleet(fleet).first_month))
+    start = first_day(max(settings.first_month(), catalogue.fleet(fleet).first_month))
     return start if start == monday_of(start) else monday_of(start) + ONE_WEEK
 
 
@@ -98,7 +98,7 @@ def make_dag(fleet):
     }
     with DAG(
         dag_id=f"trips_by_week_{fleet}",
-        description=f"{tlc.fleet(fleet).title}: {assets.weekly_figures(fleet)} by week, as table, CSV and chart",
+        description=f"{catalogue.fleet(fleet).title}: {assets.weekly_figures(fleet)} by week, as table, CSV and chart",
         doc_md=__doc__,
         schedule=CalendarWeekTimetable(first=first_monday(fleet), dag_id=f"trips_by_week_{fleet}"),
         start_date=START_DATE,

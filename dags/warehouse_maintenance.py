@@ -27,7 +27,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 
 from calendar_timetables import START_DATE
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 
 
 @no_retry_when_permanent
@@ -35,7 +35,8 @@ def maintain():
     """Merge files, let go of old snapshots, remove what is nobody's; say how much."""
     from dataclasses import asdict
 
-    from include.nyc_taxi import lake, settings
+    from include.nyc_taxi import settings
+    from include.nyc_taxi.warehouse import lake
     from warehouse_hook import WarehouseHook
 
     hook = WarehouseHook()

@@ -24,7 +24,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 
 from calendar_timetables import START_DATE
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 
 
 @no_retry_when_permanent

@@ -63,7 +63,7 @@ class OutputOperator(PythonOperator):
         Raises:
             ValueError: the file is not in the outputs folder.
         """
-        from include.nyc_taxi.pages import relative_path
+        from include.nyc_taxi.web.pages import relative_path
 
         made = super().execute(context)
         return None if made is None else relative_path(made)
@@ -117,14 +117,14 @@ def pages() -> ModuleType:
         ModuleNotFoundError: `include/nyc_taxi` is neither on the path nor beside the plugins folder.
     """
     try:
-        from include.nyc_taxi import pages
+        from include.nyc_taxi.web import pages
     except ModuleNotFoundError:
         # Airflow 3's web server knows no DAG bundle. Never for a worker: it must find the code of its run's bundle.
         root = str(Path(__file__).resolve().parents[1])
         if root not in sys.path:
             sys.path.append(root)
         try:
-            from include.nyc_taxi import pages
+            from include.nyc_taxi.web import pages
         except ModuleNotFoundError as error:
             if error.name not in ("include", "include.nyc_taxi"):
                 raise

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
     from duckdb import DuckDBPyConnection
 
-    from include.nyc_taxi.lake import Secret
+    from include.nyc_taxi.warehouse.lake import Secret
 
 LAKE = "ducklake:"
 CATALOG_TIMEOUT_SECONDS = 60.0
@@ -197,7 +197,8 @@ class WarehouseHook(DuckDBHook):
         return con
 
     def _open_lake(self, database: str) -> DuckDBPyConnection:
-        from include.nyc_taxi import lake, warehouse
+        from include.nyc_taxi import warehouse
+        from include.nyc_taxi.warehouse import lake
 
         self.log.info("Opening the lake %s", self.place)
         con = duckdb.connect(config=self.get_connect_config())
@@ -263,7 +264,7 @@ class WarehouseHook(DuckDBHook):
     @staticmethod
     def _redact_database(database: str) -> str:
         """Strip tokens and passwords out of a database string."""
-        from include.nyc_taxi.lake import without_passwords
+        from include.nyc_taxi.warehouse.lake import without_passwords
 
         return without_passwords(DuckDBHook._redact_database(database))
 
@@ -305,7 +306,7 @@ class WarehouseHook(DuckDBHook):
 
 def _set_time_zone(con: DuckDBPyConnection) -> None:
     """Have times that are marked as UTC read in the same zone on every machine, not in each one's own."""
-    from include.nyc_taxi.tlc import CITY_TIME
+    from include.nyc_taxi.catalogue import CITY_TIME
 
     con.execute(f"SET TimeZone = '{CITY_TIME}'")
 
@@ -379,7 +380,7 @@ def _is_file(database: str) -> bool:
 
 
 def _secret(kind: str, **values: str | int | bool | None) -> Secret:
-    from include.nyc_taxi.lake import Secret
+    from include.nyc_taxi.warehouse.lake import Secret
 
     return Secret(kind, {name: value for name, value in values.items() if value not in (None, "")})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from include.nyc_taxi import settings, tlc
+from include.nyc_taxi import catalogue, settings
 from tests.conftest import ROOT
 from tests.dags.test_structure import DAG_IDS
 
@@ -17,7 +17,7 @@ NAMING = [
 ]
 """Where pages are named outside of pages."""
 
-FLEETS = [*tlc.FLEETS, "<fleet>"]
+FLEETS = [*catalogue.FLEETS, "<fleet>"]
 NAMES = {
     *DAG_IDS,
     *(f"{kind}_{fleet}" for kind in ("taxi_trips", "trips_by_week", "taxi_trips_file") for fleet in FLEETS),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from include.nyc_taxi.quality import Check
+    from include.nyc_taxi.audit.engine import Check
 
 
 class NycTaxiError(Exception):

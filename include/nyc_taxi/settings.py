@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import FleetError, MonthError, SettingError
 from include.nyc_taxi.months import first_day
 from include.nyc_taxi.urls import Login, split_login, without_login
@@ -112,10 +112,10 @@ def fleets() -> list[str]:
     names = [name.strip() for name in _value("NYC_TAXI_FLEETS").split(",") if name.strip()]
     for name in names:
         try:
-            tlc.fleet(name)
+            catalogue.fleet(name)
         except FleetError as error:
             raise SettingError(f"NYC_TAXI_FLEETS: {error}") from None
-    return [*dict.fromkeys(names)] or [*tlc.FLEETS]
+    return [*dict.fromkeys(names)] or [*catalogue.FLEETS]
 
 
 def first_month() -> str:

@@ -51,7 +51,7 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
 
     Also, of a month that was loaded when the run began: that it still is.
     """
-    from include.nyc_taxi.lake import without_passwords  # not for the parsing of DAG files: it imports DuckDB
+    from include.nyc_taxi.warehouse.lake import without_passwords  # not for the parsing of DAG files: it imports DuckDB
 
     instance, dag_run = context["ti"], context.get("dag_run")
     error = str(context.get("exception") or "").strip().splitlines() or ["(no message)"]

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from include.nyc_taxi import tlc
-from include.orchestration.airflow_line import make_asset
+from include.nyc_taxi import catalogue
+from include.orchestration.compat import make_asset
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Asset
@@ -59,7 +59,8 @@ def manhattan_stats(fleet: str) -> Asset:
         METRICS,
         "manhattan_stats",
         fleet,
-        description=f"{tlc.fleet(fleet).title}, trips by pickup zone: the table trips_by_zone, GeoJSON of Manhattan",
+        description=f"{catalogue.fleet(fleet).title}, trips by pickup zone: the table trips_by_zone, "
+        "GeoJSON of Manhattan",
     )
 
 
@@ -76,14 +77,14 @@ def trips_by_week(fleet: str) -> Asset:
         METRICS,
         "trips_by_week",
         fleet,
-        description=f"{tlc.fleet(fleet).title}, {weekly_figures(fleet)} by week: table, CSV and line chart",
+        description=f"{catalogue.fleet(fleet).title}, {weekly_figures(fleet)} by week: table, CSV and line chart",
     )
 
 
 def weekly_figures(fleet: str) -> str:
     """What `trips_by_week` has of the fleet, in words: its files may lack amounts, distances or passengers."""
     words = {"total_amount": "money", "trip_distance": "miles", "passenger_count": "passengers"}
-    *first, last = ["trips", *(word for name, word in words.items() if name in tlc.fleet(fleet).column_names)]
+    *first, last = ["trips", *(word for name, word in words.items() if name in catalogue.fleet(fleet).column_names)]
     return f"{', '.join(first)} and {last}" if first else last
 
 

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Param
 
 from calendar_timetables import written_dates
 from include.nyc_taxi.months import PATTERN, month_of, next_first_day
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 
 OWN_DATE = ("scheduled", "backfill")
 """The types of runs that Airflow makes for a date, which decides. A run made by hand may have any date and a month."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.month import month_of_run
 
 SETTLED = frozenset({"success", "skipped"})

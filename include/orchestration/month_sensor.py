@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
 
 from include.orchestration.month_runs import FAILED, SETTLED, MonthRun, unsettled_runs
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -93,7 +93,7 @@ class MonthLoadedSensor(ExternalTaskSensor):
 
 def _loaded_at(fleet: str, month: str) -> datetime | None:
     """When the month was loaded last, or None."""
-    from include.nyc_taxi.load import loaded_months
+    from include.nyc_taxi.trips.loaded import loaded_months
     from warehouse_hook import WarehouseHook
 
     with WarehouseHook().transaction() as con:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from include.nyc_taxi import settings, status
-from include.nyc_taxi.load import LoadedMonth, months_by_fleet
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.nyc_taxi import settings
+from include.nyc_taxi.source import site
+from include.nyc_taxi.status import freshness, text
+from include.nyc_taxi.trips.loaded import LoadedMonth, months_by_fleet
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.month_runs import all_runs, in_a_task_of_airflow_3
 
 if TYPE_CHECKING:
@@ -35,19 +37,21 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
     runs = {fleet: all_runs(f"taxi_trips_{fleet}") for fleet in fleets}
     first, today = settings.first_month(), now.date()
     months = {
-        fleet: status.months_of(fleet, first, loads[fleet], [run.month for run in runs[fleet]], today)
+        fleet: freshness.months_of(fleet, first, loads[fleet], [run.month for run in runs[fleet]], today)
         for fleet in fleets
     }
-    wanted = [(fleet, month) for fleet in fleets for month in status.months_to_ask(fleet, months[fleet], loads[fleet])]
+    wanted = [
+        (fleet, month) for fleet in fleets for month in freshness.months_to_ask(fleet, months[fleet], loads[fleet])
+    ]
     answers, problem = _ask(wanted)
     if problem:
         notes.append(f"?: not known whether published; {problem}.")
-    found: list[status.MonthStatus] = []
+    found: list[freshness.MonthStatus] = []
     for fleet in fleets:
-        found += status.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
+        found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
     notes += _nobodys_tasks()
-    lines = [*status.sentences(found, loading_command()), *notes]
-    return f"{status.render(found, color=color)}\n\n" + "\n".join(lines)
+    lines = [*text.sentences(found, loading_command()), *notes]
+    return f"{text.render(found, color=color)}\n\n" + "\n".join(lines)
 
 
 def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, dict[str, LoadedMonth]], list[str]]:
@@ -58,7 +62,7 @@ def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, d
         return months_by_fleet(con, fleets), []
 
 
-def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], status.Answer], str | None]:
+def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], site.Answer], str | None]:
     """What the TLC's site says of months, and why some answers are lacking, or None."""
     from tlc_hook import TlcHook
 
@@ -75,7 +79,7 @@ def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], status.An
         return session.head(hook.url_from_endpoint(path), timeout=CONNECT_AND_READ_TIMEOUT, allow_redirects=True)
 
     with session:
-        answers, problem = status.ask_site(head, wanted)
+        answers, problem = site.ask_site(head, wanted)
     return answers, problem and f"{hook.base_url} could not be asked ({problem})"
 
 

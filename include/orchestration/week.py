@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Param
 from calendar_timetables import written_dates
 from include.nyc_taxi import months
 from include.orchestration.month import has_ended, refuse_contradiction
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.retry_policy import no_retry_when_permanent
 
 WEEK = "{{ logical_week(params, dag_run) }}"
 """Renders to the Monday of the run's week, "2023-01-30". Needs MACROS in the DAG's `user_defined_macros`."""

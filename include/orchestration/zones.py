@@ -10,12 +10,12 @@ from include.orchestration import assets
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Asset
 
-    from include.nyc_taxi.download import Site
+    from include.nyc_taxi.source.download import Site
 
 
 def download_zones(site: Site, outlet_events: Mapping[Asset, Any]) -> None:
     """Fetch the lookup and the shapefile, unless the same editions are here. Raises as `zones.download_zones` does."""
-    from include.nyc_taxi import zones
+    from include.nyc_taxi.trips import zones
 
     with assets.event(outlet_events, assets.TAXI_ZONES_FILE) as facts:
         lookup, shapes = zones.download_zones(site)
@@ -28,7 +28,7 @@ def load_zones(warehouse: Any, outlet_events: Mapping[Asset, Any]) -> None:
     Args:
         warehouse: the WarehouseHook. It is opened when the files are read, not before.
     """
-    from include.nyc_taxi import zones
+    from include.nyc_taxi.trips import zones
 
     with assets.event(outlet_events, assets.TAXI_ZONES) as facts:
         rows = zones.read_zones(zones.lookup_path(), zones.shapes_path())

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.months import first_day
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     make = commands.add_parser("make", help="write one month's Parquet file")
-    make.add_argument("--fleet", choices=tlc.FLEETS, default="yellow")
+    make.add_argument("--fleet", choices=catalogue.FLEETS, default="yellow")
     make.add_argument("--month", type=_month, required=True, metavar="YYYY-MM")
     make.add_argument("--edition", type=_number(1), default=1, help="2 and up: the month published again, changed")
     make.add_argument("out", type=Path, metavar="OUT")
@@ -151,7 +151,9 @@ def _make(options: argparse.Namespace) -> None:
 def _city(options: argparse.Namespace) -> None:
     from include.tlc_simulator.city import write_lookup, write_shapes
 
-    lookup, shapes = (options.folder / Path(path).name for path in (tlc.ZONE_LOOKUP_PATH, tlc.ZONE_SHAPES_PATH))
+    lookup, shapes = (
+        options.folder / Path(path).name for path in (catalogue.ZONE_LOOKUP_PATH, catalogue.ZONE_SHAPES_PATH)
+    )
     write_lookup(lookup)
     write_shapes(shapes, options.zones_layout)
     print(lookup, shapes, sep="\n")

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import MonthError
 from include.nyc_taxi.months import first_day, next_first_day
 from include.tlc_simulator.faults import Answer, Fault, FaultRule, refusal
@@ -109,7 +109,7 @@ class TlcSimulator:
         self._rows = rows
         self._seed = seed
         self._span = (first_month, last_month)
-        self._fleets = tuple(tlc.FLEETS if fleets is None else (tlc.fleet(name).name for name in fleets))
+        self._fleets = tuple(catalogue.FLEETS if fleets is None else (catalogue.fleet(name).name for name in fleets))
         self._serve_folder = None if serve_folder is None else Path(serve_folder)
         self._zones_layout = zones_layout
         self._verbose = verbose
@@ -199,7 +199,7 @@ class TlcSimulator:
     def _check(self, fleet: str, month: str) -> None:
         """A slip in a test should not look like a month that is not published."""
         if self._serve_folder is None:
-            tlc.file_name(fleet, month)
+            catalogue.file_name(fleet, month)
 
     # -- faults
 
@@ -250,7 +250,7 @@ class TlcSimulator:
         match = _TRIPS_PATH.fullmatch(path)
         if match:
             return self._trips(match["fleet"], match["month"])
-        if path in (tlc.ZONE_LOOKUP_PATH, tlc.ZONE_SHAPES_PATH):
+        if path in (catalogue.ZONE_LOOKUP_PATH, catalogue.ZONE_SHAPES_PATH):
             return self._zones(path)
         return None
 
@@ -266,7 +266,7 @@ class TlcSimulator:
         try:
             if fleet not in self._fleets or not (published or first <= month <= last):
                 return None
-            name = tlc.file_name(fleet, month)
+            name = catalogue.file_name(fleet, month)
         except MonthError:
             return None
 
@@ -287,7 +287,7 @@ class TlcSimulator:
         def make(file: Path) -> None:
             from include.tlc_simulator import city
 
-            if path == tlc.ZONE_LOOKUP_PATH:
+            if path == catalogue.ZONE_LOOKUP_PATH:
                 city.write_lookup(file)
             else:
                 city.write_shapes(file, self._zones_layout)

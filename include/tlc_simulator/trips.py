@@ -11,10 +11,10 @@ from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.months import first_day, next_first_day
-from include.nyc_taxi.parquet import SIMULATED
+from include.nyc_taxi.source.parquet import SIMULATED
 from include.tlc_simulator.city import ZONES, Zone, centres, squares
 
 ROW_GROUP_ROWS = 1_048_576  # as in the real files
@@ -327,7 +327,7 @@ def write_month(
         ValueError: `rows` is negative, or `edition` below 1.
         NotImplementedError: the catalogue names a column that the simulator knows no values for.
     """
-    layout = tlc.fleet(fleet).layout(month)
+    layout = catalogue.fleet(fleet).layout(month)
     rows = default_rows(fleet, month) if rows is None else rows
     if rows < 0 or edition < 1:
         raise ValueError(
@@ -355,7 +355,7 @@ def write_month(
         )
 
 
-def _select_list(fleet: str, layout: tlc.Layout) -> str:
+def _select_list(fleet: str, layout: catalogue.Layout) -> str:
     values = {**_VALUES, **_profile(fleet).values}
     if not layout.has_zones:
         values |= _VALUES_OF_2009 if layout.first_month < "2010-01" else _VALUES_BEFORE_ZONES
@@ -367,7 +367,9 @@ def _select_list(fleet: str, layout: tlc.Layout) -> str:
     return ", ".join(f'CAST({values[name.casefold()]} AS {kind}) AS "{name}"' for name, kind in layout.columns)
 
 
-def _parameters(fleet: str, month: str, layout: tlc.Layout, rows: int, seed: int, edition: int) -> dict[str, object]:
+def _parameters(
+    fleet: str, month: str, layout: catalogue.Layout, rows: int, seed: int, edition: int
+) -> dict[str, object]:
     """The parameters of trips.sql."""
     profile = _profile(fleet)
     key = f"{fleet} {month} {seed}"
@@ -393,7 +395,7 @@ def _parameters(fleet: str, month: str, layout: tlc.Layout, rows: int, seed: int
     }
 
 
-def _lists(month: str, layout: tlc.Layout) -> dict[str, Sequence[object]]:
+def _lists(month: str, layout: catalogue.Layout) -> dict[str, Sequence[object]]:
     """The lists of trips.sql that do not depend on the fleet, by name."""
     lons, lats = zip(*centres().values(), strict=True)
     core = [zone.service_zone == "Yellow Zone" for zone in ZONES.values()]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tabulate import tabulate
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.months import month_of, next_first_day
 from include.tlc_simulator.server import TlcSimulator
 from tests.bench.table import Row
@@ -40,7 +40,7 @@ class TlcFile:
     @property
     def kind(self) -> str:
         """Files of a kind cost the same a row: those of a fleet, and apart from them those that have coordinates."""
-        return self.fleet if tlc.fleet(self.fleet).layout(self.month).has_zones else f"{self.fleet}, coordinates"
+        return self.fleet if catalogue.fleet(self.fleet).layout(self.month).has_zones else f"{self.fleet}, coordinates"
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Archive:
                     data_dir = self._data_dir("big")
                     if place != " over itself":
                         (Path(self._folder("big")) / "raw").mkdir()
-                        (Path(data_dir) / "raw" / tlc.file_name(file.fleet, file.month)).symlink_to(path)
+                        (Path(data_dir) / "raw" / catalogue.file_name(file.fleet, file.month)).symlink_to(path)
                         # A process of its own: what reads the zones' shapes takes memory that no load does.
                         self._tasks("prepare", lake, data_dir=data_dir)
                     result = self._tasks("load", lake, data_dir=data_dir, fleet=file.fleet, month=file.month)
@@ -199,7 +199,9 @@ class Archive:
 
     def _make_site(self) -> Path:
         site = self._bench.folder / f"archive-{self._size.share:g}"
-        missing = [file for file in self._files if not Path(f"{site}{tlc.file_path(file.fleet, file.month)}").exists()]
+        missing = [
+            file for file in self._files if not Path(f"{site}{catalogue.file_path(file.fleet, file.month)}").exists()
+        ]
         if missing:
             print(f"Making {len(missing)} files, {sum(map(self._rows, missing)):,} rows, in {site} …")
         self._tasks("make_site", site=str(site), months=self._listed(missing))

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.months import month_range
 
 FLEET, MONTH = "yellow", "2023-01"
@@ -38,7 +38,7 @@ def bare_load(database: str, path: str, threads: str) -> Result:
 
     `threads` is empty for DuckDB's default, as in `our_load`.
     """
-    fleet = tlc.fleet(FLEET)
+    fleet = catalogue.fleet(FLEET)
     in_file = {name.casefold() for name in fleet.layout(MONTH).names}
     columns = [column for column in fleet.columns if column.published_as.casefold() in in_file]
     create = ", ".join(f"{column.name} {column.type}" for column in columns)
@@ -62,11 +62,11 @@ def make_tables(database: str) -> Result:
 
 def our_load(database: str, path: str, threads: str) -> Result:
     """Do what the task `load` does; connect to close. `audit_seconds` is the part that checks what was inserted."""
-    from include.nyc_taxi import quality
-    from include.nyc_taxi.load import load_month
+    from include.nyc_taxi.audit import rules
+    from include.nyc_taxi.trips.load import load_month
 
     hook = _hook(database, int(threads) if threads else None)
-    with _timed(quality, "audit", "record") as audit, measured() as result, hook.opened() as con:
+    with _timed(rules, "audit", "record") as audit, measured() as result, hook.opened() as con:
         result["threads"] = _threads(con)
         load_month(con, FLEET, MONTH, Path(path), "bench")
     return result | {"audit_seconds": sum(audit)}
@@ -74,9 +74,9 @@ def our_load(database: str, path: str, threads: str) -> Result:
 
 def fill(folder: str, path: str, first_month: str) -> Result:
     """Make a warehouse of the months from `first_month` to `MONTH`, each with the file's trips, moved to it."""
-    from include.nyc_taxi import zones
-    from include.nyc_taxi.aggregate import aggregate_month
-    from include.nyc_taxi.load import load_month
+    from include.nyc_taxi.reports.by_zone import aggregate_month
+    from include.nyc_taxi.trips import zones
+    from include.nyc_taxi.trips.load import load_month
     from include.tlc_simulator.city import write_lookup, write_shapes
 
     lookup, shapes = Path(folder) / "lookup.csv", Path(folder) / "shapes.zip"
@@ -111,8 +111,8 @@ def aggregate_and_map(first: str, sixtieth: str, rounds: str) -> Result:
 
     A round of each that is not timed comes first: it imports what is imported late.
     """
-    from include.nyc_taxi.aggregate import aggregate_month
-    from include.nyc_taxi.maps import draw_maps
+    from include.nyc_taxi.reports.by_zone import aggregate_month
+    from include.nyc_taxi.reports.maps import draw_maps
 
     hooks = {folder: _hook(_warehouse(folder)) for folder in (first, sixtieth)}
     result: Result = {f"{task} {place}": [] for task in ("aggregate", "map") for place in ("first", "sixtieth")}
@@ -132,7 +132,7 @@ def aggregate_and_map(first: str, sixtieth: str, rounds: str) -> Result:
 
 def aggregate_task(folder: str) -> Result:
     """Do what the task `aggregate` does for `MONTH`, once."""
-    from include.nyc_taxi.aggregate import aggregate_month
+    from include.nyc_taxi.reports.by_zone import aggregate_month
 
     with _hook(_warehouse(folder)).opened() as con:
         aggregate_month(con, FLEET, MONTH, Path(folder))
@@ -141,7 +141,7 @@ def aggregate_task(folder: str) -> Result:
 
 def map_task(folder: str) -> Result:
     """Do what the task `map` does for `MONTH`, once."""
-    from include.nyc_taxi.maps import draw_maps
+    from include.nyc_taxi.reports.maps import draw_maps
 
     draw_maps(MONTH, Path(folder))
     return {}

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from include.nyc_taxi import tlc, warehouse
+from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.months import first_day
 from tests.bench.measure import PLUGINS, Result, measured
 
@@ -70,11 +70,11 @@ def make_site(site: str, months: list[tuple[str, str, int]]) -> Result:
     """Have the simulator make the files of a site that are not there yet: zones, and (fleet, month, rows) each."""
     from include.tlc_simulator.city import write_lookup, write_shapes
 
-    for path, write in ((tlc.ZONE_LOOKUP_PATH, write_lookup), (tlc.ZONE_SHAPES_PATH, write_shapes)):
+    for path, write in ((catalogue.ZONE_LOOKUP_PATH, write_lookup), (catalogue.ZONE_SHAPES_PATH, write_shapes)):
         if not Path(site + path).exists():
             write(Path(site + path))
     for fleet, month, rows in months:
-        make_file(site + tlc.file_path(fleet, month), fleet, month, rows)
+        make_file(site + catalogue.file_path(fleet, month), fleet, month, rows)
     return {}
 
 
@@ -129,8 +129,8 @@ def ask(data_dir: str, rounds: int) -> Result:
         Seconds of all rounds by question, and of `connect`, which is from opening the file to having it open.
     """
     sys.path.insert(0, str(PLUGINS))
-    from include.nyc_taxi import quality
-    from include.nyc_taxi.load import months_by_fleet
+    from include.nyc_taxi.audit import report
+    from include.nyc_taxi.trips.loaded import months_by_fleet
     from warehouse_hook import WarehouseHook
 
     with contextlib.closing(WarehouseHook().get_conn()) as con:
@@ -146,8 +146,8 @@ def ask(data_dir: str, rounds: int) -> Result:
         "trips_by_zone, Manhattan over all months": lambda con: con.execute(
             warehouse.sql("manhattan_stats"), {"fleet": fleet, "first": first, "last": last}
         ).fetchall(),
-        "make status, all fleets": lambda con: months_by_fleet(con, [*tlc.FLEETS]),
-        "make quality, a month": lambda con: quality.report(con, fleet, f"{last:%Y-%m}"),
+        "make status, all fleets": lambda con: months_by_fleet(con, [*catalogue.FLEETS]),
+        "make quality, a month": lambda con: report.report(con, fleet, f"{last:%Y-%m}"),
     }
     found: Result = {name: [] for name in ("connect", *questions)}
     for _ in range(rounds):
@@ -181,11 +181,11 @@ def load(data_dir: str, fleet: str, month: str) -> Result:
         tasks.run("load", fleet, month)
     with contextlib.closing(WarehouseHook().get_conn()) as con:
         (result["rows"],) = con.execute(
-            f"SELECT count(*) FROM {tlc.fleet(fleet).table} WHERE partition_month = ?", [first_day(month)]
+            f"SELECT count(*) FROM {catalogue.fleet(fleet).table} WHERE partition_month = ?", [first_day(month)]
         ).fetchone() or (0,)
     if WarehouseHook().is_lake:
         sizes = {path: path.stat().st_size for path in (Path(data_dir) / "lake").rglob("*.parquet")}
-        of_table = sum(size for path, size in sizes.items() if tlc.fleet(fleet).table in path.parts)
+        of_table = sum(size for path, size in sizes.items() if catalogue.fleet(fleet).table in path.parts)
         return result | {"bytes": of_table, "file_bytes": sum(sizes.values())}
     return result | {"bytes": _table_bytes()[fleet], "file_bytes": Path(_database(data_dir)).stat().st_size}
 
@@ -245,7 +245,7 @@ def _table_bytes() -> dict[str, float]:
 
     tables = " UNION ALL ".join(
         f"SELECT '{name}' AS fleet, block_id, additional_block_ids FROM pragma_storage_info('{fleet.table}')"
-        for name, fleet in tlc.FLEETS.items()
+        for name, fleet in catalogue.FLEETS.items()
     )
     with contextlib.closing(WarehouseHook().get_conn()) as con:
         found = con.execute(
@@ -258,7 +258,7 @@ def _table_bytes() -> dict[str, float]:
             SELECT fleet, sum(part) * (SELECT any_value(block_size) FROM pragma_database_size()) FROM parts GROUP BY ALL
             """
         )
-        return dict.fromkeys(tlc.FLEETS, 0.0) | dict(found.fetchall())
+        return dict.fromkeys(catalogue.FLEETS, 0.0) | dict(found.fetchall())
 
 
 MEASUREMENTS = {

@@ -36,8 +36,8 @@ import duckdb
 import psycopg2
 import requests
 
-from include.nyc_taxi import lake
 from include.nyc_taxi.months import first_day
+from include.nyc_taxi.warehouse import lake
 from tests.cluster import naming, processes
 from tests.cluster.services import Postgres, Redis, free_port
 
@@ -479,7 +479,7 @@ class Cluster:
             raise ClusterError(f"`{' '.join(arguments)}` failed:\n{_tail(log)}")
 
     def _set_pool(self) -> None:
-        self._run("pool", "-m", "include.orchestration.local", "pool")
+        self._run("pool", "-m", "include.local", "pool")
 
     def _start_worker(self) -> str:
         self._made += 1

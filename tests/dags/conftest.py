@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
 from tests.conftest import ROOT
 

@@ -19,8 +19,8 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import delete, select
 
-from include.nyc_taxi import claims
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.nyc_taxi.reports import request_inbox
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
 from tests.dags.running import query, run, states
 
@@ -278,23 +278,23 @@ class TestAdhocRequestSensor:
     ) -> None:
         put("a.json")
         with monkeypatch.context() as killed:
-            killed.setattr(claims, "settle", lambda *_, **__: os.strerror(5))
+            killed.setattr(request_inbox, "settle", lambda *_, **__: os.strerror(5))
             look()
         assert len(runs()) == 1
-        assert len(claims.claim(data_dir / "requests")) == 1
+        assert len(request_inbox.claim(data_dir / "requests")) == 1
 
         done = look()
         assert str(done.state) == "success"
         assert instances(done)["request.start", 0] == "skipped"
         assert instances(done)["request.confirm", 0] == "success"
         assert len(runs()) == 1
-        assert claims.claim(data_dir / "requests") == []
+        assert request_inbox.claim(data_dir / "requests") == []
 
     def test_a_claim_that_another_look_is_about_to_start_is_started_once(
         self, look: Callable[[], Any], put: Callable[..., Path], data_dir: Path
     ) -> None:
         put("a.json")
-        (other,) = claims.claim(data_dir / "requests")
+        (other,) = request_inbox.claim(data_dir / "requests")
         look()
         assert list(runs()) == [other.run_id]
 

@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from include.nyc_taxi.errors import LayoutError
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.faults import Status
 from include.tlc_simulator.server import TlcSimulator
 from tests.dags.running import query, run, states
@@ -63,7 +63,7 @@ def test_wrong_input_is_not_tried_again_and_alerts_once(
         tries.append(1)
         raise LayoutError("green_tripdata_2023-02.parquet: required columns are missing: VendorID")
 
-    monkeypatch.setattr("include.nyc_taxi.load.load_month", load_month)
+    monkeypatch.setattr("include.nyc_taxi.trips.load.load_month", load_month)
     assert states(run(hasty, "2023-02-06"))["load"] == "failed"
     assert len(tries) == 1
     # The tasks that could not start because of it say nothing.
@@ -76,7 +76,7 @@ def test_a_query_that_takes_longer_than_airflow_allows_is_tried_again_and_the_al
     hasty: Any, simulator: TlcSimulator, chat: Any, monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:
     endless = "SELECT sum(hash(a.range, b.range)) FROM range(10_000_000) AS a, range(1_000_000) AS b"
-    monkeypatch.setattr("include.nyc_taxi.quality.audit", lambda con, *_: con.execute(endless))
+    monkeypatch.setattr("include.nyc_taxi.audit.engine.audit", lambda con, *_: con.execute(endless))
     monkeypatch.setattr(hasty.get_task("load"), "execution_timeout", timedelta(seconds=2))
     # 2.11's `dag.test` lets this error through after its first try; real workers of 2.11 go on to the next one.
     tries = 2 if IS_AIRFLOW_3 else 1
@@ -90,7 +90,7 @@ def test_a_query_that_takes_longer_than_airflow_allows_is_tried_again_and_the_al
         f"try: {tries}\nerror: Airflow's time limit (execution_timeout = 0:00:02) has ended this try of `load`"
         in posted["text"]
     )
-    assert "running a query of DuckDB in include.nyc_taxi.load." in posted["text"]
+    assert "running a query of DuckDB in include.nyc_taxi.trips.load." in posted["text"]
     assert query(data_dir, "SELECT count(*) FROM green_trips") == [(0,)]
     assert (data_dir / "raw" / "green_tripdata_2023-02.parquet.edition.json").exists()
 
@@ -104,8 +104,8 @@ def test_of_a_month_that_is_loaded_it_is_said_that_it_stays_so(
     def load_month(*_: object, **__: object) -> None:
         raise LayoutError("green_tripdata_2023-03.parquet: required columns are missing: VendorID")
 
-    monkeypatch.setattr("include.nyc_taxi.load.load_month", load_month)
-    monkeypatch.setattr("include.nyc_taxi.aggregate.made_since", lambda *_: False)  # or nothing would be new
+    monkeypatch.setattr("include.nyc_taxi.trips.load.load_month", load_month)
+    monkeypatch.setattr("include.nyc_taxi.reports.by_zone.made_since", lambda *_: False)  # or nothing would be new
     assert states(run(hasty, "2023-03-08"))["load"] == "failed"
     ((_, _, posted),) = chat.posts
     assert f"data: the month stays loaded; before this run it was loaded at {loaded_at} UTC" in posted["text"]

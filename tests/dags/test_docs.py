@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from include.nyc_taxi import quality
-from include.orchestration.local.docs import describe, describe_commands, describe_rules
+from include.local.docs import describe, describe_commands, describe_rules
+from include.nyc_taxi.audit import rules
 from tests.conftest import ROOT
 from tests.dags.test_structure import DAG_IDS
 
@@ -21,7 +21,7 @@ def test_the_page_is_as_the_dag_files_are() -> None:
 def test_the_page_on_quality_is_as_the_rules_are() -> None:
     page = (REFERENCE / "quality.md").read_text()
     assert page == describe_rules(), "docs/reference/quality.md is stale: run `make docs`"
-    assert [x.name for x in (*quality.TRIP_RULES, *quality.MONTH_RULES) if f"`{x.name}`" not in page] == []
+    assert [x.name for x in (*rules.TRIP_RULES, *rules.MONTH_RULES) if f"`{x.name}`" not in page] == []
 
 
 def test_the_page_names_every_dag() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
 from tests.conftest import ROOT
 from tests.dags.running import run, states

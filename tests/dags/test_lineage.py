@@ -7,9 +7,9 @@ import pytest
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.orchestration import assets
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 
 pytestmark = pytest.mark.usefixtures("metadata_database")
 
@@ -81,10 +81,10 @@ def test_zones_lead_back_to_the_runs_that_load_them_where_there_are_none() -> No
     for asset in (assets.TAXI_ZONES, assets.TAXI_ZONES_FILE):
         if IS_AIRFLOW_3:
             before = upstream(asset.name, edges_of_airflow_3(asset))
-            assert {"taxi_zones.download", *(f"taxi_trips_{fleet}.prepare" for fleet in tlc.FLEETS)} <= before
+            assert {"taxi_zones.download", *(f"taxi_trips_{fleet}.prepare" for fleet in catalogue.FLEETS)} <= before
         else:
             before = upstream(asset.uri, edges_of_airflow_2())
-            assert {"taxi_zones", *(f"taxi_trips_{fleet}" for fleet in tlc.FLEETS)} <= before
+            assert {"taxi_zones", *(f"taxi_trips_{fleet}" for fleet in catalogue.FLEETS)} <= before
 
 
 @pytest.mark.skipif(IS_AIRFLOW_3, reason="Airflow 3 shows inlets by itself: no DAG is made to look as if it waited")

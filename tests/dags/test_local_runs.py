@@ -8,9 +8,9 @@ from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
+from include.local import runs, table, waiting
 from include.orchestration import pool_holders
-from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.local import runs, table, waiting
+from include.orchestration.compat import IS_AIRFLOW_3
 from tests.dags.running import run
 
 pytestmark = pytest.mark.usefixtures("metadata_database", "no_pauses")

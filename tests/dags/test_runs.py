@@ -16,7 +16,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import func, select
 
 from include.orchestration import assets
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.faults import ErrorPage, Status
 from include.tlc_simulator.server import TlcSimulator
 from tests.dags.running import query, run, states
@@ -127,7 +127,7 @@ def test_a_run_that_finds_the_zones_loaded_leaves_no_event_on_them(
 def test_a_run_that_cannot_load_the_zones_leaves_no_event_on_them(
     dag_bag: Any, simulator: TlcSimulator, monkeypatch: pytest.MonkeyPatch, events_of: Any
 ) -> None:
-    monkeypatch.setattr("include.nyc_taxi.zones._read_shapes", lambda path: None)
+    monkeypatch.setattr("include.nyc_taxi.trips.zones._read_shapes", lambda path: None)
     done = run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
     assert states(done)["prepare"] == "failed"
     assert events_of(done) == []
@@ -139,7 +139,7 @@ def test_zones_that_cannot_be_read_fail_without_a_retry_and_are_fetched_anew(
     for dag_id, task_id in (("taxi_trips_green", "prepare"), ("taxi_zones", "load")):
         monkeypatch.setattr(dag_bag.dags[dag_id].get_task(task_id), "retries", 3)
         with monkeypatch.context() as broken:
-            broken.setattr("include.nyc_taxi.zones.SHAPEFILE_PARTS", (".shp", ".shx", ".dbf", ".qpj"))  # no .prj
+            broken.setattr("include.nyc_taxi.trips.zones.SHAPEFILE_PARTS", (".shp", ".shx", ".dbf", ".qpj"))  # no .prj
             done = run(dag_bag.dags[dag_id], "2023-01-01")
         assert states(done)[task_id] == "failed", "with a retry left it would be up_for_retry"
         assert "taxi_zones.zip: expected a shapefile that says its projection (.prj), found none" in logged()
@@ -212,7 +212,7 @@ def test_a_month_that_does_not_pass_the_audit_is_refused_recorded_and_the_old_on
     simulator.republish("green", "2023-01")
     # What the TLC sends for January are March's trips.
     march = urlopen(f"{simulator.url}/trip-data/green_tripdata_2023-03.parquet").read()
-    monkeypatch.setattr("include.nyc_taxi.download.verify_parquet", lambda path: path.write_bytes(march))
+    monkeypatch.setattr("include.nyc_taxi.source.download.verify_parquet", lambda path: path.write_bytes(march))
     logged()
 
     done = run(dag, "2023-01-03")
@@ -237,7 +237,7 @@ def test_an_edition_that_has_lost_its_trips_is_refused_until_somebody_accepts_it
         duckdb.execute(f"COPY (FROM '{path}' LIMIT 500) TO '{path}.half' (FORMAT parquet)")
         Path(f"{path}.half").replace(path)
 
-    monkeypatch.setattr("include.nyc_taxi.download.verify_parquet", halve)
+    monkeypatch.setattr("include.nyc_taxi.source.download.verify_parquet", halve)
     logged()
 
     assert states(run(dag, "2023-01-02"))["load"] == "failed"
@@ -329,7 +329,7 @@ def test_a_run_goes_on_where_the_last_one_failed_after_its_load(
     run(dag, "2023-01-01")
     simulator.republish("green", "2023-01")
     with monkeypatch.context() as broken:
-        broken.setattr("include.nyc_taxi.aggregate.aggregate_month", None)
+        broken.setattr("include.nyc_taxi.reports.by_zone.aggregate_month", None)
         assert states(run(dag, "2023-01-02"))["aggregate"] == "failed"
     # The new edition is loaded and the old one's map is there: that is not "nothing new".
     assert set(states(run(dag, "2023-01-03")).values()) == {"success"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.orchestration.alerts import alert_on_failure
 from include.orchestration.defaults import WAREHOUSE_POOL
 from include.orchestration.month_sensor import MonthLoadedSensor
@@ -178,8 +178,8 @@ def test_settings_say_which_fleets_there_are_and_when_catchup_begins(
 def test_a_fleet_added_to_the_catalogue_has_dags_and_can_be_asked_for(
     monkeypatch: pytest.MonkeyPatch, dag_bag: Any
 ) -> None:
-    hover = tlc.Fleet("hover", "Hovercrafts", tlc.fleet("green").layouts, tlc.fleet("green").columns)
-    monkeypatch.setitem(tlc.FLEETS, "hover", hover)
+    hover = catalogue.Fleet("hover", "Hovercrafts", catalogue.fleet("green").layouts, catalogue.fleet("green").columns)
+    monkeypatch.setitem(catalogue.FLEETS, "hover", hover)
     read = type(dag_bag)(str(ROOT / "dags"))
     assert read.import_errors == {}
     assert read.dags.keys() - dag_bag.dags.keys() == {"taxi_trips_hover", "trips_by_week_hover"}

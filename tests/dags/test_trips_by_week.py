@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.local.table import of_weeks
+from include.local.table import of_weeks
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.faults import ErrorPage
 from include.tlc_simulator.server import TlcSimulator
 from tests.dags.running import query, run, states

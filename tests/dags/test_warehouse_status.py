@@ -68,12 +68,14 @@ def test_it_succeeds_without_a_warehouse_and_makes_none(
 def test_it_asks_the_site_only_after_the_warehouse_is_closed(
     simulator: TlcSimulator, data_dir: Path, report: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from include.nyc_taxi import status, warehouse
+    from include.nyc_taxi import warehouse
+    from include.nyc_taxi.source import site
+    from include.nyc_taxi.status import freshness
 
     data_dir.mkdir()
     with contextlib.closing(duckdb.connect(str(data_dir / "warehouse.duckdb"))) as con:
         warehouse.ensure_tables(con)
-    ask, opened = status.ask_site, []
+    ask, opened = site.ask_site, []
 
     def ask_when_it_can_be_opened(*arguments: Any) -> Any:
         # Refused if it were open in this process: its settings are others.
@@ -81,7 +83,7 @@ def test_it_asks_the_site_only_after_the_warehouse_is_closed(
             opened.append(True)
         return ask(*arguments)
 
-    monkeypatch.setattr(status, "ask_site", ask_when_it_can_be_opened)
+    monkeypatch.setattr(freshness, "ask_site", ask_when_it_can_be_opened)
     report()
     assert opened == [True]
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from tests.conftest import ROOT
 
 LINE = "3" if IS_AIRFLOW_3 else "2"

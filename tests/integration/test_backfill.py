@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator import city
 from include.tlc_simulator.server import TlcSimulator
 from include.tlc_simulator.trips import write_month

@@ -17,8 +17,8 @@ import psutil
 import psycopg2
 import pytest
 
-from include.nyc_taxi import lake
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.nyc_taxi.warehouse import lake
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
 from tests.cluster.cluster import LAKE, METADATA, NOT_FOR_WORKERS, Cluster, Try
 from tests.cluster.services import Postgres

@@ -12,7 +12,7 @@ from subprocess import PIPE, Popen
 import duckdb
 import pytest
 
-from include.nyc_taxi import lake
+from include.nyc_taxi.warehouse import lake
 from tests.cluster.services import Postgres
 from tests.conftest import ROOT
 from tests.integration.real_services import require
@@ -23,7 +23,8 @@ PROCESS = """
 import sys
 from datetime import timedelta
 import duckdb
-from include.nyc_taxi import lake, warehouse
+from include.nyc_taxi import warehouse
+from include.nyc_taxi.warehouse import lake
 
 port, password, data_path, kind, number, count = sys.argv[1:]
 secret = lake.Secret(

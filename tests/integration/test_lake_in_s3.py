@@ -10,9 +10,10 @@ import duckdb
 import pytest
 from moto.server import ThreadedMotoServer
 
-from include.nyc_taxi import lake, zones
-from include.nyc_taxi.aggregate import aggregate_month
-from include.nyc_taxi.load import load_month
+from include.nyc_taxi.reports.by_zone import aggregate_month
+from include.nyc_taxi.trips import zones
+from include.nyc_taxi.trips.load import load_month
+from include.nyc_taxi.warehouse import lake
 from include.tlc_simulator import city
 from include.tlc_simulator.trips import write_month
 from tests.cluster.services import Postgres

@@ -20,7 +20,7 @@ import psutil
 import requests
 
 from include.nyc_taxi.months import month_range
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
 from tests.integration.project import TIMEOUT_SECONDS, Project
 

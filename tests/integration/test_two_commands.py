@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
 from tests.integration.project import TIMEOUT_SECONDS, Project
 from tests.integration.test_backfill import processes_of, runs_of_trips
@@ -54,7 +54,7 @@ def test_a_second_command_waits_in_line_or_stops_as_it_is_told(project: Project)
 def test_impatient_signals_leave_no_process_and_no_run_behind(project: Project) -> None:
     process = project.start("backfill", FLEET="green", FROM="2023-01", TO="2023-03")
     read_until(process, "running")
-    (pid,) = [pid for pid in processes_of(project, "include.orchestration.local") if pid != process.pid]
+    (pid,) = [pid for pid in processes_of(project, "include.local") if pid != process.pid]
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

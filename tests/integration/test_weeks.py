@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
 from tests.integration.project import MONTHS, Project
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from tests.long.lane import Lane
 from tests.long.scenarios import KEPT, Result, Scenario
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.local.runs import FINISHED
+from include.local.runs import FINISHED
+from include.orchestration.compat import IS_AIRFLOW_3
 
 POLL_SECONDS = 0.02
 GONE = frozenset({"success", "skipped", "failed", "up_for_retry", "upstream_failed"})

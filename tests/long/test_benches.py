@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from tests.conftest import ROOT
 
 

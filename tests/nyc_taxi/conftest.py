@@ -8,8 +8,8 @@ import duckdb
 import pytest
 import requests
 
-from include.nyc_taxi import tlc, warehouse
-from include.nyc_taxi.zones import Zone, read_zones
+from include.nyc_taxi import catalogue, warehouse
+from include.nyc_taxi.trips.zones import Zone, read_zones
 from include.tlc_simulator.server import TlcSimulator
 
 WriteTrips = Callable[..., Path]
@@ -40,10 +40,11 @@ def write_trips(tmp_path: Path) -> WriteTrips:
     def write(fleet: str, month: str, rows: int = 3, columns: dict[str, str | None] | None = None) -> Path:
         replaced = dict(columns or {})
         expressions = {
-            name: replaced.pop(name, _value(name, kind, month)) for name, kind in tlc.fleet(fleet).layout(month).columns
+            name: replaced.pop(name, _value(name, kind, month))
+            for name, kind in catalogue.fleet(fleet).layout(month).columns
         }
         selected = [f'{sql} AS "{name}"' for name, sql in (expressions | replaced).items() if sql is not None]
-        path = tmp_path / tlc.file_name(fleet, month)
+        path = tmp_path / catalogue.file_name(fleet, month)
         duckdb.execute(f"COPY (SELECT {', '.join(selected)} FROM range({rows}) AS r(i)) TO '{path}' (FORMAT parquet)")
         return path
 
@@ -79,7 +80,7 @@ def contents(con: duckdb.DuckDBPyConnection) -> Callable[..., dict[str, tuple[in
     """Number of rows and a checksum of every table: equal before and after means that not one value has changed."""
 
     def summary(where: str = "TRUE", connection: duckdb.DuckDBPyConnection = con) -> dict[str, tuple[int, int]]:
-        tables = [fleet.table for fleet in tlc.FLEETS.values()] + ["trips_by_zone", "loads"]
+        tables = [fleet.table for fleet in catalogue.FLEETS.values()] + ["trips_by_zone", "loads"]
         select = "SELECT count(*), sum(hash(t)::HUGEINT) FROM {} AS t WHERE {}"
         return {table: connection.execute(select.format(table, where)).fetchone() for table in tables}
 

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from include.nyc_taxi import pictures
+from include.nyc_taxi.reports import pictures
 
 
 def keep_pages(monkeypatch):

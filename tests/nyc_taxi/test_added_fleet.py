@@ -8,18 +8,20 @@ import PIL.Image
 import pytest
 import requests
 
-from include.nyc_taxi import adhoc, maps, settings, tlc, warehouse, weeks, zones
-from include.nyc_taxi.adhoc_report import count_trips
-from include.nyc_taxi.aggregate import aggregate_month
-from include.nyc_taxi.load import load_month
+from include.nyc_taxi import catalogue, settings, warehouse
+from include.nyc_taxi.reports import adhoc, by_week, maps
+from include.nyc_taxi.reports.adhoc_report import count_trips
+from include.nyc_taxi.reports.by_zone import aggregate_month
+from include.nyc_taxi.trips import zones
+from include.nyc_taxi.trips.load import load_month
 from include.tlc_simulator import city
 from include.tlc_simulator.server import TlcSimulator
 
-HOVERCRAFTS = tlc.Fleet(
+HOVERCRAFTS = catalogue.Fleet(
     name="hover",
     title="Hovercrafts",
     layouts=(
-        tlc.Layout(
+        catalogue.Layout(
             "2019-02",
             None,
             (
@@ -34,13 +36,13 @@ HOVERCRAFTS = tlc.Fleet(
         ),
     ),
     columns=(
-        tlc.Column("operator", "VARCHAR", "hvfhs_license_num"),
-        tlc.Column("pickup_datetime", "TIMESTAMP", "pickup_datetime"),
-        tlc.Column("dropoff_datetime", "TIMESTAMP", "dropoff_datetime"),
-        tlc.Column("pickup_zone_id", "SMALLINT", "PULocationID"),
-        tlc.Column("dropoff_zone_id", "SMALLINT", "DOLocationID"),
-        tlc.Column("trip_distance", "DOUBLE", "trip_miles"),
-        tlc.Column("tips", "DOUBLE", "tips"),
+        catalogue.Column("operator", "VARCHAR", "hvfhs_license_num"),
+        catalogue.Column("pickup_datetime", "TIMESTAMP", "pickup_datetime"),
+        catalogue.Column("dropoff_datetime", "TIMESTAMP", "dropoff_datetime"),
+        catalogue.Column("pickup_zone_id", "SMALLINT", "PULocationID"),
+        catalogue.Column("dropoff_zone_id", "SMALLINT", "DOLocationID"),
+        catalogue.Column("trip_distance", "DOUBLE", "trip_miles"),
+        catalogue.Column("tips", "DOUBLE", "tips"),
     ),
 )
 MONDAY = date(2023, 2, 6)
@@ -49,14 +51,14 @@ MONDAY = date(2023, 2, 6)
 @pytest.fixture
 def site(made_files, monkeypatch):
     """The simulated TLC, with the fleet's files among its own."""
-    monkeypatch.setitem(tlc.FLEETS, "hover", HOVERCRAFTS)
+    monkeypatch.setitem(catalogue.FLEETS, "hover", HOVERCRAFTS)
     with TlcSimulator(made_files, rows=2000) as simulator:
         yield simulator
 
 
 def test_a_warehouse_from_before_it_gets_its_table_and_the_view_shows_it(con, monkeypatch):
     assert con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'hover_trips'").fetchone() == (0,)
-    monkeypatch.setitem(tlc.FLEETS, "hover", HOVERCRAFTS)
+    monkeypatch.setitem(catalogue.FLEETS, "hover", HOVERCRAFTS)
     warehouse.ensure_tables(con)
     described = con.execute("SELECT column_name, column_type FROM (DESCRIBE hover_trips)").fetchall()
     assert described == [(column.name, column.type) for column in HOVERCRAFTS.columns] + [("partition_month", "DATE")]
@@ -72,12 +74,12 @@ def test_the_simulator_publishes_its_months_and_they_become_weeks_maps_and_repor
     city.write_shapes(tmp_path / "shapes.zip")
     zones.load_zones(con, zones.read_zones(tmp_path / "lookup.csv", tmp_path / "shapes.zip"))
     outputs = settings.outputs_dir("hover")
-    path = tmp_path / tlc.file_name("hover", "2023-02")
-    path.write_bytes(fetch(site, tlc.file_path("hover", "2023-02")))
+    path = tmp_path / catalogue.file_name("hover", "2023-02")
+    path.write_bytes(fetch(site, catalogue.file_path("hover", "2023-02")))
 
     loaded = load_month(con, "hover", "2023-02", path, "run 1")
     counted = aggregate_month(con, "hover", "2023-02", outputs)
-    week = weeks.aggregate_week(con, "hover", MONDAY, outputs).week
+    week = by_week.aggregate_week(con, "hover", MONDAY, outputs).week
     with warehouse.transaction(con):
         asked = {"fleet": "hover", "borough": "Queens", "start_date": "2023-02-01", "end_date": "2023-02-28"}
         report = count_trips(con, adhoc.parse(asked, "report"), settings.outputs_dir("requests"))
@@ -91,7 +93,7 @@ def test_the_simulator_publishes_its_months_and_they_become_weeks_maps_and_repor
     assert (week.num_trips, week.trip_distance) == (theirs[0], pytest.approx(theirs[1]))
     assert (week.total_amount, week.passenger_count) == (None, None)
     assert report.trips > 0
-    for picture in (maps.draw_maps("2023-02", outputs).month_file, weeks.draw_chart("hover", outputs)):
+    for picture in (maps.draw_maps("2023-02", outputs).month_file, by_week.draw_chart("hover", outputs)):
         with PIL.Image.open(picture) as image:
             assert image.format == "PNG"
     assert json.loads(counted.month_file.read_text())["fleet"] == "hover"

@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
-from include.nyc_taxi import adhoc
 from include.nyc_taxi.errors import RequestError
-from include.nyc_taxi.zones import lookup_path
+from include.nyc_taxi.reports import adhoc
+from include.nyc_taxi.trips.zones import lookup_path
 from include.tlc_simulator.server import TlcSimulator
 
 GIVEN = {

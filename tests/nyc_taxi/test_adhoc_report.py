@@ -10,9 +10,10 @@ import PIL.Image
 import pytest
 from matplotlib.colors import Normalize
 
-from include.nyc_taxi import adhoc_chart, adhoc_report, pictures, warehouse
-from include.nyc_taxi.adhoc import Request
+from include.nyc_taxi import warehouse
 from include.nyc_taxi.errors import RequestError
+from include.nyc_taxi.reports import adhoc_chart, adhoc_report, pictures
+from include.nyc_taxi.reports.adhoc import Request
 from tests.nyc_taxi import drawing
 
 MONDAY = date(2023, 1, 2)
@@ -378,7 +379,9 @@ def test_a_report_without_a_trip_has_a_picture_too(draw):
 
 
 def test_drawing_imports_no_database(start_python):
-    asked = "import sys\nfrom include.nyc_taxi import adhoc_chart\nprint({'duckdb', 'pandas'} & set(sys.modules))\n"
+    asked = (
+        "import sys\nfrom include.nyc_taxi.reports import adhoc_chart\nprint({'duckdb', 'pandas'} & set(sys.modules))\n"
+    )
     assert start_python(asked).communicate()[0] == "set()\n"
 
 
@@ -411,7 +414,7 @@ def test_one_is_drawn_at_a_time(trips, count, start_python, tmp_path):
     assert holder.stdout.readline() == "held\n"
     drawing = start_python(
         "import pathlib, sys\n"
-        "from include.nyc_taxi.adhoc_chart import draw_report\n"
+        "from include.nyc_taxi.reports.adhoc_chart import draw_report\n"
         "print('ready', flush=True)\n"
         "draw_report(pathlib.Path(sys.argv[1]))\n",
         done.csv_file,

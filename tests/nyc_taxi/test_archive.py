@@ -10,9 +10,10 @@ from typing import NamedTuple
 import duckdb
 import pytest
 
-from include.nyc_taxi import tlc, zones
-from include.nyc_taxi.aggregate import aggregate_month
-from include.nyc_taxi.load import load_month
+from include.nyc_taxi import catalogue
+from include.nyc_taxi.reports.by_zone import aggregate_month
+from include.nyc_taxi.trips import zones
+from include.nyc_taxi.trips.load import load_month
 from include.tlc_simulator import city
 from include.tlc_simulator.trips import write_month
 from tests.conftest import IS_AIRFLOW_2
@@ -70,7 +71,7 @@ def test_every_month_of_a_year_is_made_in_its_layout_and_loaded_with_every_value
 ) -> None:
     con, folder, makers = pipeline
     months = [month for of, month in archive if of == fleet and month.startswith(f"{year}-")]
-    paths = {month: folder / tlc.file_name(fleet, month) for month in months}
+    paths = {month: folder / catalogue.file_name(fleet, month) for month in months}
     made = {month: makers.submit(write_month, path, fleet, month, rows=ROWS) for month, path in paths.items()}
     for month, path in paths.items():
         made[month].result()

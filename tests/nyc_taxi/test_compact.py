@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
-from include.nyc_taxi import compact as compacting
-from include.nyc_taxi import tlc, warehouse
-from include.nyc_taxi.compact import CompactError, Compaction
+from include.nyc_taxi import catalogue, warehouse
+from include.nyc_taxi.warehouse import compact as compacting
+from include.nyc_taxi.warehouse.compact import CompactError, Compaction
 
 StartPython = Callable[..., "subprocess.Popen[str]"]
 ROWS = 150_000
@@ -22,7 +22,7 @@ COMPACT = """
 import os, signal, sys
 from pathlib import Path
 import duckdb
-from include.nyc_taxi import compact
+from include.nyc_taxi.warehouse import compact
 path = Path(sys.argv[1])
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -279,4 +279,4 @@ def test_a_copy_that_differs_is_not_used(
 
 def test_every_fleet_is_copied(path: Path) -> None:
     compact(path)
-    assert {fleet.table for fleet in tlc.FLEETS.values()} <= all_of(path).keys()
+    assert {fleet.table for fleet in catalogue.FLEETS.values()} <= all_of(path).keys()

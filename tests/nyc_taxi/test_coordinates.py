@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import shapely
 
-from include.nyc_taxi import coordinates, warehouse, zones
+from include.nyc_taxi import warehouse
 from include.nyc_taxi.errors import ZonesError
+from include.nyc_taxi.trips import coordinates, zones
 from include.tlc_simulator import city
 
 CELL = 1 / coordinates.CELLS_PER_DEGREE
@@ -326,7 +327,7 @@ class TestPrepare:
             con.execute("INSERT INTO zones VALUES (1, 'A', 'Queens', 'N/A', 'POLYGON ((0 0, 0.01 0, 0.01 0.01, 0 0))')")
         process = start_python(
             "import duckdb, sys\n"
-            "from include.nyc_taxi import coordinates\n"
+            "from include.nyc_taxi.trips import coordinates\n"
             "coordinates.prepare(duckdb.connect(sys.argv[1]))\n"
             "print(sorted({'pandas', 'geopandas'} & set(sys.modules)))\n",
             tmp_path / "a.duckdb",

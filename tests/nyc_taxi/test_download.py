@@ -11,16 +11,16 @@ from email.utils import format_datetime
 import duckdb
 import pytest
 
-from include.nyc_taxi import download as downloads
-from include.nyc_taxi import tlc
-from include.nyc_taxi.download import Edition, download, download_month, forget_edition, month_path, read_edition
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import DownloadError, LayoutError, NotPublishedError, RefusedError
-from include.nyc_taxi.parquet import verify_parquet
+from include.nyc_taxi.source import download as downloads
+from include.nyc_taxi.source.download import Edition, download, download_month, forget_edition, month_path, read_edition
+from include.nyc_taxi.source.parquet import verify_parquet
 from include.tlc_simulator.faults import CutOff, ErrorPage, Slow, Status, WrongContent, WrongLength
 from include.tlc_simulator.server import TlcSimulator
 from tests.nyc_taxi.conftest import PlainSite
 
-SOURCE = tlc.file_path("green", "2023-02")
+SOURCE = catalogue.file_path("green", "2023-02")
 AT_ONCE = 0.01  # seconds between attempts at most
 BAD_TRANSFERS = [
     CutOff(0.5),
@@ -365,8 +365,8 @@ DOWNLOAD = """
 import sys
 from pathlib import Path
 import requests
-from include.nyc_taxi.download import download
-from include.nyc_taxi.parquet import verify_parquet
+from include.nyc_taxi.source.download import download
+from include.nyc_taxi.source.parquet import verify_parquet
 
 class Site:
     def url(self, path):
@@ -394,7 +394,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, path, start_python):
         duckdb.execute(f"COPY (SELECT random() AS r FROM range({rows})) TO '{served}/green_tripdata_{month}.parquet'")
     assert (served / "green_tripdata_2023-02.parquet").stat().st_size > 55_000_000
     with TlcSimulator(tmp_path / "site", serve_folder=served.parent) as tlc_site:
-        process = start_python(DOWNLOAD, tlc_site.url, tlc.file_path("green", "2023-01"), SOURCE, path)
+        process = start_python(DOWNLOAD, tlc_site.url, catalogue.file_path("green", "2023-01"), SOURCE, path)
         grown = process.communicate()[0]
     assert path.stat().st_size > 55_000_000
     assert int(grown) < 40_000, f"{grown} KiB"

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from include.nyc_taxi import editions, tlc
-from include.nyc_taxi.editions import AnswersError, Look, SiteError
-from include.nyc_taxi.load import LoadedMonth
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.months import month_range
+from include.nyc_taxi.status import editions
+from include.nyc_taxi.status.editions import AnswersError, Look, SiteError
+from include.nyc_taxi.trips.loaded import LoadedMonth
 from include.tlc_simulator.faults import ErrorPage, Slow, Status
 from include.tlc_simulator.server import TlcSimulator
 
@@ -50,7 +51,7 @@ def load(site, *months, **changed):
     """What `loaded_months` says of green months that were loaded from the site as it is now."""
     found = {}
     for month in months:
-        url = site.url + tlc.file_path("green", month)
+        url = site.url + catalogue.file_path("green", month)
         says = requests.head(url, headers={"User-Agent": "load"}, timeout=(5, 10)).headers
         edition = (url, says["ETag"], says["Last-Modified"], int(says["Content-Length"]))
         found[month] = LoadedMonth(50, 50, *edition, datetime(2023, 9, 1, tzinfo=UTC), "loader")
@@ -109,7 +110,7 @@ class TestALook:
         def address(has_login):
             return tlc_site.url.replace("http://", "http://me:s3same@") if has_login else tlc_site.url
 
-        loads = load(tlc_site, JANUARY, source_url=address(load_has_it) + tlc.file_path("green", JANUARY))
+        loads = load(tlc_site, JANUARY, source_url=address(load_has_it) + catalogue.file_path("green", JANUARY))
         this = editions.begin(address(site_has_it), {"green": loads})
         editions.ask(head, this)
         assert [request.status for request in asked(tlc_site)] == [304]
@@ -163,7 +164,7 @@ class TestANewEdition:
         assert len({run.logical_date for run in runs}) == 3
 
     def test_that_comes_back_after_another_has_a_run_of_its_own(self, tmp_path):
-        file = tmp_path / "trip-data" / tlc.file_name("green", JANUARY)
+        file = tmp_path / "trip-data" / catalogue.file_name("green", JANUARY)
         file.parent.mkdir()
 
         def publish(content, day):
@@ -347,7 +348,7 @@ class TestTheLedger:
         ledger = data_dir / "raw" / ".editions.json"
         before = ledger.read_text()
         process = start_python(
-            "from include.nyc_taxi import editions\n"
+            "from include.nyc_taxi.status import editions\n"
             "with editions._ledger() as ledger:\n"
             "    ledger.clear()\n"
             "    print('open', flush=True)\n"

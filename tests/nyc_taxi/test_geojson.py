@@ -6,9 +6,9 @@ import json
 import pytest
 import shapely
 
-from include.nyc_taxi.aggregate import aggregate_month
-from include.nyc_taxi.load import load_month
-from include.nyc_taxi.zones import load_zones, read_zones
+from include.nyc_taxi.reports.by_zone import aggregate_month
+from include.nyc_taxi.trips.load import load_month
+from include.nyc_taxi.trips.zones import load_zones, read_zones
 from include.tlc_simulator import city
 from tests.geojson import NotGeoJSONError, validate
 

@@ -11,10 +11,14 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.nyc_taxi import published, quality, tlc, warehouse, weeks
-from include.nyc_taxi.download import Edition, read_edition
+from include.nyc_taxi import catalogue, warehouse
+from include.nyc_taxi.audit import engine, report
 from include.nyc_taxi.errors import DamagedFileError, LayoutError, LoadError, QualityError, UnloadableFileError
-from include.nyc_taxi.load import LoadedMonth, load_month, loaded_months, record_refusal
+from include.nyc_taxi.reports import by_week
+from include.nyc_taxi.source.download import Edition, read_edition
+from include.nyc_taxi.trips import row_mapping
+from include.nyc_taxi.trips.load import load_month, record_refusal
+from include.nyc_taxi.trips.loaded import LoadedMonth, loaded_months
 from include.tlc_simulator.trips import write_month
 
 
@@ -44,12 +48,12 @@ def test_every_row_arrives_with_the_month_of_its_file(con, load, write_trips):
 
 
 @pytest.mark.parametrize("month", ["2023-01", "2023-02", "2025-01"])
-@pytest.mark.parametrize("fleet", sorted(tlc.FLEETS))
+@pytest.mark.parametrize("fleet", sorted(catalogue.FLEETS))
 def test_a_month_of_every_layout_loads(con, load, write_trips, fleet, month):
     load(fleet, month, write_trips(fleet, month, rows=5))
     column = "count(cbd_congestion_fee)"
     with_fee = 5 if month == "2025-01" else 0
-    if "cbd_congestion_fee" not in tlc.fleet(fleet).column_names:
+    if "cbd_congestion_fee" not in catalogue.fleet(fleet).column_names:
         column, with_fee = "0", 0
     assert con.execute(f"SELECT count(*), {column} FROM {fleet}_trips").fetchone() == (5, with_fee)
 
@@ -59,7 +63,7 @@ def test_columns_keep_the_catalogues_types_whatever_the_files_are(con, load, wri
     load("green", "2023-02", write_trips("green", "2023-02", columns=odd))
     described = [(name, kind) for name, kind, *_ in con.execute("DESCRIBE green_trips").fetchall()]
     added = [("partition_month", "DATE"), ("is_reversed", "BOOLEAN")]
-    assert described == [(c.name, c.type) for c in tlc.fleet("green").columns] + added
+    assert described == [(c.name, c.type) for c in catalogue.fleet("green").columns] + added
     found = con.execute("SELECT DISTINCT passenger_count, pickup_zone_id, fare_amount FROM green_trips").fetchall()
     assert found == [(2, 7, 9.5)]
 
@@ -68,7 +72,7 @@ def test_the_order_of_the_files_columns_does_not_matter(con, load, write_trips, 
     path = write_trips("green", "2023-02")
     load("green", "2023-02", path)
     before = contents("partition_month = '2023-02-01'")["green_trips"]
-    names = ", ".join(f'"{name}"' for name in reversed(tlc.fleet("green").layout("2023-02").names))
+    names = ", ".join(f'"{name}"' for name in reversed(catalogue.fleet("green").layout("2023-02").names))
     con.execute(f"COPY (SELECT {names} FROM '{path}') TO '{tmp_path}/turned.parquet'")
     load("green", "2023-02", tmp_path / "turned.parquet")
     assert contents("partition_month = '2023-02-01'")["green_trips"] == before
@@ -222,7 +226,7 @@ class TestReversals:
     def test_in_every_layout_of_yellow(self, con, zones, write_trips, month):
         amount = "Total_Amt" if month == "2009-01" else "total_amount"
         path = write_trips("yellow", month, rows=4, columns={amount: "[9.5, -9.5, 7, 8][1 + i]"})
-        columns = tlc.fleet("yellow").layout(month).names
+        columns = catalogue.fleet("yellow").layout(month).names
         pickup, dropoff = (
             name for name in columns if name.casefold().endswith(("pickup_datetime", "dropoff_datetime"))
         )
@@ -256,7 +260,7 @@ def test_times_marked_as_utc_become_the_citys_whatever_zone_the_worker_is_in(
         f"{opening}\n"
         "import sys\n"
         "from pathlib import Path\n"
-        "from include.nyc_taxi.load import load_month\n"
+        "from include.nyc_taxi.trips.load import load_month\n"
         "con = connect(sys.argv[1])\n"
         "load_month(con, 'green', '2023-02', Path(sys.argv[2]), 'run 1', accept=True)\n"
         "found = con.execute('SELECT pickup_datetime, dropoff_datetime FROM green_trips ORDER BY ALL').fetchall()\n"
@@ -425,7 +429,7 @@ def test_a_column_not_known_yet_is_left_out_and_reported(con, load, write_trips,
     done = load("green", "2023-02", write_trips("green", "2023-02", columns={"driver_mood": "'good'"}))
     assert done.unknown_columns == ("driver_mood",)
     assert done.rows_loaded == 3
-    (record,) = [record for record in caplog.records if record.name == "include.nyc_taxi.load"]
+    (record,) = [record for record in caplog.records if record.name == "include.nyc_taxi.trips.load"]
     assert record.levelname == "WARNING"
     assert "green_tripdata_2023-02.parquet" in record.getMessage()
     assert "driver_mood" in record.getMessage()
@@ -494,7 +498,7 @@ class TestFailure:
         assert "Clear the task `download`" in message
         assert read_edition(path) is None, "the next download fetches it anew"
 
-    @pytest.mark.parametrize("step", ["published.select", "quality.audit", "quality.record", "weeks.counted_weeks"])
+    @pytest.mark.parametrize("step", ["row_mapping.select", "engine.audit", "report.record", "by_week.counted_weeks"])
     @pytest.mark.parametrize(
         "error",
         [
@@ -515,7 +519,8 @@ class TestFailure:
             raise error
 
         module, name = step.split(".")
-        monkeypatch.setattr({"published": published, "quality": quality, "weeks": weeks}[module], name, full)
+        steps = {"row_mapping": row_mapping, "engine": engine, "report": report, "by_week": by_week}
+        monkeypatch.setattr(steps[module], name, full)
         message = fails(path)
         assert "no space left while loading it, rolled back" in message
         assert "Free some space, or move the warehouse" in message
@@ -530,7 +535,7 @@ class TestFailure:
             def spill(*_):
                 small.execute(f"SELECT count(*) FROM ({spilling} LIMIT 900000)")
 
-            monkeypatch.setattr(published, "select", spill)
+            monkeypatch.setattr(row_mapping, "select", spill)
             message = fails(write_trips("green", "2023-02", rows=6))
         assert "no space left while loading it, rolled back: Out of Memory Error" in message
         assert "\n" not in message
@@ -542,7 +547,7 @@ class TestFailure:
         def broken(*_):
             raise duckdb.IOException("could not write all bytes: input/output error")
 
-        monkeypatch.setattr(published, "select", broken)
+        monkeypatch.setattr(row_mapping, "select", broken)
         assert "cannot be loaded into green_trips, rolled back" in fails(path)
         assert read_edition(path) == edition
 
@@ -566,7 +571,7 @@ class TestFailure:
             f"{opening}\n"
             "import sys\n"
             "from pathlib import Path\n"
-            "from include.nyc_taxi import load\n"
+            "from include.nyc_taxi.trips import load\n"
             "record = load._record\n"  # the last that is done before the commit
             "def record_and_wait(con, *values):\n"
             "    record(con, *values)\n"
@@ -594,7 +599,7 @@ def test_a_real_disk_that_is_full_is_an_error_that_says_what_to_do_and_keeps_wha
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", disk], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode()}")
-    large = tmp_path / tlc.file_name("green", "2023-03")
+    large = tmp_path / catalogue.file_name("green", "2023-03")
     write_month(large, "green", "2023-03", rows=300_000)
     try:
         with duckdb.connect(str(disk / "warehouse.duckdb")) as con:

@@ -3,9 +3,9 @@
 import duckdb
 import pytest
 
-from include.nyc_taxi import tlc
-from include.nyc_taxi.load import load_month
-from include.nyc_taxi.zones import load_zones, read_zones
+from include.nyc_taxi import catalogue
+from include.nyc_taxi.trips.load import load_month
+from include.nyc_taxi.trips.zones import load_zones, read_zones
 from include.tlc_simulator import city
 from tests.conftest import ROOT
 from tests.nyc_taxi import as_published
@@ -33,7 +33,7 @@ def simulated_zones(tmp_path_factory):
 
 
 def test_every_fleet_and_both_layouts_with_coordinates_are_among_them():
-    assert {fleet_and_month(path)[0] for path in FIXTURES} == set(tlc.FLEETS)
+    assert {fleet_and_month(path)[0] for path in FIXTURES} == set(catalogue.FLEETS)
     assert {("yellow", "2009-01"), ("yellow", "2010-01"), ("yellow", "2010-02")} <= set(map(fleet_and_month, FIXTURES))
     assert all(path.stat().st_size < 100_000 for path in FIXTURES)
 

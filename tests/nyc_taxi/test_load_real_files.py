@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from include.nyc_taxi import tlc
-from include.nyc_taxi.load import load_month
-from include.nyc_taxi.zones import load_zones
+from include.nyc_taxi import catalogue
+from include.nyc_taxi.trips.load import load_month
+from include.nyc_taxi.trips.zones import load_zones
 from tests.conftest import ROOT
 from tests.nyc_taxi import as_published
 
@@ -104,7 +104,7 @@ def test_all_months_together_stay_themselves_when_one_is_loaded_again(real_data,
     assert dict(by_month) == ROWS
     described = [(name, kind) for name, kind, *_ in con.execute("DESCRIBE green_trips").fetchall()]
     added = [("partition_month", "DATE"), ("is_reversed", "BOOLEAN")]
-    assert described == [(c.name, c.type) for c in tlc.fleet("green").columns] + added
+    assert described == [(c.name, c.type) for c in catalogue.fleet("green").columns] + added
 
 
 CLEAN = {  # rows in pairs of a charge and its reversal, rows in trips_clean
@@ -140,7 +140,7 @@ def test_reversals_are_found_in_pairs_and_leave_both_rows_out_of_the_clean_trips
 
 
 def test_the_page_on_quality_has_the_real_months_as_they_are(real_data, con):
-    page = (ROOT / "docs" / "quality.md").read_text()
+    page = (ROOT / "docs" / "reference" / "quality.md").read_text()
     for month in ROWS:
         counts = load(con, "green", month, real_data / "tlc" / "trip-data" / f"green_tripdata_{month}.parquet").quality
         (clean,) = con.execute("SELECT count(*) FROM trips_clean WHERE partition_month = ?", [f"{month}-01"]).fetchone()

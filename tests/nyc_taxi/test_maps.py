@@ -11,10 +11,10 @@ import PIL.Image
 import pytest
 import shapely
 
-from include.nyc_taxi import maps
-from include.nyc_taxi.aggregate import month_stats_path, overall_stats_path
 from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.files import locked
+from include.nyc_taxi.reports import maps
+from include.nyc_taxi.reports.by_zone import month_stats_path, overall_stats_path
 from include.tlc_simulator import city
 from tests.nyc_taxi import drawing
 
@@ -431,7 +431,7 @@ def test_a_month_without_a_trip_in_manhattan_can_be_drawn(draw):
 
 def test_drawing_imports_neither_geopandas_nor_pandas(start_python):
     """They take longer to import than all the rest of the task."""
-    asked = "import sys\nfrom include.nyc_taxi import maps\nprint({'geopandas', 'pandas'} & set(sys.modules))\n"
+    asked = "import sys\nfrom include.nyc_taxi.reports import maps\nprint({'geopandas', 'pandas'} & set(sys.modules))\n"
     assert start_python(asked).communicate()[0] == "set()\n"
 
 
@@ -444,7 +444,7 @@ def test_the_overall_map_waits_its_turn_and_then_shows_the_latest_figures(stats,
         process = start_python(
             "import sys\n"
             "from pathlib import Path\n"
-            "from include.nyc_taxi import maps\n"
+            "from include.nyc_taxi.reports import maps\n"
             "maps.draw_maps('2023-02', Path(sys.argv[1]))\n",
             outputs,
         )

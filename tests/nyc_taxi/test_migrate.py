@@ -3,10 +3,11 @@
 import duckdb
 import pytest
 
-from include.nyc_taxi import lake, warehouse
-from include.nyc_taxi.aggregate import aggregate_month
-from include.nyc_taxi.load import load_month
-from include.nyc_taxi.migrate import MigrateError, migrate
+from include.nyc_taxi import warehouse
+from include.nyc_taxi.reports.by_zone import aggregate_month
+from include.nyc_taxi.trips.load import load_month
+from include.nyc_taxi.warehouse import lake
+from include.nyc_taxi.warehouse.migrate import MigrateError, migrate
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_copy_that_has_other_months_is_left_alone(file, lake_con, write_trips)
 
 
 def test_a_difference_in_the_end_is_an_error(file, lake_con, monkeypatch):
-    monkeypatch.setattr("include.nyc_taxi.migrate._Copy._copy_table", lambda *_: None)
+    monkeypatch.setattr("include.nyc_taxi.warehouse.migrate._Copy._copy_table", lambda *_: None)
     with pytest.raises(MigrateError, match=r"loads: expected 3 rows .* found 0"):
         migrate(lake_con, str(file), into_lake=True, say=print)
 

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from include.nyc_taxi import pages, settings
+from include.nyc_taxi import settings
+from include.nyc_taxi.web import pages
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 BASE = "/airflow/nyc-taxi"

@@ -2,15 +2,15 @@
 
 import pytest
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import DownloadError, LayoutError
-from include.nyc_taxi.parquet import FOOTER_BYTES, Footer, read_footer, verify_parquet
+from include.nyc_taxi.source.parquet import FOOTER_BYTES, Footer, read_footer, verify_parquet
 from include.tlc_simulator.trips import write_month
 
 
 def test_a_footer_says_rows_and_columns_in_the_files_order(con, write_trips):
     path = write_trips("yellow", "2023-02", rows=7)
-    layout = tlc.fleet("yellow").layout("2023-02")
+    layout = catalogue.fleet("yellow").layout("2023-02")
     assert read_footer(con, path) == Footer(rows=7, types=dict(layout.columns), simulated=False)
     assert read_footer(con, path).columns == layout.names
 

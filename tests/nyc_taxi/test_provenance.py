@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
-from include.nyc_taxi import provenance
-from include.nyc_taxi.provenance import Provenance
+from include.nyc_taxi.reports import provenance
+from include.nyc_taxi.reports.provenance import Provenance
 
 JANUARY, FEBRUARY, MARCH = (date(2023, month, 1) for month in (1, 2, 3))
 TLC = "NYC Taxi & Limousine Commission (TLC)"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from include.nyc_taxi import settings, tlc
+from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.errors import SettingError
 
 
@@ -33,7 +33,7 @@ def test_all_fleets_of_the_catalogue_have_dags_where_none_is_named(monkeypatch, 
     if value is not None:
         monkeypatch.setenv("NYC_TAXI_FLEETS", value)
     assert settings.fleets() == ["yellow", "green", "fhv", "fhvhv"]
-    monkeypatch.setitem(tlc.FLEETS, "hover", tlc.fleet("green"))
+    monkeypatch.setitem(catalogue.FLEETS, "hover", catalogue.fleet("green"))
     assert settings.fleets() == ["yellow", "green", "fhv", "fhvhv", "hover"]
 
 

@@ -7,8 +7,9 @@ import geopandas
 import pytest
 import shapely
 
-from include.nyc_taxi import tlc, zones
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import DownloadError, ZonesError
+from include.nyc_taxi.trips import zones
 from include.tlc_simulator import city
 from include.tlc_simulator.faults import ErrorPage
 from include.tlc_simulator.server import TlcSimulator
@@ -26,7 +27,7 @@ def made_lookup(tmp_path):
         with path.open("w", newline="") as file:
             writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
             writer.writerow(zones.LOOKUP_HEADER)
-            for zone_id in range(1, tlc.ZONES + 1):
+            for zone_id in range(1, catalogue.ZONES + 1):
                 name = (names or {}).get(zone_id, f"Zone {zone_id}")
                 if name is not None:
                     writer.writerow([zone_id, "N/A" if zone_id == 265 else "Queens", name, "N/A"])

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.standard.operators.python import PythonOperator
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.orchestration import assets
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 
-FLEETS = sorted(tlc.FLEETS)
+FLEETS = sorted(catalogue.FLEETS)
 OF_A_FLEET = (assets.trips_file, assets.trips, assets.manhattan_stats, assets.manhattan_map, assets.trips_by_week)
 ALL = [
     assets.TAXI_ZONES_FILE,
@@ -35,7 +35,7 @@ def test_every_asset_has_an_address_of_its_own():
 def test_weekly_figures_are_those_that_the_fleets_files_have(fleet, figures):
     assert assets.weekly_figures(fleet) == figures
     description = assets.trips_by_week(fleet).extra["description"]
-    assert description == f"{tlc.fleet(fleet).title}, {figures} by week: table, CSV and line chart"
+    assert description == f"{catalogue.fleet(fleet).title}, {figures} by week: table, CSV and line chart"
 
 
 def test_an_asset_asked_for_twice_is_the_same():

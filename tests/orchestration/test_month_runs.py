@@ -9,7 +9,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.month_runs import MonthRun, all_runs, unsettled_runs
 from include.tlc_simulator.faults import Status
 from tests.dags.conftest import dag_bag, metadata_database, no_pauses, simulator  # noqa: F401

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
-from include.nyc_taxi import load, parquet, tlc
-from include.nyc_taxi.download import Edition, _note, read_edition
+from include.nyc_taxi import catalogue
+from include.nyc_taxi.source import parquet
+from include.nyc_taxi.source.download import Edition, _note, read_edition
+from include.nyc_taxi.trips import load
 from include.orchestration import time_limit
-from include.orchestration.airflow_line import IS_AIRFLOW_3
-from include.orchestration.permanent import no_retry_when_permanent
+from include.orchestration.compat import IS_AIRFLOW_3
+from include.orchestration.retry_policy import no_retry_when_permanent
 from include.tlc_simulator.trips import write_month
 from warehouse_hook import WarehouseHook
 
@@ -25,7 +27,7 @@ ENDLESS = "SELECT sum(hash(a.range, b.range)) FROM range(10_000_000) AS a, range
 @pytest.fixture
 def february(tmp_path):
     """The file of a month."""
-    path = tmp_path / tlc.file_name("green", "2023-02")
+    path = tmp_path / catalogue.file_name("green", "2023-02")
     write_month(path, "green", "2023-02", rows=100)
     return path
 
@@ -68,7 +70,7 @@ def test_names_who_holds_the_file_that_was_waited_for(ended, hold_open, data_dir
     assert f"while it was waiting for {data_dir}/warehouse.duckdb, which is open in process {holder.pid}." in said
 
 
-@pytest.mark.parametrize("step", ["published.select", "published.count_lost", "quality.audit"])
+@pytest.mark.parametrize("step", ["trips.row_mapping.select", "trips.row_mapping.count_lost", "audit.engine.audit"])
 def test_takes_no_file_for_damaged(ended, february, monkeypatch, step):
     edition = Edition(url="http://tlc.test", etag='"1"', last_modified=None, bytes=february.stat().st_size)
     _note(february, edition)
@@ -78,7 +80,7 @@ def test_takes_no_file_for_damaged(ended, february, monkeypatch, step):
             monkeypatch.setattr(f"include.nyc_taxi.{step}", lambda *_: con.execute(ENDLESS))
             load.load_month(con, "green", "2023-02", february, "run 1")
 
-    assert "while it was running a query of DuckDB in include.nyc_taxi.load." in ended(work)
+    assert "while it was running a query of DuckDB in include.nyc_taxi.trips.load." in ended(work)
     assert read_edition(february) == edition
     with WarehouseHook().opened() as con:
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (0,)

@@ -10,7 +10,7 @@ from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.utils.types import DagRunType
 
 from calendar_timetables import START_DATE, CalendarMonthTimetable, CalendarWeekTimetable, written_dates
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 
 if IS_AIRFLOW_3:
     from airflow.serialization.decoders import decode_timetable

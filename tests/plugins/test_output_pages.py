@@ -26,7 +26,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 import output_pages
 from include.nyc_taxi import settings
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3
 from output_pages import OutputLink, OutputOperator
 from tests.conftest import ROOT
 
@@ -175,15 +175,15 @@ class TestCopiedPlugin:
 
     def test_finds_the_code_beside_its_folder(self, find_pages, tmp_path):
         shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
-        assert find_pages() == str(tmp_path / "include/nyc_taxi/pages.py")
+        assert find_pages() == str(tmp_path / "include/nyc_taxi/web/pages.py")
 
     def test_finds_it_although_another_include_has_been_imported(self, find_pages, theirs, tmp_path):
         shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
-        assert find_pages(theirs) == str(tmp_path / "include/nyc_taxi/pages.py")
+        assert find_pages(theirs) == str(tmp_path / "include/nyc_taxi/web/pages.py")
 
     def test_takes_the_code_on_the_path_first(self, find_pages, tmp_path):
         shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
-        assert find_pages(ROOT) == str(ROOT / "include/nyc_taxi/pages.py")
+        assert find_pages(ROOT) == str(ROOT / "include/nyc_taxi/web/pages.py")
 
     def test_without_the_code_says_where_it_was_expected(self, find_pages, tmp_path):
         error = find_pages()
@@ -296,7 +296,7 @@ class TestPlugin:
             tmp_path,
             ROOT,
         )
-        assert process.communicate()[0].splitlines()[-1] == str(ROOT / "include/nyc_taxi/pages.py")
+        assert process.communicate()[0].splitlines()[-1] == str(ROOT / "include/nyc_taxi/web/pages.py")
 
 
 def plugins_of_airflow_2():

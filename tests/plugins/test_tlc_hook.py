@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, redact
 
-from include.nyc_taxi import tlc
-from include.nyc_taxi.download import download_month
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import DownloadError, NotPublishedError
 from include.nyc_taxi.settings import DEFAULT_TLC_URL
-from include.orchestration.airflow_line import IS_AIRFLOW_3
+from include.nyc_taxi.source.download import download_month
+from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.faults import CutOff, Status
 from tlc_hook import TlcFileSensor, TlcHook
 
 MONTH = "2023-02"
-PATH = tlc.file_path("green", MONTH)
+PATH = catalogue.file_path("green", MONTH)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 from usable_connection import usable
 
+from include.local.__main__ import main
 from include.nyc_taxi.errors import SettingError
 from include.orchestration import pool
 from include.orchestration.alerts import alert_on_failure
-from include.orchestration.local.__main__ import main
 from tlc_hook import TlcHook
 from warehouse_hook import WarehouseHook
 

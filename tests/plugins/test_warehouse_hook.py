@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
 
 import warehouse_hook
-from include.nyc_taxi.lake import LakeError
+from include.nyc_taxi.warehouse.lake import LakeError
 from warehouse_hook import WarehouseHook, WarehouseLockedError
 
 SIXTY_SECONDS = 60.0  # far more than any of this takes: a limit, not a duration

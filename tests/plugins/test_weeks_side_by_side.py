@@ -4,7 +4,7 @@ import csv
 import multiprocessing
 from datetime import date, timedelta
 
-from include.nyc_taxi import weeks
+from include.nyc_taxi.reports import by_week
 from include.nyc_taxi.settings import outputs_dir
 from warehouse_hook import WarehouseHook
 
@@ -12,7 +12,7 @@ from warehouse_hook import WarehouseHook
 def _aggregate(monday):
     """What a task does in its own process: wait for the file, then one transaction."""
     with WarehouseHook().opened() as con:
-        weeks.aggregate_week(con, "green", monday, outputs_dir("green"))
+        by_week.aggregate_week(con, "green", monday, outputs_dir("green"))
 
 
 def test_runs_side_by_side_lose_no_week(data_dir):

@@ -6,12 +6,12 @@ import duckdb
 import pytest
 import shapely
 
-from include.nyc_taxi import tlc
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import FleetError, MonthError
 from include.tlc_simulator import city, trips
 from include.tlc_simulator.trips import write_month
 
-LAYOUTS = [(fleet.name, layout.first_month) for fleet in tlc.FLEETS.values() for layout in fleet.layouts]
+LAYOUTS = [(fleet.name, layout.first_month) for fleet in catalogue.FLEETS.values() for layout in fleet.layouts]
 
 
 def rows_of(query: str) -> list[tuple]:
@@ -46,7 +46,7 @@ def green(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(("fleet", "month"), LAYOUTS)
 def test_a_file_has_exactly_the_layout_of_the_catalogue(fleet: str, month: str, tmp_path: Path) -> None:
     write_month(tmp_path / "month.parquet", fleet, month, rows=1000)
-    assert layout_of(tmp_path / "month.parquet") == tlc.fleet(fleet).layout(month).columns
+    assert layout_of(tmp_path / "month.parquet") == catalogue.fleet(fleet).layout(month).columns
     assert one(f"SELECT count(*) FROM '{tmp_path}/month.parquet'") == (1000,)
 
 
@@ -69,7 +69,9 @@ def test_a_fleet_added_to_the_catalogue_is_made_without_a_change_here(
         ("SR_Flag", "INTEGER"),
     )
     monkeypatch.setitem(
-        tlc.FLEETS, "hover", tlc.Fleet("hover", "Hovercrafts", (tlc.Layout("2019-02", None, columns),), ())
+        catalogue.FLEETS,
+        "hover",
+        catalogue.Fleet("hover", "Hovercrafts", (catalogue.Layout("2019-02", None, columns),), ()),
     )
     write_month(tmp_path / "month.parquet", "hover", "2024-01", rows=100)
     assert layout_of(tmp_path / "month.parquet") == columns
@@ -77,8 +79,8 @@ def test_a_fleet_added_to_the_catalogue_is_made_without_a_change_here(
 
 
 def test_a_column_without_values_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fleet = tlc.Fleet("hover", "Hovercrafts", (tlc.Layout("2019-02", None, (("eels", "INTEGER"),)),), ())
-    monkeypatch.setitem(tlc.FLEETS, "hover", fleet)
+    fleet = catalogue.Fleet("hover", "Hovercrafts", (catalogue.Layout("2019-02", None, (("eels", "INTEGER"),)),), ())
+    monkeypatch.setitem(catalogue.FLEETS, "hover", fleet)
     with pytest.raises(NotImplementedError, match="eels"):
         write_month(tmp_path / "month.parquet", "hover", "2024-01", rows=100)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,8 @@ import pytest
 
 OPENING = """
 import duckdb
-from include.nyc_taxi import lake, warehouse
+from include.nyc_taxi import warehouse
+from include.nyc_taxi.warehouse import lake
 
 def connect(folder):
     con = duckdb.connect()

@@ -7,10 +7,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from include.nyc_taxi import lake, load, warehouse
-from include.nyc_taxi.aggregate import aggregate_month
+from include.nyc_taxi import warehouse
 from include.nyc_taxi.errors import LoadError
-from include.nyc_taxi.load import load_month
+from include.nyc_taxi.reports.by_zone import aggregate_month
+from include.nyc_taxi.trips import load
+from include.nyc_taxi.trips.load import load_month
+from include.nyc_taxi.warehouse import lake
 
 ADD_ONE = "INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 1)"
 
@@ -234,7 +236,8 @@ class TestMaintenance:
 
 BEFORE_ANY_CHECK = """
 import sys, duckdb
-from include.nyc_taxi import lake, warehouse
+from include.nyc_taxi import warehouse
+from include.nyc_taxi.warehouse import lake
 with duckdb.connect() as con:
     lake.load_extension(con, "ducklake")
     con.execute(f"ATTACH 'ducklake:{sys.argv[1]}/catalog.ducklake' AS warehouse (DATA_PATH '{sys.argv[2]}')")

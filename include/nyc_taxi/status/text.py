@@ -1,0 +1,166 @@
+"""A status as text: a table of months, and sentences on what to do."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+
+from tabulate import SEPARATING_LINE, tabulate
+
+from include.nyc_taxi.months import month_of, month_range, next_first_day
+from include.nyc_taxi.status.freshness import MonthStatus, State
+
+LINES_ALIKE = 3
+"""So many months of which nothing is known have a line each; more are one line together."""
+
+HEADER = ("fleet", "month", "state", "published", "downloaded", "loaded (UTC)", "edition", "rows", "age")
+_ALIGNMENT = ("left", "left", "left", "left", "right", "left", "left", "right", "right")
+_BOLD_RED, _PLAIN = "\033[1;31m", "\033[0m"
+
+
+# -- as text
+
+
+def render(months: Sequence[MonthStatus], *, color: bool = False) -> str:
+    """A table, a line a month; months in a row of which nothing is known but that share one line."""
+    rows: list[Sequence[str]] = []
+    for alike in _grouped(months, lambda month: (month.fleet, _says_nothing(month) and month.state)):
+        if rows and rows[-1][0] != alike[0].fleet:
+            rows.append(SEPARATING_LINE)
+        if _says_nothing(alike[0]) and len(alike) > LINES_ALIKE:
+            rows.append(_row(alike[0], f"{alike[0].month} … {alike[-1].month}", color=color))
+        else:
+            rows += [_row(month, month.month, color=color) for month in alike]
+    return tabulate(rows, HEADER, disable_numparse=True, colalign=_ALIGNMENT)
+
+
+def _says_nothing(month: MonthStatus) -> bool:
+    return month.state in (State.NOT_LOADED, State.NOT_PUBLISHED) and month.downloaded is None
+
+
+def _row(month: MonthStatus, name: str, *, color: bool) -> tuple[str, ...]:
+    published = {True: "yes", False: "no", None: "?"}[month.published]
+    tasks = ", ".join(month.failed)
+    state = {State.FAILED: f"{month.state} ({tasks})", State.LOADED_FAILED: f"{month.state} in {tasks}"}.get(
+        month.state, str(month.state)
+    )
+    return (
+        month.fleet,
+        name,
+        f"{_BOLD_RED}{state}{_PLAIN}" if color and (month.state.isupper() or month.failed) else state,
+        str(month.published_on or published),
+        _size(month.downloaded) if month.downloaded is not None else "-",
+        f"{month.load.loaded_at:%Y-%m-%d %H:%M}" if month.load else "-",
+        month.edition or "-",
+        f"{month.load.rows_loaded:,}" if month.load else "-",
+        age_in_words(month.age) if month.age is not None else "-",
+    )
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
+
+
+def age_in_words(age: timedelta) -> str:
+    """An age in the largest unit of which it has two or more: "3 days"."""
+    minutes = max(0, int(age.total_seconds() // 60))
+    for unit, size in (("year", 525_960), ("month", 43_830), ("day", 1440), ("hour", 60)):
+        if minutes >= 2 * size:
+            return _counted(minutes // size, unit)
+    return _counted(minutes, "minute")
+
+
+def sentences(months: Sequence[MonthStatus], command: str) -> list[str]:
+    """What to know and what to do, fleet by fleet: what is loaded, gaps, failures, editions not loaded.
+
+    Args:
+        months: of one fleet or several, as `fleet_status` gives them.
+        command: what loads months once FLEET, FROM and TO are appended.
+    """
+    fleets = itertools.groupby(months, lambda month: month.fleet)
+    return [line for _, of_fleet in fleets for line in _of_fleet(list(of_fleet), command)]
+
+
+def _of_fleet(months: Sequence[MonthStatus], command: str) -> Iterator[str]:
+    fleet, loaded = months[0].fleet, [month.month for month in months if month.load]
+    yield f"{fleet}: {_what_is_loaded([month for month in months if month.load])}."
+    for group in _grouped(months, lambda month: (month.state, month.failed, month.load is None)):
+        first, last, state = group[0].month, group[-1].month, group[0].state
+        span = first if first == last else f"{first} to {last}"
+        is_are, them = ("is", "it") if first == last else ("are", "them")
+        again = f"`{command} FLEET={fleet} FROM={first} TO={last}`"
+        gap = _gap(first, last, loaded) if group[0].load is None else ""
+        mend = f"mend the cause that the task's log names, then run {again}"
+        if state is State.MISSING:
+            yield f"{fleet}: {span} {is_are} {gap or 'published but not loaded'}; {again} loads {them}."
+        elif state is State.NOT_PUBLISHED and gap:
+            yield f"{fleet}: {span} {is_are} {gap}: the TLC's site does not have {them}."
+        elif state is State.FAILED:
+            gap = f" and {is_are} {gap}" if gap else ""
+            yield f"{fleet}: {span} failed in {', '.join(group[0].failed)}{gap}; {mend}."
+        elif state is State.LOADED_FAILED:
+            its_run = "its last run" if first == last else "their last runs"
+            yield f"{fleet}: {span} {is_are} loaded, but {its_run} failed in {', '.join(group[0].failed)}; {mend}."
+        elif state is State.LOADED_CANCELLED:
+            its_run = "its last run was" if first == last else "their last runs were"
+            yield f"{fleet}: {span} {is_are} loaded, and {its_run} cancelled; {again} runs {them} again."
+        elif state is State.NOT_LOADED_CANCELLED:
+            its_run = "its last run was" if first == last else "their last runs were"
+            yield f"{fleet}: {span} {is_are} {gap or 'not loaded'}: {its_run} cancelled; {again} loads {them}."
+        elif state is State.NEW_EDITION:
+            yield f"{fleet}: of {span} raw/ has a newer edition than the warehouse; {again} loads it."
+    yield from _unknown_columns(months)
+
+
+def _unknown_columns(months: Sequence[MonthStatus]) -> Iterator[str]:
+    """A sentence for each set of columns that loads have left out because the catalogue does not know them."""
+    by_columns: dict[tuple[str, ...], list[str]] = {}
+    for month in months:
+        if month.load and month.load.unknown_columns:
+            by_columns.setdefault(month.load.unknown_columns, []).append(month.month)
+    for columns, names in by_columns.items():
+        span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]} ({_counted(len(names), 'month')})"
+        them = "it" if len(columns) == 1 else "them"
+        yield (
+            f"{months[0].fleet}: the files of {span} have {_counted(len(columns), 'column')} that the warehouse leaves "
+            f"out: {', '.join(columns)}; add {them} to include/nyc_taxi/catalogue/fleets.py, "
+            "then run these months again."
+        )
+
+
+def _what_is_loaded(loaded: Sequence[MonthStatus]) -> str:
+    if not loaded:
+        return "nothing is loaded yet"
+    names = [month.month for month in loaded]
+    wanted = len(month_range(names[0], names[-1]))
+    span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    latest = min(month.age for month in loaded if month.age is not None)
+    what = (
+        f"{len(names)} of {wanted} months loaded from {span}"
+        if len(names) < wanted
+        else f"{_counted(wanted, 'month')} loaded, {span}"
+    )
+    return f"{what}; last load {age_in_words(latest)} ago"
+
+
+def _gap(first: str, last: str, loaded: Sequence[str]) -> str:
+    """How the months from `first` to `last` are missing in the history; nothing where they come after it."""
+    before, after = [month for month in loaded if month < first], [month for month in loaded if month > last]
+    if not after:
+        return ""
+    return f"missing between {before[-1]} and {after[0]}" if before else f"missing before {after[0]}"
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def _grouped(months: Iterable[MonthStatus], key: Callable[[MonthStatus], object]) -> Iterator[list[MonthStatus]]:
+    """Months that follow one another and for which `key` gives the same."""
+    for _, alike in itertools.groupby(months, key):
+        group: list[MonthStatus] = []
+        for month in alike:
+            if group and month_of(next_first_day(group[-1].month)) != month.month:
+                yield group
+                group = []
+            group.append(month)
+        yield group

@@ -1,0 +1,218 @@
+"""From a file as the TLC published it to our columns: names, types, codes and places."""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from include.nyc_taxi import catalogue
+from include.nyc_taxi.audit.engine import InFile
+from include.nyc_taxi.source.parquet import Footer
+from include.nyc_taxi.trips import coordinates
+
+_WHOLE = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}
+"""DuckDB's whole numbers with a sign, and their bits."""
+_REVERSED = "reversed_rows"
+_SAME_TRIP = ("vendor_id", "pickup_datetime", "dropoff_datetime", "pickup_zone_id", "dropoff_zone_id")
+
+
+def select(
+    con: duckdb.DuckDBPyConnection, match: catalogue.Match, footer: Footer, start: date, path: Path
+) -> tuple[str, dict[str, object]]:
+    """The query for a file's rows as rows of the month that begins at `start`, and its bound values.
+
+    A value that does not fit its column's type becomes null; `count_lost` counts them.
+
+    Raises:
+        ZonesError: the file has coordinates, and there are no zones.
+    """
+    # The file's spelling of a name is quoted; that it is one of the catalogue's was checked by match_columns.
+    places = {c.name: origin for c, origin in match.columns if isinstance(origin, catalogue.Coordinates)}
+    if places:
+        coordinates.prepare(con)
+    columns = [f"{_cast(column, origin, footer)} AS {column.name}" for column, origin in match.columns]
+    columns.append("CAST($month AS DATE) AS partition_month")
+    if find_reversals(con, match, path):
+        columns.append(f"file_row_number IN (SELECT row_number FROM {_REVERSED}) AS is_reversed")
+    joins = " ".join(coordinates.join(*_degrees(at), name) for name, at in places.items())
+    query = f"SELECT {', '.join(columns)} FROM read_parquet($path, file_row_number => true) {joins}"
+    return query, {"month": start, "path": str(path)}
+
+
+def find_reversals(con: duckdb.DuckDBPyConnection, match: catalogue.Match, path: Path) -> bool:
+    """Make the temporary table `reversed_rows`: the file's row numbers of reversed charges and of their reversals.
+
+    A reversal is a row with a negative amount and a twin: the same trip with that amount positive. Of several such
+    rows each has one twin at most, so that a trip charged, reversed and charged again stays one trip.
+
+    Returns:
+        False where the fleet's trips have no amounts; there is no table then.
+    """
+    origins = {column.name: origin for column, origin in match.columns}
+    amount = origins.get("total_amount")
+    if not isinstance(amount, str):
+        return False
+    # As the file has them: whether two rows say the same needs no casting, and no place its zone.
+    same = [name for key in _SAME_TRIP if (origin := origins.get(key)) for name in catalogue.published_names(origin)]
+    keys = [f"key_{number}" for number, _ in enumerate(same)]
+    named = ", ".join(f"{_quoted(name)} AS {key}" for name, key in zip(same, keys, strict=True))
+    are_twins = " AND ".join(f"charge.{key} IS NOT DISTINCT FROM refund.{key}" for key in keys)
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE {_REVERSED} AS
+        WITH rows AS (
+            SELECT file_row_number AS row_number, TRY_CAST({_quoted(amount)} AS DOUBLE) AS amount, {named}
+            FROM read_parquet($path, file_row_number => true)
+        ),
+        refunds AS MATERIALIZED (
+            SELECT *, row_number() OVER (PARTITION BY {", ".join(keys)}, amount ORDER BY row_number) AS place
+            FROM rows WHERE amount < 0 AND amount > '-inf'::DOUBLE
+        ),
+        charges AS (
+            SELECT *, row_number() OVER (PARTITION BY {", ".join(keys)}, amount ORDER BY row_number) AS place
+            FROM rows AS charge SEMI JOIN refunds AS refund ON charge.amount = -refund.amount AND {are_twins}
+        )
+        SELECT unnest([charge.row_number, refund.row_number]) AS row_number
+        FROM refunds AS refund
+        JOIN charges AS charge ON charge.amount = -refund.amount AND charge.place = refund.place AND {are_twins}
+        """,
+        {"path": str(path)},
+    )
+    return True
+
+
+def _cast(column: catalogue.Column, origin: catalogue.Origin | None, footer: Footer) -> str:
+    """SQL for a column of ours, of its type, over the file's columns."""
+    if isinstance(origin, str):
+        return _converted(column, origin, footer)
+    return f"CAST({_value(column, origin)} AS {column.type})"
+
+
+def _converted(column: catalogue.Column, published_as: str, footer: Footer) -> str:
+    """SQL for a file's column as one of ours; null where its value does not fit."""
+    value, kind = _quoted(published_as), footer.types[published_as]
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        value = f"timezone('{catalogue.CITY_TIME}', {value})"
+    return f"TRY_CAST({value} AS {column.type})" if _can_fail(kind, column.type) else f"CAST({value} AS {column.type})"
+
+
+def _can_fail(kind: str, wanted: str) -> bool:
+    """Whether there are values of DuckDB's type `kind` that the type `wanted` cannot hold."""
+    if kind == wanted or wanted == "VARCHAR":
+        return False
+    if wanted == "TIMESTAMP":
+        return not kind.startswith("TIMESTAMP")
+    if wanted == "DOUBLE":
+        return kind not in _WHOLE and not kind.startswith(("FLOAT", "DECIMAL", "UTINYINT", "USMALLINT", "UINTEGER"))
+    return not (wanted in _WHOLE and _WHOLE.get(kind, 99) <= _WHOLE[wanted])
+
+
+def _can_have_fraction(kind: str) -> bool:
+    return kind not in _WHOLE and not kind.startswith(("U", "BOOLEAN", "HUGEINT"))
+
+
+def _value(column: catalogue.Column, origin: catalogue.Coded | catalogue.Coordinates | None) -> str:
+    """SQL for a column of ours that is not simply one of the file's."""
+    if origin is None:
+        return "NULL"
+    if isinstance(origin, catalogue.Coordinates):
+        return coordinates.zone_id(*_degrees(origin), column.name)
+    cases = " ".join(f"WHEN {_literal(text)} THEN {_literal(code)}" for text, code in origin.codes.items())
+    return f"CASE {_text(origin)} {cases} END"
+
+
+def _degrees(at: catalogue.Coordinates) -> tuple[str, str]:
+    """SQL for a place's longitude and latitude."""
+    return f"TRY_CAST({_quoted(at.longitude)} AS DOUBLE)", f"TRY_CAST({_quoted(at.latitude)} AS DOUBLE)"
+
+
+def _text(origin: catalogue.Coded) -> str:
+    """SQL for a text as the catalogue's codes have it."""
+    return f"upper(trim(CAST({_quoted(origin.published_as)} AS VARCHAR)))"
+
+
+def count_lost(con: duckdb.DuckDBPyConnection, match: catalogue.Match, footer: Footer, path: Path, rows: str) -> InFile:
+    """Count the values that do not come through as they stand in the file.
+
+    Args:
+        rows: SQL to read the rows that `select` has made of the file, as a FROM clause has it.
+
+    Returns:
+        Numbers of rows by name: `unreadable_<column>` (a value that does not fit the column's type, and becomes null),
+        `fraction_<column>` (a number with a fraction where only whole ones can be), `unknown_<column>` (a text that the
+        catalogue has no id for), `zero_<column>` and `outside_<column>` (coordinates that are zero, or in no zone).
+    """
+    counts = _losses(match, footer)
+    found: dict[str, int] = {}
+    if counts:
+        numbers = ", ".join(f"coalesce(count_if({sql}), 0)" for sql in counts.values())
+        row = con.execute(f"SELECT {numbers} FROM read_parquet(?)", [str(path)]).fetchone() or ()
+        found = dict(zip(counts, row, strict=True))
+    for name in (column.name for column, origin in match.columns if isinstance(origin, catalogue.Coordinates)):
+        (placed,) = con.execute(f"SELECT count({name}) FROM {rows}").fetchone() or (0,)
+        found[f"outside_{name}"] -= found[f"zero_{name}"] + placed
+    return InFile(footer.rows, found, _examples(con, match, counts, found, path), match.unknown)
+
+
+def _losses(match: catalogue.Match, footer: Footer) -> dict[str, str]:
+    """SQL for a row that loses something, by the name it is counted under."""
+    counts: dict[str, str] = {}
+    for column, origin in match.columns:
+        if isinstance(origin, catalogue.Coded):
+            known = ", ".join(map(_literal, origin.codes))
+            counts[f"unknown_{column.name}"] = f"{_text(origin)} NOT IN ({known})"
+        elif isinstance(origin, catalogue.Coordinates):
+            names = [name for name in catalogue.published_names(origin) if _can_fail(footer.types[name], "DOUBLE")]
+            longitude, latitude = _degrees(origin)
+            is_known = f"{longitude} IS NOT NULL AND {latitude} IS NOT NULL"
+            counts[f"zero_{column.name}"] = f"{is_known} AND ({longitude} = 0 OR {latitude} = 0)"
+            # All places; what has become a zone, and what is zero, is taken off by the caller.
+            counts[f"outside_{column.name}"] = is_known
+            if names:
+                unreadable = [_is_unreadable(name, footer.types[name], "DOUBLE") for name in names]
+                counts[f"unreadable_{column.name}"] = " OR ".join(unreadable)
+        elif origin and _can_fail(kind := footer.types[origin], column.type):
+            counts[f"unreadable_{column.name}"] = _is_unreadable(origin, kind, column.type)
+            if column.type in _WHOLE and _can_have_fraction(kind):
+                number = f"TRY_CAST({_quoted(origin)} AS DOUBLE)"
+                counts[f"fraction_{column.name}"] = f"{number} <> trunc({number})"
+    return counts
+
+
+def _is_unreadable(published_as: str, kind: str, wanted: str) -> str:
+    value = _quoted(published_as)
+    # NaN is how files made with pandas say "no number".
+    there = f"NOT isnan({value})" if kind in ("DOUBLE", "FLOAT") else f"{value} IS NOT NULL"
+    return f"{there} AND TRY_CAST({value} AS {wanted}) IS NULL"
+
+
+def _examples(
+    con: duckdb.DuckDBPyConnection,
+    match: catalogue.Match,
+    counts: Mapping[str, str],
+    found: Mapping[str, int],
+    path: Path,
+) -> dict[str, str]:
+    """A value that could not be read, by our column's name: the one that a reader of the error wants to see."""
+    examples = {}
+    for column, origin in match.columns:
+        name = f"unreadable_{column.name}"
+        if origin and found.get(name):
+            shown = ", ".join(_quoted(published) for published in catalogue.published_names(origin))
+            (value,) = con.execute(
+                f"SELECT concat_ws(' ', {shown}) FROM read_parquet(?) WHERE {counts[name]} LIMIT 1", [str(path)]
+            ).fetchone() or ("",)
+            examples[column.name] = repr(str(value)[:60])
+    return examples
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(value: int | str | None) -> str:
+    """A constant of the catalogue in SQL."""
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else f"'{value}'"

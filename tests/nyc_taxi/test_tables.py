@@ -1,0 +1,248 @@
+"""Tables, the view `trips`, and transactions."""
+
+import dataclasses
+
+import duckdb
+import pytest
+
+from include.nyc_taxi import catalogue, warehouse
+from include.nyc_taxi.audit import rules
+
+FLEETS = sorted(catalogue.FLEETS)
+TRIPS = ["fleet", "partition_month", "vendor_id", "pickup_zone_id", "dropoff_zone_id", "rate_code_id", "payment_type"]
+TRIPS += ["pickup_datetime", "dropoff_datetime", "trip_distance", "passenger_count", "total_amount"]
+
+
+def columns(con, table):
+    """(name, type) of a table's or view's columns, in order."""
+    return [(name, kind) for name, kind, *_ in con.execute(f"DESCRIBE {table}").fetchall()]
+
+
+def has_amount(fleet):
+    """Whether the fleet's files say what a trip cost in all."""
+    return "total_amount" in catalogue.fleet(fleet).column_names
+
+
+def test_a_transaction_is_committed_when_the_block_ends(con, tmp_path):
+    with warehouse.transaction(con) as same:
+        same.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 1)")
+    con.close()
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as again:
+        assert again.execute("SELECT * FROM trips_by_zone").fetchall()
+
+
+def test_a_transaction_that_raises_leaves_nothing_and_the_connection_goes_on(con):
+    con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 7)")
+
+    def replace():
+        with warehouse.transaction(con):
+            con.execute("DELETE FROM trips_by_zone")
+            raise KeyboardInterrupt  # no Exception: a task that is stopped must roll back too
+
+    with pytest.raises(KeyboardInterrupt):
+        replace()
+    assert con.execute("SELECT num_trips FROM trips_by_zone").fetchall() == [(7,)]
+    with warehouse.transaction(con):
+        con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-02-01', 1, 8)")
+    assert con.execute("SELECT count(*) FROM trips_by_zone").fetchone() == (2,)
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        "INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 'many', 1)",
+        "INSERT INTO trips_by_zone VALUES (NULL, NULL, 1, 1)",
+        "SELEC",
+    ],
+    ids=["a value that cannot be cast", "a constraint", "a syntax error"],
+)
+def test_an_error_of_duckdb_itself_rolls_back_and_comes_through(con, failing):
+    con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 7)")
+
+    def replace():
+        with warehouse.transaction(con):
+            con.execute("DELETE FROM trips_by_zone")
+            con.execute(failing)
+
+    with pytest.raises(duckdb.Error):
+        replace()
+    assert con.execute("SELECT num_trips FROM trips_by_zone").fetchall() == [(7,)]
+
+
+def test_a_process_killed_within_a_transaction_leaves_the_warehouse_as_it_was(con, tmp_path, start_python):
+    con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 7)")
+    con.close()
+    process = start_python(
+        "import duckdb, sys\n"
+        "from include.nyc_taxi import warehouse\n"
+        "with warehouse.transaction(duckdb.connect(sys.argv[1])) as con:\n"
+        "    con.execute('DELETE FROM trips_by_zone')\n"
+        "    print(con.execute('SELECT count(*) FROM trips_by_zone').fetchone()[0], flush=True)\n"
+        "    sys.stdin.read()\n",
+        tmp_path / "warehouse.duckdb",
+    )
+    assert process.stdout.readline() == "0\n"
+    process.kill()
+    process.wait()
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as again:
+        assert again.execute("SELECT num_trips FROM trips_by_zone").fetchall() == [(7,)]
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_a_fleets_table_has_the_catalogues_columns_and_types_and_the_month(con, fleet):
+    expected = [(column.name, column.type) for column in catalogue.fleet(fleet).columns] + [("partition_month", "DATE")]
+    expected += [("is_reversed", "BOOLEAN")] if fleet in ("yellow", "green") else []  # fleets whose trips have a total
+    assert columns(con, f"{fleet}_trips") == expected
+
+
+def test_tables_of_the_design_have_its_columns(con):
+    def names(table):
+        return [name for name, _ in columns(con, table)]
+
+    assert names("zones") == ["zone_id", "zone", "borough", "service_zone", "geometry"]
+    assert names("trips_by_zone") == ["fleet", "partition_month", "zone_id", "num_trips"]
+    assert ", ".join(names("loads")) == (
+        "fleet, partition_month, source_url, etag, last_modified, bytes, rows_in_file, rows_loaded, quality, "
+        "loaded_at, run_id, changes, unknown_columns, simulated"
+    )
+
+
+def test_the_view_trips_has_the_designs_columns_in_order(con):
+    assert columns(con, "trips") == [("fleet", "VARCHAR"), ("partition_month", "DATE"), *catalogue.COMMON_COLUMNS]
+    assert [name for name, _ in columns(con, "trips")] == TRIPS
+
+
+def test_the_view_trips_shows_the_trips_of_every_fleet(con):
+    for number, fleet in enumerate(FLEETS):
+        amount, value = (", total_amount", ", 9.5") if has_amount(fleet) else ("", "")
+        con.execute(
+            f"INSERT INTO {fleet}_trips (partition_month, pickup_zone_id, dropoff_zone_id{amount}) "
+            f"VALUES ('2023-01-01', {number + 1}, {number + 11}{value})"
+        )
+    shown = con.execute(
+        "SELECT fleet, pickup_zone_id, dropoff_zone_id, total_amount FROM trips ORDER BY fleet"
+    ).fetchall()
+    assert shown == [
+        (fleet, number + 1, number + 11, 9.5 if has_amount(fleet) else None) for number, fleet in enumerate(FLEETS)
+    ]
+
+
+def test_making_tables_again_changes_nothing(con, contents):
+    con.execute("INSERT INTO green_trips (partition_month, pickup_zone_id) VALUES ('2023-01-01', 7)")
+    schema = con.execute("SELECT sql FROM duckdb_tables() ORDER BY ALL").fetchall()
+    before = contents()
+    warehouse.ensure_tables(con)
+    assert contents() == before
+    assert con.execute("SELECT sql FROM duckdb_tables() ORDER BY ALL").fetchall() == schema
+
+
+def test_a_column_that_a_table_of_an_older_version_lacks_is_added_as_null(con):
+    con.execute("DROP VIEW trips")
+    con.execute("DROP VIEW trips_clean")
+    con.execute("INSERT INTO green_trips (partition_month, pickup_zone_id, total_amount) VALUES ('2023-01-01', 7, 9.5)")
+    for column in ("cbd_congestion_fee", "passenger_count"):
+        con.execute(f"ALTER TABLE green_trips DROP COLUMN {column}")
+    warehouse.ensure_tables(con)
+    assert set(columns(con, "green_trips")) >= {("cbd_congestion_fee", "DOUBLE"), ("passenger_count", "INTEGER")}
+    kept = "SELECT pickup_zone_id, total_amount, cbd_congestion_fee, passenger_count FROM green_trips"
+    assert con.execute(kept).fetchall() == [(7, 9.5, None, None)]
+    assert con.execute("SELECT passenger_count FROM trips").fetchall() == [(None,)]
+
+
+def test_weeks_of_an_older_version_take_nulls_from_now_on(con):
+    for name in ("total_amount", "trip_distance", "passenger_count"):
+        con.execute(f"ALTER TABLE trips_by_week ALTER COLUMN {name} SET NOT NULL")
+    warehouse.ensure_tables(con)
+    con.execute("INSERT INTO trips_by_week (fleet, period, num_trips) VALUES ('fhv', '2023-01-02', 5)")
+    with pytest.raises(duckdb.ConstraintException):
+        con.execute("INSERT INTO trips_by_week (fleet, period, num_trips) VALUES ('fhv', '2023-01-02', NULL)")
+
+
+@pytest.mark.parametrize(
+    ("view", "more"), [("trips", []), ("trips_flagged", ["flags", "is_clean"]), ("trips_clean", ["flags"])]
+)
+def test_a_view_that_someone_dropped_is_made_again(con, view, more):
+    con.execute(f"DROP VIEW {view}")
+    warehouse.ensure_tables(con)
+    assert [name for name, _ in columns(con, view)] == TRIPS + more
+
+
+def comment(con):
+    """What the view `trips_clean` says of itself."""
+    return con.execute("SELECT comment FROM duckdb_views() WHERE view_name = 'trips_clean'").fetchone()[0]
+
+
+def test_trips_clean_passes_over_what_was_no_trip_and_nothing_else(con):
+    good = {"pickup_datetime": "2023-01-05 12:00:00", "dropoff_datetime": "2023-01-05 12:30:00", "trip_distance": 3}
+    trips = [
+        good | {"vendor_id": 1},
+        good | {"vendor_id": 2, "trip_distance": 1000.5},
+        good | {"vendor_id": 3, "total_amount": -3.5},
+        good | {"vendor_id": 4, "pickup_datetime": "2009-01-01", "dropoff_datetime": "2009-01-01"},
+        good | {"vendor_id": 5, "dropoff_datetime": None, "trip_distance": None},  # nothing is known against it
+        {"vendor_id": 6, "pickup_datetime": "2022-12-31 23:59:59", "passenger_count": 0},  # odd, but it can be
+    ]
+    for trip in trips:
+        names = [*trip, "partition_month"]
+        values = ", ".join("?" * len(names))
+        con.execute(f"INSERT INTO green_trips ({', '.join(names)}) VALUES ({values})", [*trip.values(), "2023-01-01"])
+    assert con.execute("SELECT vendor_id FROM trips_clean ORDER BY ALL").fetchall() == [(1,), (5,), (6,)]
+    assert con.execute("SELECT count(*) FROM trips").fetchone() == (6,)
+
+
+def test_trips_clean_says_by_which_rules(con):
+    not_clean = [rule for rule in rules.TRIP_RULES if not rule.is_clean]
+    assert len(not_clean) >= 8
+    for rule in not_clean:
+        assert f"{rule.breaks} ({rule.name})" in comment(con)
+
+
+def test_trips_clean_follows_the_rules_when_they_change(con):
+    con.execute("CREATE OR REPLACE VIEW trips_clean AS FROM trips")
+    con.execute("COMMENT ON VIEW trips_clean IS 'as an older version had it'")
+    warehouse.ensure_tables(con)
+    assert "(over_1000_miles)" in comment(con)
+
+
+def test_a_rule_whose_sql_alone_has_changed_makes_the_views_anew(con, monkeypatch):
+    con.execute("INSERT INTO green_trips (partition_month, trip_distance) VALUES ('2023-01-01', 500)")
+    assert con.execute("SELECT count(*) FROM trips_clean").fetchone() == (1,)
+    stricter = [
+        dataclasses.replace(rule, sql="trip_distance > 400") if rule.name == "over_1000_miles" else rule
+        for rule in rules.TRIP_RULES
+    ]
+    monkeypatch.setattr(rules, "TRIP_RULES", stricter)
+    warehouse.ensure_tables(con)
+    assert con.execute("SELECT count(*) FROM trips_clean").fetchone() == (0,)
+
+
+ADDED_LATER = [
+    ("loads", "changes", "JSON"),
+    ("loads", "unknown_columns", "JSON"),
+    ("loads", "simulated", "BOOLEAN"),
+    ("trips_by_week", "clean_trips", "BIGINT"),
+    ("trips_by_week", "clean_total_amount", "DOUBLE"),
+    ("trips_by_week", "clean_trip_distance", "DOUBLE"),
+]
+
+
+@pytest.mark.parametrize(("table", "name", "kind"), ADDED_LATER)
+def test_a_table_of_an_older_version_gets_the_columns_added_since(con, table, name, kind):
+    con.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+    warehouse.ensure_tables(con)
+    assert (name, kind) in columns(con, table)
+    if table == "loads":
+        assert (name, kind) in columns(con, "latest_loads")
+
+
+def test_a_table_that_someone_dropped_is_made_again(con):
+    con.execute("DROP TABLE green_trips")
+    warehouse.ensure_tables(con)
+    assert con.execute("SELECT count(*) FROM trips").fetchone() == (0,)
+
+
+def test_tables_made_in_a_transaction_that_fails_are_gone_with_it():
+    with duckdb.connect() as con:
+        with pytest.raises(ZeroDivisionError), warehouse.transaction(con):
+            warehouse.ensure_tables(con) or 1 / 0
+        assert con.execute("SHOW TABLES").fetchall() == []
