@@ -48,7 +48,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 
 from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.nyc_taxi import catalogue, settings
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from include.orchestration import assets
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
@@ -109,25 +109,19 @@ def download(fleet, month, loaded, outlet_events, dag_run, task, ti):
 @no_retry_when_permanent
 def load(fleet, month, run_id, params, outlet_events):
     """Replace the month in the warehouse by the file's rows, in one transaction, if they pass the audit."""
-    from include.nyc_taxi.errors import QualityError
     from include.nyc_taxi.reports import by_week
     from include.nyc_taxi.settings import outputs_dir
     from include.nyc_taxi.source.download import month_path
-    from include.nyc_taxi.trips.load import load_month, record_refusal
+    from include.nyc_taxi.trips.load import load_month
     from warehouse_hook import WarehouseHook
 
     with assets.event(outlet_events, assets.trips(fleet), month=month) as facts:
-        try:
-            with WarehouseHook().opened() as con:
-                done = load_month(
-                    con, fleet, month, month_path(fleet, month), run_id, accept=bool(params.get("accept"))
-                )
-                if done.weeks:
-                    by_week.write_csv(con, fleet, outputs_dir(fleet))
-        except QualityError as refusal:
-            with WarehouseHook().opened() as con:
-                record_refusal(con, fleet, month, refusal, run_id)
-            raise
+        with WarehouseHook().opened() as con:
+            done = load_month(
+                con, fleet, Month(month), month_path(fleet, month), run_id, accept=bool(params.get("accept"))
+            )
+            if done.weeks:
+                by_week.write_csv(con, fleet, outputs_dir(fleet))
         facts.update(
             rows=done.rows_loaded,
             bytes=done.bytes,
@@ -152,7 +146,7 @@ def aggregate(fleet, month, outlet_events):
 
     with assets.event(outlet_events, assets.manhattan_stats(fleet), month=month) as facts:
         with WarehouseHook().opened() as con:
-            done = aggregate_month(con, fleet, month, outputs_dir(fleet))
+            done = aggregate_month(con, fleet, Month(month), outputs_dir(fleet))
         facts.update(rows=done.zones, trips=done.trips, path=str(done.month_file))
     return done.month_file
 
@@ -182,7 +176,7 @@ def make_dag(fleet):
         description=f"{catalogue.fleet(fleet).title}: a month of trips from the TLC's file to maps",
         doc_md=__doc__,
         schedule=CalendarMonthTimetable(
-            first=first_day(max(settings.first_month(), catalogue.fleet(fleet).first_month)),
+            first=Month(max(settings.first_month(), catalogue.fleet(fleet).first_month)).first_day,
             dag_id=f"taxi_trips_{fleet}",
         ),
         start_date=START_DATE,

@@ -43,7 +43,7 @@ from airflow.providers.common.compat.sdk import DAG
 from calendar_timetables import START_DATE, CalendarWeekTimetable
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.months import WEEK as ONE_WEEK
-from include.nyc_taxi.months import first_day, monday_of
+from include.nyc_taxi.months import Month, monday_of
 from include.orchestration import assets
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
@@ -82,7 +82,7 @@ def draw(fleet):
 
 def first_monday(fleet):
     """Where catch-up begins: the first week that lies in months that catch-up loads."""
-    start = first_day(max(settings.first_month(), catalogue.fleet(fleet).first_month))
+    start = Month(max(settings.first_month(), catalogue.fleet(fleet).first_month)).first_day
     return start if start == monday_of(start) else monday_of(start) + ONE_WEEK
 
 

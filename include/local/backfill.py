@@ -20,7 +20,7 @@ from include.local.processes import Started, airflow_commands, end, end_abandone
 from include.local.stack import Stack, StackError, only_scheduler, owner, source
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.errors import NycTaxiError
-from include.nyc_taxi.months import first_day, month_range, next_first_day, week_range
+from include.nyc_taxi.months import Month, month_range, week_range
 from include.orchestration import pool, pool_holders
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.status import loading_command
@@ -72,10 +72,12 @@ def months_job(fleet: str, first: str, last: str) -> Job:
         BackfillError: one of them has not ended.
     """
     months = month_range(first, last)
-    not_ended = [month for month in months if next_first_day(month) > datetime.now(UTC).date()]
+    not_ended = [month for month in months if Month(month).end > datetime.now(UTC).date()]
     if not_ended:
         raise BackfillError(f"{not_ended[0]} has not ended yet: the last month to ask for is the one before this")
-    return Job(fleet, f"taxi_trips_{fleet}", {month: first_day(month) for month in months}, "months", table.of_months)
+    return Job(
+        fleet, f"taxi_trips_{fleet}", {month: Month(month).first_day for month in months}, "months", table.of_months
+    )
 
 
 def weeks_job(fleet: str, first: str, last: str) -> Job:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from include.local.status import print_report
-from include.nyc_taxi import catalogue, warehouse
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.audit import report
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 
 if TYPE_CHECKING:
     from warehouse_hook import WarehouseHook
@@ -20,9 +20,8 @@ def show(fleet: str, month: str) -> int:
 
 def _report(hook: WarehouseHook, fleet: str, month: str) -> str:
     catalogue.fleet(fleet)
-    first_day(month)
+    which = Month(month)
     if not hook.exists():
         return f"There is no warehouse yet at {hook.place}."
     with hook.opened() as con:
-        warehouse.ensure_tables(con)
-        return report.report(con, fleet, month)
+        return report.report(con, fleet, which)

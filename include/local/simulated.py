@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from include.nyc_taxi import settings
-from include.nyc_taxi.months import month_of, month_range
+from include.nyc_taxi.months import Month, month_range
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def simulated_tlc() -> Iterator[str]:
     from include.tlc_simulator.server import TlcSimulator
 
     folder = settings.data_dir() / "simulated-tlc"
-    months = month_range("2009-01", month_of(datetime.now(UTC)))
+    months = month_range("2009-01", Month.of(datetime.now(UTC)))
     noted = folder / "port"
     port = int(noted.read_text()) if noted.exists() else 0
     if port and not _is_free(port):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import FleetError, MonthError, SettingError
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.urls import Login, split_login, without_login
 
 DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
@@ -126,7 +126,7 @@ def first_month() -> str:
     """
     month = _value("NYC_TAXI_FIRST_MONTH") or "2023-01"
     try:
-        first_day(month)
+        Month(month)
     except MonthError as error:
         raise SettingError(f"NYC_TAXI_FIRST_MONTH: {error}") from None
     return month

@@ -9,7 +9,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, Param
 
 from calendar_timetables import written_dates
-from include.nyc_taxi.months import PATTERN, month_of, next_first_day
+from include.nyc_taxi.months import PATTERN, Month
 from include.orchestration.retry_policy import no_retry_when_permanent
 
 OWN_DATE = ("scheduled", "backfill")
@@ -78,7 +78,7 @@ def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
             f"the run {dag_run.run_id} has no logical date and no month: trigger it again "
             """with a month in the form, or with --conf '{"month": "2023-02"}'"""
         )
-    if not has_ended(next_first_day(month)):
+    if not has_ended(Month(month).end):
         raise AirflowFailException(
             f"{month} has not ended: the TLC publishes a month about two months after its end. "
             "Trigger it then, or leave it to the schedule"
@@ -132,7 +132,7 @@ def chosen_month(conf: Mapping[str, Any], logical_date: datetime | None) -> str 
 
 
 def _months_of(moment: datetime) -> list[str]:
-    return sorted({month_of(day) for day in written_dates(moment)})
+    return sorted({Month.of(day) for day in written_dates(moment)})
 
 
 MACROS = {"logical_month": logical_month}

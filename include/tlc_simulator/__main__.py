@@ -13,7 +13,7 @@ from typing import NoReturn
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.files import replacing
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from include.tlc_simulator.city import ZONES_LAYOUTS
 from include.tlc_simulator.faults import FAULT_HELP, FaultRule, parse_fault
 from include.tlc_simulator.server import TlcSimulator
@@ -95,7 +95,7 @@ def _number(least: int, most: int | None = None) -> Callable[[str], int]:
 
 def _month(text: str) -> str:
     try:
-        first_day(text)
+        Month(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import MonthError
-from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.months import Month
 from include.tlc_simulator.faults import Answer, Fault, FaultRule, refusal
 
 CHUNK = 64 * 1024
@@ -102,7 +102,7 @@ class TlcSimulator:
         if zones_layout not in _ZONES_MODIFIED:
             raise ValueError(f"no layout {zones_layout!r} of the zones: expected one of {', '.join(_ZONES_MODIFIED)}")
         for month in (first_month, last_month):
-            first_day(month)  # raises here rather than in a thread
+            Month(month)  # raises here rather than in a thread
         self._folder = Path(folder)
         self._host = host
         self._port = port
@@ -318,7 +318,7 @@ def _md5(file: Path, _size: int, _modified_ns: int) -> str:
 
 def _modified(month: str, edition: int) -> datetime:
     """When an edition came out: the 20th of the second month after, and each later one 30 days after the one before."""
-    following = next_first_day(f"{next_first_day(month):%Y-%m}")
+    following = Month(f"{Month(month).end:%Y-%m}").end
     return datetime(following.year, following.month, 20, 14, 30, tzinfo=UTC) + timedelta(days=30 * (edition - 1))
 
 

@@ -13,7 +13,7 @@ import duckdb
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.files import replacing
-from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.source.parquet import SIMULATED
 from include.tlc_simulator.city import ZONES, Zone, centres, squares
 
@@ -384,8 +384,8 @@ def _parameters(
         "key": _key(key),
         "edition_key": _key(f"{key} {edition}") if edition > 1 else _key(key),
         "changed_share": CHANGED_SHARE if edition > 1 else 0,
-        "month_start": str(first_day(month)),
-        "month_end": str(next_first_day(month)),
+        "month_start": str(Month(month).first_day),
+        "month_end": str(Month(month).end),
         "unset_clock": "2008-12-31 22:00:00" if month == "2009-01" else "2009-01-01 00:00:00",
         # A handful of each quirk in any file of 1,000 rows or more, however large.
         "quirk_every": max(1000, rows // 20),
@@ -464,7 +464,7 @@ def _zone_weights(profile: Profile) -> tuple[dict[int, float], dict[int, float]]
 def _hour_weights(month: str, key: str) -> list[float]:
     """Trips in each hour of the month, as weights: by hour, by weekday, and no two days quite alike."""
     randomly = random.Random(key)
-    day, end = first_day(month), next_first_day(month)
+    day, end = Month(month).first_day, Month(month).end
     weights: list[float] = []
     while day < end:
         today = WEEKDAYS[day.weekday()] * (0.92 + 0.16 * randomly.random())

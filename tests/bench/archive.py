@@ -14,7 +14,7 @@ import numpy as np
 from tabulate import tabulate
 
 from include.nyc_taxi import catalogue
-from include.nyc_taxi.months import month_of, next_first_day
+from include.nyc_taxi.months import Month
 from include.tlc_simulator.server import TlcSimulator
 from tests.bench.table import Row
 from tests.bench.tasks import connection, lake_connection
@@ -299,7 +299,7 @@ class Archive:
     def _growth(self) -> list[Row]:
         """Run the month after the last, with all loaded and in a warehouse of its own."""
         last = max((file for file in self._files if file.fleet == "yellow"), key=lambda file: file.month)
-        month = month_of(next_first_day(last.month))
+        month = Month(last.month).next
         self._tasks("make_site", site=str(self._site), months=[("yellow", month, self._rows(last))])
         print(f"\nRunning yellow {month}, {self._rows(last):,} rows, {self._size.rounds} rounds")
         found = self._tasks(

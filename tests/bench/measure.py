@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from include.nyc_taxi import catalogue
-from include.nyc_taxi.months import month_range
+from include.nyc_taxi.months import Month, month_range
 
 FLEET, MONTH = "yellow", "2023-01"
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
@@ -68,7 +68,7 @@ def our_load(database: str, path: str, threads: str) -> Result:
     hook = _hook(database, int(threads) if threads else None)
     with _timed(rules, "audit", "record") as audit, measured() as result, hook.opened() as con:
         result["threads"] = _threads(con)
-        load_month(con, FLEET, MONTH, Path(path), "bench")
+        load_month(con, FLEET, Month(MONTH), Path(path), "bench")
     return result | {"audit_seconds": sum(audit)}
 
 
@@ -88,9 +88,9 @@ def fill(folder: str, path: str, first_month: str) -> Result:
     for month in month_range(first_month, MONTH):
         file = Path(path) if month == MONTH else _moved(Path(path), Path(folder), month)
         with hook.opened() as con:
-            load_month(con, FLEET, month, file, "bench")
+            load_month(con, FLEET, Month(month), file, "bench")
         with hook.opened() as con:
-            aggregate_month(con, FLEET, month, Path(folder))
+            aggregate_month(con, FLEET, Month(month), Path(folder))
     return {}
 
 
@@ -120,7 +120,7 @@ def aggregate_and_map(first: str, sixtieth: str, rounds: str) -> Result:
         places = [("first", first), ("sixtieth", sixtieth)]
         for place, folder in places if number % 2 else reversed(places):
             with measured() as aggregating, hooks[folder].opened() as con:
-                done = aggregate_month(con, FLEET, MONTH, Path(folder))
+                done = aggregate_month(con, FLEET, Month(MONTH), Path(folder))
             with measured() as drawing:
                 draw_maps(MONTH, Path(folder))
             if number:
@@ -135,7 +135,7 @@ def aggregate_task(folder: str) -> Result:
     from include.nyc_taxi.reports.by_zone import aggregate_month
 
     with _hook(_warehouse(folder)).opened() as con:
-        aggregate_month(con, FLEET, MONTH, Path(folder))
+        aggregate_month(con, FLEET, Month(MONTH), Path(folder))
     return {}
 
 

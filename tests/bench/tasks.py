@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from include.nyc_taxi import catalogue, warehouse
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from tests.bench.measure import PLUGINS, Result, measured
 
 TASKS = ("prepare", "download", "load", "aggregate", "draw")
@@ -181,7 +181,7 @@ def load(data_dir: str, fleet: str, month: str) -> Result:
         tasks.run("load", fleet, month)
     with contextlib.closing(WarehouseHook().get_conn()) as con:
         (result["rows"],) = con.execute(
-            f"SELECT count(*) FROM {catalogue.fleet(fleet).table} WHERE partition_month = ?", [first_day(month)]
+            f"SELECT count(*) FROM {catalogue.fleet(fleet).table} WHERE partition_month = ?", [Month(month).first_day]
         ).fetchone() or (0,)
     if WarehouseHook().is_lake:
         sizes = {path: path.stat().st_size for path in (Path(data_dir) / "lake").rglob("*.parquet")}
@@ -198,7 +198,7 @@ def commit(zone: int, count: int) -> Result:
     with WarehouseHook().opened() as con:
         started = time.time()
         for number in range(count):
-            values = ["yellow", first_day(f"20{10 + number // 12}-{1 + number % 12:02}"), zone + 1, number]
+            values = ["yellow", Month(f"20{10 + number // 12}-{1 + number % 12:02}").first_day, zone + 1, number]
             warehouse.write(
                 con, lambda values=values: con.execute("INSERT INTO trips_by_zone VALUES (?, ?, ?, ?)", values)
             )

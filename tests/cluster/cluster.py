@@ -36,7 +36,7 @@ import duckdb
 import psycopg2
 import requests
 
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.warehouse import lake
 from tests.cluster import naming, processes
 from tests.cluster.services import Postgres, Redis, free_port
@@ -268,8 +268,8 @@ class Cluster:
         """Create a backfill of the months from `first` to `last` ("2023-01"), and let it run."""
         body = {
             "dag_id": dag_id,
-            "from_date": f"{first_day(first)}T00:00:00Z",
-            "to_date": f"{first_day(last)}T00:00:00Z",
+            "from_date": f"{Month(first).first_day}T00:00:00Z",
+            "to_date": f"{Month(last).first_day}T00:00:00Z",
             "reprocess_behavior": reprocess,
             "max_active_runs": max_active_runs,
         }
@@ -282,7 +282,7 @@ class Cluster:
         Args:
             logical_date: ISO 8601; no other run of the DAG may have it. The month's second day, if None.
         """
-        date = logical_date or first_day(month).replace(day=2).isoformat() + "T00:00:00Z"
+        date = logical_date or Month(month).first_day.replace(day=2).isoformat() + "T00:00:00Z"
         made = self._ask("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": date, "conf": {"month": month}})
         self._pause(dag_id, False)
         return str(made.json()["dag_run_id"])

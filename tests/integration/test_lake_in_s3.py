@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from moto.server import ThreadedMotoServer
 
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports.by_zone import aggregate_month
 from include.nyc_taxi.trips import zones
 from include.nyc_taxi.trips.load import load_month
@@ -84,8 +85,8 @@ def test_months_are_loaded_replaced_read_and_tidied_and_no_log_has_a_password(
     def load(month: str, rows: int) -> None:
         write_month(path, "green", month, rows=rows)
         with hook.opened() as con:
-            load_month(con, "green", month, path, "run")
-            aggregate_month(con, "green", month, tmp_path / "outputs")
+            load_month(con, "green", Month(month), path, "run")
+            aggregate_month(con, "green", Month(month), tmp_path / "outputs")
 
     with hook.opened() as con:
         zones.load_zones(con, zones.read_zones(lookup, shapes))
@@ -126,5 +127,5 @@ def test_what_is_wrong_with_the_storage_is_said_without_its_password(
     path = tmp_path / "green.parquet"
     write_month(path, "green", "2023-01", rows=10)
     with pytest.raises(Exception, match="green") as error, WarehouseHook().opened() as con:
-        load_month(con, "green", "2023-01", path, "run")
+        load_month(con, "green", Month("2023-01"), path, "run")
     assert STORAGE_PASSWORD not in str(error.value) + logged()

@@ -9,7 +9,7 @@ import pytest
 
 from include.local import status as command
 from include.nyc_taxi import warehouse
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from include.orchestration import status
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.month_runs import MonthRun
@@ -29,7 +29,7 @@ def note_loads(database, fleet, *months):
     with duckdb.connect(str(database)) as con:
         warehouse.ensure_tables(con)
         for month in months:
-            con.execute(INSERT, [fleet, first_day(month), MODIFIED, datetime.now(UTC).replace(tzinfo=None)])
+            con.execute(INSERT, [fleet, Month(month).first_day, MODIFIED, datetime.now(UTC).replace(tzinfo=None)])
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from include.nyc_taxi import catalogue, settings, warehouse
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import adhoc, by_week, maps
 from include.nyc_taxi.reports.adhoc_report import count_trips
 from include.nyc_taxi.reports.by_zone import aggregate_month
@@ -77,8 +78,8 @@ def test_the_simulator_publishes_its_months_and_they_become_weeks_maps_and_repor
     path = tmp_path / catalogue.file_name("hover", "2023-02")
     path.write_bytes(fetch(site, catalogue.file_path("hover", "2023-02")))
 
-    loaded = load_month(con, "hover", "2023-02", path, "run 1")
-    counted = aggregate_month(con, "hover", "2023-02", outputs)
+    loaded = load_month(con, "hover", Month("2023-02"), path, "run 1")
+    counted = aggregate_month(con, "hover", Month("2023-02"), outputs)
     week = by_week.aggregate_week(con, "hover", MONDAY, outputs).week
     with warehouse.transaction(con):
         asked = {"fleet": "hover", "borough": "Queens", "start_date": "2023-02-01", "end_date": "2023-02-28"}

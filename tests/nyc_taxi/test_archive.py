@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from include.nyc_taxi import catalogue
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports.by_zone import aggregate_month
 from include.nyc_taxi.trips import zones
 from include.nyc_taxi.trips.load import load_month
@@ -78,8 +79,8 @@ def test_every_month_of_a_year_is_made_in_its_layout_and_loaded_with_every_value
         described = con.execute("SELECT column_name FROM (DESCRIBE FROM read_parquet(?))", [str(path)]).fetchall()
         assert [name for (name,) in described] == archive[fleet, month], month
 
-        done = load_month(con, fleet, month, path, "the archive")
-        counted = aggregate_month(con, fleet, month, folder / "outputs" / fleet)
+        done = load_month(con, fleet, Month(month), path, "the archive")
+        counted = aggregate_month(con, fleet, Month(month), folder / "outputs" / fleet)
 
         assert done.rows_loaded == done.rows_in_file == ROWS, month
         assert done.unknown_columns == (), month

@@ -9,6 +9,7 @@ from include.nyc_taxi import catalogue
 from include.nyc_taxi.audit import engine, report, rules
 from include.nyc_taxi.audit.engine import InFile
 from include.nyc_taxi.errors import QualityError
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 
 GOOD = {
@@ -53,7 +54,7 @@ def audited(con):
             f"INSERT INTO green_trips ({', '.join(trip)}) VALUES ({', '.join('?' * len(trip))})", list(trip.values())
         )
         (rows,) = con.execute("SELECT count(*) FROM green_trips WHERE partition_month = '2023-02-01'").fetchone()
-        return engine.audit(con, catalogue.fleet("green"), "2023-02", rows_of("green"), InFile(rows))
+        return engine.audit(con, catalogue.fleet("green"), Month("2023-02"), rows_of("green"), InFile(rows))
 
     return audit_of
 
@@ -63,7 +64,7 @@ def loaded(con, write_trips):
     """Load a month of made-up green trips, and return its checks by rule."""
 
     def load(month, rows=100, **columns):
-        done = load_month(con, "green", month, write_trips("green", month, rows=rows, columns=columns), "run 1")
+        done = load_month(con, "green", Month(month), write_trips("green", month, rows=rows, columns=columns), "run 1")
         return {check.rule: check for check in done.checks}
 
     return load
@@ -214,14 +215,14 @@ def test_in_a_long_month_duplicates_are_estimated_and_the_share_is_right(con, mo
         "SELECT '2023-02-01', TIMESTAMP '2023-02-01' + i // 2 * INTERVAL 1 SECOND, '2023-02-28' "
         "FROM range(20_000) AS r(i)"
     )
-    audit = engine.audit(con, catalogue.fleet("green"), "2023-02", rows_of("green"), InFile(20_000))
+    audit = engine.audit(con, catalogue.fleet("green"), Month("2023-02"), rows_of("green"), InFile(20_000))
     assert audit.counts["exact_duplicates"] == pytest.approx(10_000, rel=0.15)
     assert "every_trip_doubled" in broken(audit)
 
 
 def test_rows_that_are_not_those_of_the_footer_are_an_error(con, audited):
     audited()
-    audit = engine.audit(con, catalogue.fleet("green"), "2023-02", rows_of("green"), InFile(2))
+    audit = engine.audit(con, catalogue.fleet("green"), Month("2023-02"), rows_of("green"), InFile(2))
     assert [(check.rule, check.detail) for check in audit.errors(accepted=True)] == [
         ("rows_equal_footer", "2 rows (footer), inserted 1")
     ]
@@ -230,7 +231,7 @@ def test_rows_that_are_not_those_of_the_footer_are_an_error(con, audited):
 @pytest.mark.parametrize("fleet", sorted(catalogue.FLEETS))
 def test_a_rule_applies_where_the_fleet_has_its_columns(con, fleet):
     names = catalogue.fleet(fleet).column_names
-    audit = engine.audit(con, catalogue.fleet(fleet), "2023-02", rows_of(fleet), InFile(0))
+    audit = engine.audit(con, catalogue.fleet(fleet), Month("2023-02"), rows_of(fleet), InFile(0))
     applied = {check.rule for check in audit.checks}
     for rule in rules.TRIP_RULES:
         asked = rule.columns or [column.name for column in catalogue.fleet(fleet).columns if column.type == "DOUBLE"]
@@ -300,11 +301,13 @@ class TestDrift:
 
 class TestReport:
     def test_a_month_that_is_not_loaded(self, con):
-        assert report.report(con, "green", "2023-02") == "green 2023-02: not loaded, so nothing has been checked."
+        assert (
+            report.report(con, "green", Month("2023-02")) == "green 2023-02: not loaded, so nothing has been checked."
+        )
 
     def test_a_line_a_rule_and_broken_ones_stand_out(self, con, loaded):
         loaded("2023-02", fare_amount="-1.0")
-        text = report.report(con, "green", "2023-02")
+        text = report.report(con, "green", Month("2023-02"))
         assert "green 2023-02, published 20" in text
         assert "UTC by run 1: 35 rules, 2 broken" in text
         (line,) = [line.split() for line in text.splitlines() if "flex_fare " in line]
@@ -315,8 +318,8 @@ class TestReport:
     def test_a_refused_load_is_shown_below_the_published_one(self, con, loaded):
         loaded("2023-02")
         refusal = engine.Check("unknown_zone", rules.Severity.ERROR, 0, 0.5, "1 of 2 trips have …")
-        report.record(con, "green", "2023-02", [refusal], "run 2", published=False)
-        published, refused = report.report(con, "green", "2023-02").split("\n\n")
+        report.record(con, "green", Month("2023-02"), [refusal], "run 2", published=False)
+        published, refused = report.report(con, "green", Month("2023-02")).split("\n\n")
         assert "by run 1: 35 rules, 0 broken" in published
         assert "REFUSED, the old month was kept" in refused
         assert refused.splitlines()[-1].split()[:2] == ["ERROR", "unknown_zone"]
@@ -394,34 +397,34 @@ class TestErrors:
     ):
         path = write_trips("green", "2023-02", rows=100, columns=columns)
         with pytest.raises(QualityError) as error:
-            load_month(con, "green", "2023-02", path, "run 1")
+            load_month(con, "green", Month("2023-02"), path, "run 1")
         assert sentence in str(error.value)
         assert f"({rule}: at most" in str(error.value)
         assert """airflow dags trigger taxi_trips_green --conf '{"month": "2023-02", "accept": true}'""" in str(
             error.value
         )
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (0,)
-        load_month(con, "green", "2023-02", path, "run 2", accept=True)
+        load_month(con, "green", Month("2023-02"), path, "run 2", accept=True)
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (100,)
         recorded = con.execute("SELECT passed, published FROM quality_checks WHERE rule = ?", [rule]).fetchall()
         assert recorded == [(False, True)]
-        (line,) = [x.split() for x in report.report(con, "green", "2023-02").splitlines() if f" {rule} " in x]
+        (line,) = [x.split() for x in report.report(con, "green", Month("2023-02")).splitlines() if f" {rule} " in x]
         assert line[0] == "accepted"
 
     def test_rows_that_are_lost_on_the_way_can_be_accepted_by_nobody(self, con, audited):
         audited()
-        audit = engine.audit(con, catalogue.fleet("green"), "2023-02", rows_of("green"), InFile(2))
+        audit = engine.audit(con, catalogue.fleet("green"), Month("2023-02"), rows_of("green"), InFile(2))
         assert [check.rule for check in audit.errors(accepted=True)] == ["rows_equal_footer"]
 
     @pytest.mark.parametrize(("rows", "passed"), [(150, True), (151, False), (67, True), (66, False), (1, False)])
     def test_a_new_edition_may_differ_by_half_of_the_one_it_replaces(self, con, write_trips, rows, passed):
-        load_month(con, "green", "2023-02", write_trips("green", "2023-02", rows=100), "run 1")
+        load_month(con, "green", Month("2023-02"), write_trips("green", "2023-02", rows=100), "run 1")
         path = write_trips("green", "2023-02", rows=rows)
         if passed:
-            load_month(con, "green", "2023-02", path, "run 2")
+            load_month(con, "green", Month("2023-02"), path, "run 2")
         else:
             with pytest.raises(QualityError, match=f"{rows} rows; the edition loaded before has 100"):
-                load_month(con, "green", "2023-02", path, "run 2")
+                load_month(con, "green", Month("2023-02"), path, "run 2")
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (rows if passed else 100,)
 
     def test_a_column_that_the_catalogue_does_not_know_is_a_warning(self, loaded):

@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 
 from include.nyc_taxi.errors import FleetError
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import by_week, charts
 from include.nyc_taxi.reports.provenance import Provenance
 from include.nyc_taxi.trips.load import load_month
@@ -32,7 +33,7 @@ def load(con, write_trips):
         name = "tpep_pickup_datetime" if fleet == "yellow" else "lpep_pickup_datetime"
         columns = {name: times, "total_amount": "10.005", "trip_distance": "1.5", "passenger_count": "2"}
         path = write_trips(fleet, month, rows=len(pickups), columns=columns)
-        return load_month(con, fleet, month, path, "run 1", accept=True)  # of a few trips here, many are strays
+        return load_month(con, fleet, Month(month), path, "run 1", accept=True)  # of a few trips here, many are strays
 
     return load_pickups
 
@@ -89,7 +90,7 @@ def test_a_week_aggregated_again_replaces_its_row_and_no_other(con, load, aggreg
 
 def test_trips_without_an_amount_or_a_passenger_number_add_nothing(con, write_trips, aggregate):
     nulls = dict.fromkeys(("total_amount", "trip_distance", "passenger_count"), "NULL")
-    load_month(con, "green", "2023-02", write_trips("green", "2023-02", columns=nulls), "run 1", accept=True)
+    load_month(con, "green", Month("2023-02"), write_trips("green", "2023-02", columns=nulls), "run 1", accept=True)
     assert of_all_trips(aggregate("green", MONDAY).week) == (3, 0, 0, 0)
 
 
@@ -107,7 +108,9 @@ def test_an_amount_that_is_no_number_adds_nothing_and_is_no_clean_trip(con, writ
         "total_amount": f"if(i = 3, '{value}'::DOUBLE, 10.5)",
         "trip_distance": f"if(i = 4, '{value}'::DOUBLE, 1.5)",
     }
-    done = load_month(con, "green", "2023-02", write_trips("green", "2023-02", rows=10, columns=columns), "run 1")
+    done = load_month(
+        con, "green", Month("2023-02"), write_trips("green", "2023-02", rows=10, columns=columns), "run 1"
+    )
     assert done.quality["not_finite"] == 2
     week = aggregate("green", MONDAY).week
     assert (week.num_trips, week.total_amount, week.trip_distance) == (10, 94.5, 13.5)
@@ -123,7 +126,9 @@ def test_clean_figures_leave_out_what_was_no_trip(con, write_trips, aggregate):
         "PULocationID": "7",
         "DOLocationID": "7",
     }
-    load_month(con, "green", "2023-02", write_trips("green", "2023-02", rows=4, columns=columns), "run 1", accept=True)
+    load_month(
+        con, "green", Month("2023-02"), write_trips("green", "2023-02", rows=4, columns=columns), "run 1", accept=True
+    )
     week = aggregate("green", MONDAY).week
     assert (week.num_trips, week.total_amount, week.trip_distance) == (4, 21.0, 85004.5)
     assert clean(con) == [(1, 10.5, 1.5)], "without the 85,000 miles, the charge and its reversal"
@@ -141,7 +146,7 @@ class TestAFleetWithoutSuchAColumn:
     @pytest.fixture
     def load_file(self, con, write_trips):
         def load_trips(fleet):
-            load_month(con, fleet, "2023-02", write_trips(fleet, "2023-02"), "run 1")
+            load_month(con, fleet, Month("2023-02"), write_trips(fleet, "2023-02"), "run 1")
 
         return load_trips
 
@@ -248,7 +253,7 @@ class TestAMonthThatIsLoadedLater:
         aggregate("green", MONDAY)
         spoilt = write_trips("green", "2023-02", columns={"PULocationID": "999"})
         with pytest.raises(Exception, match="zone id outside"):
-            load_month(con, "green", "2023-02", spoilt, "run 2")
+            load_month(con, "green", Month("2023-02"), spoilt, "run 2")
         assert table(con) == [("green", MONDAY, 1)]
 
 
@@ -284,7 +289,7 @@ class TestTheChart:
 
     def test_says_that_data_are_simulated_and_where_they_come_from(self, con, tmp_path, aggregate, monkeypatch):
         write_month(tmp_path / "green_tripdata_2023-01.parquet", "green", "2023-01", rows=500)
-        load_month(con, "green", "2023-01", tmp_path / "green_tripdata_2023-01.parquet", "run 1")
+        load_month(con, "green", Month("2023-01"), tmp_path / "green_tripdata_2023-01.parquet", "run 1")
         con.execute("UPDATE loads SET source_url = 'http://me:secret@tlc.test:8000/x.parquet'")
         drawn = drawing.keep_pages(monkeypatch)
         by_week.draw_chart("green", aggregate("green", date(2023, 1, 9)).csv_file.parent)
@@ -462,7 +467,7 @@ def test_the_real_weeks_are_those_of_a_direct_query_on_the_files(real_data, con,
     mondays = [date(2023, 1, 2) + timedelta(days=7 * n) for n in range(13)]
 
     def load(number):
-        load_month(con, "green", f"2023-0{number + 1}", files[number], "run 1")
+        load_month(con, "green", Month(f"2023-0{number + 1}"), files[number], "run 1")
 
     # As the schedule does it: weeks when their months are there, and the months' strays come later.
     load(0)

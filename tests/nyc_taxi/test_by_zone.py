@@ -6,6 +6,7 @@ import geopandas
 import pytest
 
 from include.nyc_taxi.errors import MissingDataError
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports.by_zone import aggregate_month, month_stats_path, overall_stats_path
 from include.nyc_taxi.trips.load import load_month
 from include.tlc_simulator.trips import write_month
@@ -20,7 +21,7 @@ def load(con, write_trips):
     def load_pickups(fleet, month, *pickups):
         zones = f"[{', '.join('NULL' if zone is None else str(zone) for zone in pickups)}][1 + i]"
         path = write_trips(fleet, month, rows=len(pickups), columns={"PULocationID": f"CAST({zones} AS INTEGER)"})
-        load_month(con, fleet, month, path, "run 1")
+        load_month(con, fleet, Month(month), path, "run 1")
 
     return load_pickups
 
@@ -30,7 +31,7 @@ def aggregate(con, tmp_path):
     """Aggregate a month in a transaction, as the task does."""
 
     def aggregate_into(fleet, month):
-        return aggregate_month(con, fleet, month, tmp_path / "outputs" / fleet)
+        return aggregate_month(con, fleet, Month(month), tmp_path / "outputs" / fleet)
 
     return aggregate_into
 
@@ -121,7 +122,7 @@ class TestWhereTheTripsComeFrom:
 
     def test_a_simulated_file_is_one_whatever_site_it_is_from(self, con, zones, tmp_path, aggregate):
         write_month(tmp_path / "green_tripdata_2023-02.parquet", "green", "2023-02", rows=50)
-        load_month(con, "green", "2023-02", tmp_path / "green_tripdata_2023-02.parquet", "run 1")
+        load_month(con, "green", Month("2023-02"), tmp_path / "green_tripdata_2023-02.parquet", "run 1")
         assert json.loads(aggregate("green", "2023-02").month_file.read_text())["simulated"] is True
 
 
@@ -222,7 +223,7 @@ class TestRealMonths:
 
         def load_real(month):
             path = real_data / "tlc" / "trip-data" / f"green_tripdata_{month}.parquet"
-            load_month(con, "green", month, path, "run 1")
+            load_month(con, "green", Month(month), path, "run 1")
             return path
 
         return load_real

@@ -7,7 +7,7 @@ import pytest
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import FleetError, LayoutError, MonthError
-from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.months import Month
 
 FLEETS = sorted(catalogue.FLEETS)
 
@@ -202,5 +202,5 @@ def test_spans_of_layouts_leave_no_gap():
     for fleet in catalogue.FLEETS.values():
         spans = [x for x in fleet.layouts if "__index_level_0__" not in x.names]
         for before, after in itertools.pairwise(spans):
-            assert next_first_day(before.last_month) == first_day(after.first_month)
+            assert Month(before.last_month).end == Month(after.first_month).first_day
         assert spans[-1].last_month is None

@@ -6,6 +6,7 @@ import json
 import pytest
 import shapely
 
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports.by_zone import aggregate_month
 from include.nyc_taxi.trips.load import load_month
 from include.nyc_taxi.trips.zones import load_zones, read_zones
@@ -22,8 +23,8 @@ def write(con, write_trips, tmp_path):
 
     def written(zones):
         load_zones(con, zones)
-        load_month(con, "green", "2023-02", write_trips("green", "2023-02"), "run 1")
-        done = aggregate_month(con, "green", "2023-02", tmp_path / "outputs")
+        load_month(con, "green", Month("2023-02"), write_trips("green", "2023-02"), "run 1")
+        done = aggregate_month(con, "green", Month("2023-02"), tmp_path / "outputs")
         return done.month_file.read_text(), done.overall_file.read_text()
 
     return written

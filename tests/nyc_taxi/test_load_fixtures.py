@@ -4,6 +4,7 @@ import duckdb
 import pytest
 
 from include.nyc_taxi import catalogue
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 from include.nyc_taxi.trips.zones import load_zones, read_zones
 from include.tlc_simulator import city
@@ -42,7 +43,7 @@ def test_every_fleet_and_both_layouts_with_coordinates_are_among_them():
 def test_real_rows_load_with_every_row_and_every_value(con, simulated_zones, path):
     load_zones(con, simulated_zones)
     fleet, month = fleet_and_month(path)
-    done = load_month(con, fleet, month, path, "run 1")
+    done = load_month(con, fleet, Month(month), path, "run 1")
     assert done.rows_loaded == done.rows_in_file == rows(path) > 50
     assert done.unknown_columns == ()
     assert as_published.differences(con, fleet, month, path) == 0
@@ -51,13 +52,13 @@ def test_real_rows_load_with_every_row_and_every_value(con, simulated_zones, pat
 @pytest.mark.parametrize(("month", "outside"), [("2023-01", 4), ("2023-02", 26)])
 def test_real_pickups_outside_the_month_are_counted(con, month, outside):
     path = ROOT / "tests" / "fixtures" / f"green_tripdata_{month}.parquet"
-    assert load_month(con, "green", month, path, "run 1").quality["pickup_outside_month"] == outside
+    assert load_month(con, "green", Month(month), path, "run 1").quality["pickup_outside_month"] == outside
 
 
 def test_a_real_month_that_is_loaded_again_replaces_itself_only(con, contents):
     paths = {month: ROOT / "tests" / "fixtures" / f"green_tripdata_{month}.parquet" for month in ("2023-01", "2023-02")}
     for month, path in paths.items():
-        load_month(con, "green", month, path, "run 1")
+        load_month(con, "green", Month(month), path, "run 1")
     before = contents()["green_trips"]
-    load_month(con, "green", "2023-01", paths["2023-01"], "run 2")
+    load_month(con, "green", Month("2023-01"), paths["2023-01"], "run 2")
     assert contents()["green_trips"] == before

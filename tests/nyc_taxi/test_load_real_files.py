@@ -6,6 +6,7 @@ import json
 import pytest
 
 from include.nyc_taxi import catalogue
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 from include.nyc_taxi.trips.zones import load_zones
 from tests.conftest import ROOT
@@ -30,7 +31,7 @@ SAMPLES = {("yellow", month): rows for month, rows in YELLOW_SAMPLES.items()} | 
 
 def load(con, fleet, month, path):
     """Load a file in a transaction, as the task does."""
-    return load_month(con, fleet, month, path, "run 1")
+    return load_month(con, fleet, Month(month), path, "run 1")
 
 
 @pytest.mark.parametrize("month", ROWS)

@@ -4,6 +4,7 @@ import duckdb
 import pytest
 
 from include.nyc_taxi import warehouse
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports.by_zone import aggregate_month
 from include.nyc_taxi.trips.load import load_month
 from include.nyc_taxi.warehouse import lake
@@ -14,8 +15,8 @@ from include.nyc_taxi.warehouse.migrate import MigrateError, migrate
 def file(con, write_trips, zones, tmp_path):
     """A warehouse in a file, of two fleets and three months, closed."""
     for fleet, month in (("green", "2023-01"), ("green", "2023-02"), ("fhv", "2023-01")):
-        load_month(con, fleet, month, write_trips(fleet, month, rows=20), "run")
-        aggregate_month(con, fleet, month, tmp_path / "outputs" / fleet)
+        load_month(con, fleet, Month(month), write_trips(fleet, month, rows=20), "run")
+        aggregate_month(con, fleet, Month(month), tmp_path / "outputs" / fleet)
     con.close()
     return tmp_path / "warehouse.duckdb"
 
@@ -53,7 +54,7 @@ def test_again_it_copies_only_what_differs(file, lake_con, contents):
 
 
 def test_a_copy_that_has_other_months_is_left_alone(file, lake_con, write_trips):
-    load_month(lake_con, "green", "2023-03", write_trips("green", "2023-03"), "run")
+    load_month(lake_con, "green", Month("2023-03"), write_trips("green", "2023-03"), "run")
     with pytest.raises(MigrateError, match="green: the copy's side has months that are not to be copied: 2023-03"):
         migrate(lake_con, str(file), into_lake=True, say=print)
     assert lake_con.execute("SELECT DISTINCT partition_month::VARCHAR FROM green_trips").fetchall() == [("2023-03-01",)]

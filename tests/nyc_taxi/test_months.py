@@ -33,14 +33,14 @@ NOT_MONTHS = [
     ],
 )
 def test_a_month_begins_at_its_first_day_and_ends_before_the_next_months_first(month, first, end):
-    assert months.first_day(month) == first
-    assert months.next_first_day(month) == end
+    assert months.Month(month).first_day == first
+    assert months.Month(month).end == end
 
 
 @pytest.mark.parametrize("text", [*NOT_MONTHS, None, 202301, date(2023, 1, 1)])
 def test_what_is_not_written_as_a_month_is_refused_with_an_example(text):
     with pytest.raises(MonthError, match=r"expected YYYY-MM, for example 2023-02") as error:
-        months.first_day(text)
+        months.Month(text)
     assert repr(text) in str(error.value)
 
 
@@ -55,7 +55,7 @@ def test_the_pattern_of_the_form_accepts_every_month_of_a_year():
 
 @pytest.mark.parametrize("day", [date(2024, 2, 29), datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC)])
 def test_the_month_of_a_day_is_the_one_that_contains_it(day):
-    assert months.month_of(day) == "2024-02"
+    assert months.Month.of(day) == "2024-02"
 
 
 def test_a_range_has_every_month_from_first_to_last():
@@ -74,9 +74,9 @@ def test_a_range_names_the_end_that_is_no_month():
 
 
 def test_a_title_is_the_months_english_name_and_year():
-    assert months.title("2023-01") == "January 2023"
-    assert months.title("2023-12") == "December 2023"
-    assert len({months.title(month) for month in months.month_range("2023-01", "2023-12")}) == 12
+    assert months.Month("2023-01").label == "January 2023"
+    assert months.Month("2023-12").label == "December 2023"
+    assert len({months.Month(month).label for month in months.month_range("2023-01", "2023-12")}) == 12
 
 
 @pytest.mark.parametrize(
@@ -141,4 +141,4 @@ def test_the_weeks_of_several_months_are_without_a_gap():
     ],
 )
 def test_a_span_of_months_has_no_year_twice(first, last, expected):
-    assert months.span_title(first, last) == expected
+    assert months.span_label(months.Month(first), months.Month(last)) == expected

@@ -3,6 +3,7 @@
 import pytest
 
 from include.nyc_taxi.errors import LoadError, ZonesError
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 
 # Within the fixture's square of zone 4, of zone 12, and in the sea.
@@ -32,7 +33,7 @@ def load(con, zones, write_trips):
 
     def load_file(month, rows, columns):
         path = write_trips("yellow", month, rows=rows, columns=columns)
-        done = load_month(con, "yellow", month, path, "run 1")
+        done = load_month(con, "yellow", Month(month), path, "run 1")
 
         def column(name):
             found = con.execute(
@@ -101,17 +102,17 @@ def test_times_that_are_texts_become_times(load):
 
 
 def test_the_stray_index_is_no_column_of_ours_and_no_unknown_one(con, zones, write_trips):
-    done = load_month(con, "yellow", "2010-02", write_trips("yellow", "2010-02"), "run 1")
+    done = load_month(con, "yellow", Month("2010-02"), write_trips("yellow", "2010-02"), "run 1")
     assert done.unknown_columns == ()
 
 
 def test_without_zones_nothing_is_loaded(con, write_trips):
     with pytest.raises(ZonesError, match="run the DAG taxi_zones"):
-        load_month(con, "yellow", "2009-01", write_trips("yellow", "2009-01"), "run 1")
+        load_month(con, "yellow", Month("2009-01"), write_trips("yellow", "2009-01"), "run 1")
     assert con.execute("SELECT count(*) FROM yellow_trips").fetchone() == (0,)
 
 
 def test_a_coordinate_that_is_no_number_names_the_file(con, zones, write_trips):
     path = write_trips("yellow", "2009-01", columns={"Start_Lon": "'west'"})
     with pytest.raises(LoadError, match=r"yellow_tripdata_2009-01\.parquet.*west"):
-        load_month(con, "yellow", "2009-01", path, "run 1")
+        load_month(con, "yellow", Month("2009-01"), path, "run 1")

@@ -1,12 +1,19 @@
 """Tables, the view `trips`, and transactions."""
 
 import dataclasses
+from datetime import date
 
 import duckdb
 import pytest
 
 from include.nyc_taxi import catalogue, warehouse
-from include.nyc_taxi.audit import rules
+from include.nyc_taxi.audit import report, rules
+from include.nyc_taxi.months import Month
+from include.nyc_taxi.reports import by_week, provenance
+from include.nyc_taxi.reports.adhoc import Request, RequestError
+from include.nyc_taxi.reports.adhoc_report import count_trips
+from include.nyc_taxi.trips import loaded, zones
+from include.nyc_taxi.warehouse import registry
 
 FLEETS = sorted(catalogue.FLEETS)
 TRIPS = ["fleet", "partition_month", "vendor_id", "pickup_zone_id", "dropoff_zone_id", "rate_code_id", "payment_type"]
@@ -246,3 +253,67 @@ def test_tables_made_in_a_transaction_that_fails_are_gone_with_it():
         with pytest.raises(ZeroDivisionError), warehouse.transaction(con):
             warehouse.ensure_tables(con) or 1 / 0
         assert con.execute("SHOW TABLES").fetchall() == []
+
+
+def schema(con):
+    return con.execute(
+        "SELECT table_name, column_name, data_type, is_nullable FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
+    ).fetchall()
+
+
+def read_everything(con, tmp_path):
+    """What is read by those who write nothing: sensors, the status, the quality report, a report on demand."""
+    request = Request(
+        name="week", fleet="green", borough="Manhattan", start_date=date(2023, 1, 1), end_date=date(2023, 1, 7)
+    )
+    with pytest.raises(RequestError, match="green 2023-01 not loaded"):
+        count_trips(con, request, tmp_path)
+    return (
+        zones.count_zones(con),
+        loaded.loaded_months(con, "green"),
+        by_week.counted_weeks(con, "green"),
+        report.report(con, "green", Month("2023-01")),
+        provenance.of_months(con, "green", [date(2023, 1, 1)]),
+    )
+
+
+def test_reading_a_new_warehouse_finds_nothing_and_makes_nothing(tmp_path):
+    with duckdb.connect() as con:
+        nothing = read_everything(con, tmp_path)
+        assert nothing == (
+            0,
+            {},
+            {},
+            "green 2023-01: not loaded, so nothing has been checked.",
+            provenance.Provenance(),
+        )
+        assert schema(con) == []
+
+
+def test_reading_a_warehouse_of_an_older_version_leaves_it_as_it_is(con, tmp_path):
+    con.execute(
+        "INSERT INTO loads BY NAME SELECT 'green' AS fleet, DATE '2022-12-01' AS partition_month, 'http://tlc.test' AS "
+        "source_url, 1 AS bytes, 1 AS rows_in_file, 1 AS rows_loaded, '{}' AS quality, now() AS loaded_at, '1' AS run_id"
+    )
+    con.execute("INSERT INTO trips_by_week (fleet, period, num_trips) VALUES ('green', '2023-01-02', 5)")
+    for view in ("trips_clean", "trips_flagged", "trips", "latest_loads"):
+        con.execute(f"DROP VIEW {view}")
+    for table, column, _ in ADDED_LATER:
+        con.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    before = schema(con)
+    _, months, weeks, _, _ = read_everything(con, tmp_path)
+    assert list(months) == ["2022-12"]
+    assert months[Month("2022-12")].unknown_columns == ()
+    assert [(week.num_trips, week.clean_trips) for week in weeks.values()] == [(5, None)]
+    assert schema(con) == before
+
+
+def test_tables_and_views_are_those_of_the_registry(con):
+    made = con.execute(
+        "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() "
+        "WHERE NOT internal GROUP BY ALL"
+    )
+    columns = {table.name: list(table.columns) for table in registry.tables()}
+    found = dict(made.fetchall())
+    assert {name: found[name] for name in columns} == columns
+    assert found.keys() - columns.keys() == {view.name for view in registry.views()}

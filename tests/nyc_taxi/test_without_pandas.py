@@ -12,10 +12,10 @@ LOAD = """
 import sys
 from pathlib import Path
 import duckdb
-from include.nyc_taxi import warehouse
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips import load
 with duckdb.connect() as con:
-    load.load_month(con, "green", "2023-02", Path(sys.argv[1]), "run 1")
+    load.load_month(con, "green", Month("2023-02"), Path(sys.argv[1]), "run 1")
     print("pandas" in sys.modules)
     print(len(con.execute("SELECT * FROM green_trips").df()))
 """

@@ -7,6 +7,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from include.nyc_taxi import catalogue
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.source import parquet
 from include.nyc_taxi.source.download import Edition, _note, read_edition
 from include.nyc_taxi.trips import load
@@ -78,7 +79,7 @@ def test_takes_no_file_for_damaged(ended, february, monkeypatch, step):
     def work():
         with WarehouseHook().opened() as con:
             monkeypatch.setattr(f"include.nyc_taxi.{step}", lambda *_: con.execute(ENDLESS))
-            load.load_month(con, "green", "2023-02", february, "run 1")
+            load.load_month(con, "green", Month("2023-02"), february, "run 1")
 
     assert "while it was running a query of DuckDB in include.nyc_taxi.trips.load." in ended(work)
     assert read_edition(february) == edition

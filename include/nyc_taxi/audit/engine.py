@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 
 import duckdb
 
@@ -20,7 +19,7 @@ from include.nyc_taxi.audit.rules import (
     TripRule,
     rules_of,
 )
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 
 
 @dataclass(frozen=True)
@@ -84,13 +83,15 @@ class InFile:
     unknown_columns: Sequence[str] = ()
 
 
-def audit(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: str, relation: str, in_file: InFile) -> Audit:
+def audit(
+    con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month, relation: str, in_file: InFile
+) -> Audit:
     """Apply all rules to a month's rows.
 
     Args:
         relation: SQL to read them, and no others, as a FROM clause has it.
     """
-    rows, counts = _count(con, fleet, first_day(month), relation)
+    rows, counts = _count(con, fleet, month, relation)
     counts |= {"exact_duplicates": _duplicates(con, fleet, relation, rows), **in_file.counts}
     about_trips = [_check_trips(rule, counts[rule.name], rows) for rule in TRIP_RULES if rule.name in counts]
     context = {
@@ -101,7 +102,7 @@ def audit(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: str, re
     }
     bound = {
         "fleet": fleet.name,
-        "month": first_day(month),
+        "month": month.first_day,
         "rows": rows,
         "rows_in_file": in_file.rows,
         "counts": json.dumps(counts),
@@ -111,14 +112,14 @@ def audit(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: str, re
 
 
 def _count(
-    con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, start: date, relation: str
+    con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month, relation: str
 ) -> tuple[int, dict[str, int]]:
     """The month's rows, and how many of them break each rule or have a null, in one pass."""
     rules = rules_of(fleet)
     aggregates = [f"count_if({rule.condition(fleet, '$start::DATE')})" for rule in rules]
     aggregates += [f"count(*) - count({name})" for name in fleet.column_names]
     numbers = ", ".join(f"coalesce({sql}, 0)" for sql in aggregates)  # count_if of nothing but nulls is null
-    row = con.execute(f"SELECT count(*), {numbers} FROM {relation}", {"start": start}).fetchone()
+    row = con.execute(f"SELECT count(*), {numbers} FROM {relation}", {"start": month.first_day}).fetchone()
     assert row is not None  # an aggregate without GROUP BY gives one row
     names = [rule.name for rule in rules] + [f"null_{name}" for name in fleet.column_names]
     return row[0], dict(zip(names, row[1:], strict=True))

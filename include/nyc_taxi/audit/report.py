@@ -11,7 +11,7 @@ from include.nyc_taxi import catalogue
 from include.nyc_taxi import rows as table_rows
 from include.nyc_taxi.audit.engine import Check
 from include.nyc_taxi.audit.rules import Severity
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.without_pandas import without_pandas
 
 # -- the record
@@ -20,7 +20,7 @@ from include.nyc_taxi.without_pandas import without_pandas
 def record(
     con: duckdb.DuckDBPyConnection,
     fleet_name: str,
-    month: str,
+    month: Month,
     checks: Sequence[Check],
     run_id: str,
     *,
@@ -31,7 +31,7 @@ def record(
     The checks of a month that was refused stand beside those of the month that is published, until one is published
     again.
     """
-    start = first_day(month)
+    start = month.first_day
     con.execute(
         "DELETE FROM quality_checks WHERE fleet = ? AND partition_month = ? AND (? OR NOT published)",
         [fleet_name, start, published],
@@ -46,17 +46,21 @@ def record(
 
 
 @without_pandas()
-def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str) -> str:
+def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month) -> str:
     """What `quality_checks` has of a month, as tables: of the load that is published, and of one refused since.
 
     Raises:
-        FleetError, MonthError: no such fleet; `month` is not written YYYY-MM.
+        FleetError: there is no such fleet.
     """
-    found = con.execute(
-        "SELECT published, checked_at, run_id, rule, severity, at_most, value, passed, detail FROM quality_checks "
-        "WHERE fleet = ? AND partition_month = ? ORDER BY published DESC, rowid",
-        [catalogue.fleet(fleet_name).name, first_day(month)],
-    ).fetchall()
+    fleet = catalogue.fleet(fleet_name)
+    try:
+        found = con.execute(
+            "SELECT published, checked_at, run_id, rule, severity, at_most, value, passed, detail FROM quality_checks "
+            "WHERE fleet = ? AND partition_month = ? ORDER BY published DESC, rowid",
+            [fleet.name, month.first_day],
+        ).fetchall()
+    except duckdb.CatalogException:  # nothing has been loaded at all
+        found = []
     if not found:
         return f"{fleet_name} {month}: not loaded, so nothing has been checked."
     parts = []

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from include.nyc_taxi.errors import MonthError
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Fleet:
         Raises:
             MonthError: the TLC published nothing for this fleet before its first month.
         """
-        first_day(month)
+        Month(month)
         fitting = [x for x in self.layouts if x.first_month <= month <= (x.last_month or month)]
         if not fitting:
             raise MonthError(

@@ -10,7 +10,7 @@ from datetime import date
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import RequestError
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 
 BOROUGHS = ("Manhattan", "Brooklyn", "Queens", "Bronx", "Staten Island", "EWR", "Unknown", "N/A")
 """The boroughs of the TLC's zone lookup. EWR is Newark Airport, N/A is outside of New York City."""
@@ -77,7 +77,7 @@ def parse(given: object, default_name: str | None = None) -> Request:
         wrong.append(f"end_date {end} is before start_date {start}")
     if start and values.get("fleet") in tuple(catalogue.FLEETS):
         first = catalogue.fleet(values["fleet"]).first_month
-        if start < first_day(first):
+        if start < Month(first).first_day:
             wrong.append(f"start_date {start}: the TLC has no {values['fleet']} trips before {first}")
     if "name" in values and not _fits(NAME_PATTERN, values["name"]):
         wrong.append(

@@ -10,7 +10,7 @@ import duckdb
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.errors import RequestError
 from include.nyc_taxi.files import locked, replacing
-from include.nyc_taxi.months import first_day, month_of, month_range, next_first_day
+from include.nyc_taxi.months import Month, month_range
 from include.nyc_taxi.reports import provenance
 from include.nyc_taxi.reports.adhoc import Request
 from include.nyc_taxi.without_pandas import without_pandas
@@ -51,7 +51,6 @@ def count_trips(con: duckdb.DuckDBPyConnection, request: Request, outputs: Path)
     Raises:
         RequestError: a month that the dates touch is not loaded, or the zones are not; the message names the months.
     """
-    warehouse.ensure_tables(con)
     _check_loaded(con, request)
     found = con.execute(
         warehouse.sql("trips_by_hour").format(table=catalogue.fleet(request.fleet).table),
@@ -69,7 +68,7 @@ def count_trips(con: duckdb.DuckDBPyConnection, request: Request, outputs: Path)
         for hour in range(24)
     ]
     path = csv_path(outputs, request.name)
-    months = {first_day(month) for month in _months(request)}
+    months = [month.first_day for month in _months(request)]
     where_from = provenance.of_months(con, request.fleet, months)
     with locked(provenance.lock_path(path)):
         provenance.write(where_from, path)
@@ -80,15 +79,15 @@ def count_trips(con: duckdb.DuckDBPyConnection, request: Request, outputs: Path)
     return Report(rows=len(rows), trips=sum(trips.values()), csv_file=path)
 
 
-def _months(request: Request) -> list[str]:
-    return month_range(month_of(request.start_date), month_of(request.end_date))
+def _months(request: Request) -> list[Month]:
+    return month_range(Month.of(request.start_date), Month.of(request.end_date))
 
 
 def _check_loaded(con: duckdb.DuckDBPyConnection, request: Request) -> None:
     loaded = {
-        month_of(start)
+        Month.of(start)
         for (start,) in con.execute(
-            "SELECT DISTINCT partition_month FROM loads WHERE fleet = ?", [request.fleet]
+            f"SELECT DISTINCT partition_month FROM {warehouse.readable(con, 'loads')} WHERE fleet = ?", [request.fleet]
         ).fetchall()
     }
     if missing := [month for month in _months(request) if month not in loaded]:
@@ -97,15 +96,17 @@ def _check_loaded(con: duckdb.DuckDBPyConnection, request: Request) -> None:
             f"{request.start_date} to {request.end_date}: run taxi_trips_{request.fleet} for what is missing and clear "
             "this task, or ask again for days of months that are loaded"
         )
-    if not con.execute("SELECT 1 FROM zones WHERE borough = ? LIMIT 1", [request.borough]).fetchone():
+    if not con.execute(
+        f"SELECT 1 FROM {warehouse.readable(con, 'zones')} WHERE borough = ? LIMIT 1", [request.borough]
+    ).fetchone():
         raise RequestError(f"the warehouse has no zones of {request.borough}: run taxi_zones, then clear this task")
 
 
-def _spans(months: list[str]) -> str:
+def _spans(months: list[Month]) -> str:
     """Months in order, as a reader would say them: "2023-01, 2023-03 to 2023-05"."""
-    spans: list[list[str]] = []
+    spans: list[list[Month]] = []
     for month in months:
-        if spans and month_of(next_first_day(spans[-1][-1])) == month:
+        if spans and spans[-1][-1].next == month:
             spans[-1].append(month)
         else:
             spans.append([month])

@@ -11,7 +11,7 @@ import duckdb
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.audit import rules
 from include.nyc_taxi.files import locked, replacing
-from include.nyc_taxi.months import WEEK, first_day, months_of_week
+from include.nyc_taxi.months import WEEK, Month, months_of_week
 from include.nyc_taxi.reports import provenance
 from include.nyc_taxi.without_pandas import without_pandas
 
@@ -100,16 +100,17 @@ def replace_weeks(con: duckdb.DuckDBPyConnection, fleet: str, mondays: Iterable[
 @without_pandas()
 def counted_weeks(con: duckdb.DuckDBPyConnection, fleet: str) -> dict[date, Week]:
     """What `trips_by_week` has of the fleet, by Monday, oldest first."""
-    found = con.execute(f"SELECT {', '.join(HEADER)} FROM trips_by_week WHERE fleet = ? ORDER BY period", [fleet])
+    weeks = warehouse.readable(con, "trips_by_week")
+    found = con.execute(f"SELECT {', '.join(HEADER)} FROM {weeks} WHERE fleet = ? ORDER BY period", [fleet])
     return {monday: Week(*figures) for monday, *figures in found.fetchall()}
 
 
-def weeks_in_month_file(con: duckdb.DuckDBPyConnection, fleet: str, start: date) -> set[date]:
+def weeks_with_trips(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month) -> set[date]:
     """The Mondays of all weeks in which a trip of one month's file was picked up, strays included."""
     found = con.execute(
-        f"SELECT DISTINCT date_trunc('week', pickup_datetime)::DATE FROM {catalogue.fleet(fleet).table} "
+        f"SELECT DISTINCT date_trunc('week', pickup_datetime)::DATE FROM {fleet.table} "
         "WHERE partition_month = ? AND pickup_datetime IS NOT NULL",
-        [start],
+        [month.first_day],
     ).fetchall()
     return {monday for (monday,) in found}
 
@@ -126,7 +127,7 @@ def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> dict
     """
     with locked(_lock(outputs)):
         weeks = counted_weeks(con, fleet)
-        months = {first_day(month) for monday in weeks for month in months_of_week(monday)}
+        months = {month.first_day for monday in weeks for month in months_of_week(monday)}
         # Before the CSV: should the process be killed in between, figures with a newer source are better than without.
         provenance.write(provenance.of_months(con, fleet, months), csv_path(outputs))
         with replacing(csv_path(outputs)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ import duckdb
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.errors import MissingDataError
 from include.nyc_taxi.files import locked, replacing
-from include.nyc_taxi.months import first_day, month_of
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import provenance
 from include.nyc_taxi.without_pandas import without_pandas
 
@@ -33,22 +33,22 @@ class Aggregate:
     overall_file: Path
 
 
-def month_stats_path(outputs: Path, month: str) -> Path:
+def month_stats_path(outputs: Path, month: Month) -> Path:
     """Where a month's GeoJSON is, in the fleet's outputs folder."""
     return outputs / f"manhattan_stats_{month}.geojson"
 
 
-def month_map_path(outputs: Path, month: str) -> Path:
+def month_map_path(outputs: Path, month: Month) -> Path:
     """Where a month's map is, in the fleet's outputs folder."""
     return outputs / f"manhattan_map_{month}.png"
 
 
-def month_density_map_path(outputs: Path, month: str) -> Path:
+def month_density_map_path(outputs: Path, month: Month) -> Path:
     """Where a month's map of trips per km² is, in the fleet's outputs folder."""
     return outputs / f"manhattan_map_density_{month}.png"
 
 
-def made_since(outputs: Path, month: str, moment: datetime) -> bool:
+def made_since(outputs: Path, month: Month, moment: datetime) -> bool:
     """Whether a month's GeoJSON and its map, the last of a run's outputs, are there and younger than `moment`."""
     made = (month_stats_path(outputs, month), month_map_path(outputs, month))
     return all(path.exists() and path.stat().st_mtime > moment.timestamp() for path in made)
@@ -60,7 +60,7 @@ def overall_stats_path(outputs: Path) -> Path:
 
 
 @without_pandas()
-def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, outputs: Path) -> Aggregate:
+def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month, outputs: Path) -> Aggregate:
     """Fill `trips_by_zone` for a month of a fleet, and write the GeoJSON of the month and of all months so far.
 
     Reads the month's rows and `trips_by_zone`, so its cost does not grow with what else is loaded. The table is written
@@ -70,7 +70,7 @@ def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str,
     Raises:
         MissingDataError: the month is not loaded, or the zones are not.
     """
-    fleet, start = catalogue.fleet(fleet_name), first_day(month)
+    fleet, start = catalogue.fleet(fleet_name), month.first_day
 
     def count() -> tuple[int, int]:
         warehouse.ensure_tables(con)
@@ -137,8 +137,8 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
     collection = {
         "type": "FeatureCollection",
         "fleet": fleet_name,
-        "first_month": month_of(months[0]),
-        "last_month": month_of(months[-1]),
+        "first_month": Month.of(months[0]),
+        "last_month": Month.of(months[-1]),
         "months": len(months),
         **asdict(provenance.of_months(con, fleet_name, months)),
         "features": features,

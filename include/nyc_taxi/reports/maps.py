@@ -20,8 +20,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import IdentityTransform
 from shapely.geometry import shape
 
-from include.nyc_taxi import catalogue, months, settings
+from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.files import locked
+from include.nyc_taxi.months import Month, month_range, span_label
 from include.nyc_taxi.reports import pictures
 from include.nyc_taxi.reports.by_zone import (
     month_density_map_path,
@@ -53,7 +54,7 @@ class Maps:
     density_overall_file: Path | None = None
 
 
-def draw_maps(month: str, outputs: Path) -> Maps:
+def draw_maps(month: Month, outputs: Path) -> Maps:
     """Draw a map of a month and one over all months, from the GeoJSON files in a fleet's folder `outputs`.
 
     Where the setting `NYC_TAXI_MAP_DENSITY` asks for it, two more show trips per km².
@@ -147,10 +148,10 @@ def _outline(polygon: Any) -> Outline:
 
 
 def _period(collection: dict[str, Any]) -> tuple[str, str]:
-    first, last, count = str(collection["first_month"]), str(collection["last_month"]), collection["months"]
-    between = len(months.month_range(first, last))
+    first, last, count = Month(collection["first_month"]), Month(collection["last_month"]), collection["months"]
+    between = len(month_range(first, last))
     gap = "" if count == between else f" ({count} of {between} months)"
-    return months.span_title(first, last), gap
+    return span_label(first, last), gap
 
 
 # -- the names of the busiest zones --

@@ -34,18 +34,21 @@ class Provenance:
 
 def of_months(con: "duckdb.DuckDBPyConnection", fleet: str, months: Collection[date]) -> Provenance:
     """Look up in `latest_loads` where what is loaded of a fleet's `months` (their first days) comes from."""
-    found = con.execute("SELECT partition_month, source_url, simulated FROM latest_loads WHERE fleet = ?", [fleet])
-    loads = [(url, made_up) for month, url, made_up in found.fetchall() if month in months]
-    if not loads:
+    from include.nyc_taxi import warehouse
+
+    loads = warehouse.readable(con, "latest_loads")
+    found = con.execute(f"SELECT partition_month, source_url, simulated FROM {loads} WHERE fleet = ?", [fleet])
+    sources = [(url, made_up) for month, url, made_up in found.fetchall() if month in months]
+    if not sources:
         return Provenance()
-    marks = {made_up for _, made_up in loads}
-    known = None if None in marks or len(loads) < len(set(months)) else False
+    marks = {made_up for _, made_up in sources}
+    known = None if None in marks or len(sources) < len(set(months)) else False
     return Provenance(
         simulated=True if True in marks else known,
         source="; ".join(
-            _said(what, {_host(url) for url, made_up in loads if bool(made_up) is simulated})
+            _said(what, {_host(url) for url, made_up in sources if bool(made_up) is simulated})
             for simulated, what in ((False, TLC), (True, "simulated trips, not the TLC's data"))
-            if any(bool(made_up) is simulated for _, made_up in loads)
+            if any(bool(made_up) is simulated for _, made_up in sources)
         ),
     )
 

@@ -23,7 +23,7 @@ import requests
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.files import locked, replacing
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.loaded import LoadedMonth
 from include.nyc_taxi.urls import without_login
 
@@ -48,7 +48,7 @@ class AnswersError(NycTaxiError, permanent=True):
 
 
 @dataclass(frozen=True)
-class Month:
+class WatchedMonth:
     """A month that is loaded from the site that is asked now.
 
     Attributes:
@@ -75,12 +75,12 @@ class Look:
     """
 
     since: str
-    months: tuple[Month, ...]
+    months: tuple[WatchedMonth, ...]
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The look that `dataclasses.asdict` has made `values` of."""
-        return cls(values["since"], tuple(Month(**month) for month in values["months"]))
+        return cls(values["since"], tuple(WatchedMonth(**month) for month in values["months"]))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def begin(site: str, loads: Mapping[str, Mapping[str, LoadedMonth]]) -> Look:
     """
     site = without_login(site)
     months = [
-        Month(fleet, month, url, load.etag, load.last_modified)
+        WatchedMonth(fleet, month, url, load.etag, load.last_modified)
         for fleet, by_month in loads.items()
         for month, load in by_month.items()
         if (url := without_login(load.source_url)) == site + catalogue.file_path(fleet, month)
@@ -148,7 +148,7 @@ def ask(head: Head, look: Look) -> None:
     problems: list[str] = []
     stop = threading.Event()
 
-    def ask_for(month: Month) -> _Answer | None:
+    def ask_for(month: WatchedMonth) -> _Answer | None:
         if stop.is_set():
             return None
         try:
@@ -188,7 +188,7 @@ def republished(look: Look) -> list[Run]:
     return runs
 
 
-def withdrawn(look: Look, name: str) -> list[Month]:
+def withdrawn(look: Look, name: str) -> list[WatchedMonth]:
     """The withdrawn months that it is for the look called `name` to report: those that no other has reported."""
     with _ledger() as ledger:
         gone = [month for month in look.months if (seen := ledger.get(month.url)) and not seen.published]
@@ -201,7 +201,7 @@ def withdrawn(look: Look, name: str) -> list[Month]:
     return ours
 
 
-def report(look: Look, months: Sequence[Month]) -> str:
+def report(look: Look, months: Sequence[WatchedMonth]) -> str:
     """One sentence on months that are withdrawn."""
     every = "; of all that is loaded it has nothing now: is NYC_TAXI_TLC_URL right, may this machine ask it?"
     return (
@@ -210,7 +210,7 @@ def report(look: Look, months: Sequence[Month]) -> str:
     )
 
 
-def _ask_for(head: Head, month: Month, seen: _Answer | None) -> _Answer:
+def _ask_for(head: Head, month: WatchedMonth, seen: _Answer | None) -> _Answer:
     """Ask for one month. Raises SiteError when the answer does not say which edition is there."""
     known = seen if seen and (seen.etag or seen.last_modified) else month
     # Compressed transfer would be given another ETag; see download.
@@ -241,18 +241,18 @@ def _answered(seen: _Answer | None, look: Look) -> bool:
     return seen is not None and seen.answered_at >= look.since
 
 
-def _differs(month: Month, seen: _Answer) -> bool:
+def _differs(month: WatchedMonth, seen: _Answer) -> bool:
     if month.etag:
         return (seen.etag or "").removeprefix("W/") != month.etag.removeprefix("W/")
     return seen.last_modified != month.last_modified
 
 
-def _run(month: Month, seen: _Answer) -> Run:
+def _run(month: WatchedMonth, seen: _Answer) -> Run:
     # With its date: an edition that comes back after another is published anew, and is to be loaded again.
     digest = hashlib.sha256("\n".join((month.url, seen.etag or "", seen.last_modified or "")).encode()).hexdigest()[:12]
     # Airflow takes a run of the same date for the same run.
     offset = 1 + int(digest, 16) % (SHORTEST_MONTH // timedelta(microseconds=1) - 1)
-    start = first_day(month.month)
+    start = Month(month.month).first_day
     return Run(
         month.fleet,
         month.month,
@@ -296,7 +296,7 @@ def _read(path: Path) -> dict[str, _Answer]:
         raise AnswersError(f"{path}: cannot be read ({error}); remove it, the next look makes it anew") from error
 
 
-def _listed(months: Sequence[Month]) -> str:
+def _listed(months: Sequence[WatchedMonth]) -> str:
     more = len(months) - NAMED_AT_MOST
     return ", ".join(map(str, months[:NAMED_AT_MOST])) + (f" and {more} more" if more > 0 else "")
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from include.nyc_taxi import catalogue
-from include.nyc_taxi.months import first_day, month_of, month_range
+from include.nyc_taxi.months import Month, month_range
 from include.nyc_taxi.source.download import Edition, month_path, read_edition
 from include.nyc_taxi.source.site import Answer
 from include.nyc_taxi.trips.loaded import LoadedMonth
@@ -100,10 +100,10 @@ def months_of(fleet: str, first_month: str, loaded: Iterable[str], run: Iterable
     Raises:
         FleetError, MonthError: no such fleet; `first_month` is not written YYYY-MM.
     """
-    first_day(first_month)
+    Month(first_month)
     earliest = catalogue.fleet(fleet).first_month
     first = min([max(first_month, earliest), *loaded])
-    last = max([month_of(today.replace(day=1) - timedelta(days=1)), *loaded])
+    last = max([Month.of(today.replace(day=1) - timedelta(days=1)), *loaded])
     tried_before = {month for month in run if month and earliest <= month < first}
     return sorted(tried_before) + (month_range(first, last) if first <= last else [])
 

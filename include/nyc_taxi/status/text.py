@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tabulate import SEPARATING_LINE, tabulate
 
-from include.nyc_taxi.months import month_of, month_range, next_first_day
+from include.nyc_taxi.months import Month, month_range
 from include.nyc_taxi.status.freshness import MonthStatus, State
 
 LINES_ALIKE = 3
@@ -159,7 +159,7 @@ def _grouped(months: Iterable[MonthStatus], key: Callable[[MonthStatus], object]
     for _, alike in itertools.groupby(months, key):
         group: list[MonthStatus] = []
         for month in alike:
-            if group and month_of(next_first_day(group[-1].month)) != month.month:
+            if group and Month(group[-1].month).next != month.month:
                 yield group
                 group = []
             group.append(month)

@@ -15,7 +15,7 @@ from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.audit import engine, report, rules
 from include.nyc_taxi.audit.engine import Audit, Check
 from include.nyc_taxi.errors import DamagedFileError, LoadError, QualityError, UnloadableFileError
-from include.nyc_taxi.months import first_day
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import by_week
 from include.nyc_taxi.source.download import Edition, forget_edition, read_edition
 from include.nyc_taxi.source.parquet import NOT_THE_FILES_FAULT, Footer, is_readable, read_footer
@@ -60,21 +60,34 @@ class Load:
     weeks: tuple[date, ...]
 
 
+@dataclass(frozen=True)
+class _File:
+    """A month's file, and what is known about it before its rows are read."""
+
+    path: Path
+    fleet: catalogue.Fleet
+    month: Month
+    edition: Edition
+    footer: Footer
+    match: catalogue.Match
+
+
 @without_pandas()
 def load_month(
-    con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path: Path, run_id: str, *, accept: bool = False
+    con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month, path: Path, run_id: str, *, accept: bool = False
 ) -> Load:
-    """Replace a month of a fleet by the rows of the file at `path`, audit them, and record it in `loads`.
+    """Replace a month of a fleet by the rows of the file at `path`: stage them, audit them, publish and record them.
 
-    All of it is one transaction: whatever is raised, the warehouse stays as it was.
+    All of it is one transaction: whatever is raised, the month stays as it was. If the audit refuses the file, the
+    reasons are recorded in `quality_checks` beside those of the month that stays.
     Rows are kept as published, also those that cannot be true; `loads.quality` counts them and `quality_checks` judges.
-    Weeks that `trips_by_week` has already are counted again where the month has, or had, trips in them.
+    Weeks that `trips_by_week` already has are counted again if the month has, or had, trips in them.
 
     Args:
         accept: somebody has looked at the file and wants it published, though it breaks rules that can be accepted.
 
     Raises:
-        DamagedFileError: the file cannot be read. Its edition is forgotten, so that `download` fetches it anew.
+        DamagedFileError: the file cannot be read. Its edition is forgotten, so that `download` fetches it again.
         UnloadableFileError: the file has no rows, or the table cannot hold its values.
         LoadError: the file is missing, or a disk is full.
         QualityError: a rule of severity ERROR is broken.
@@ -82,64 +95,88 @@ def load_month(
         ZonesError: the file has coordinates, and there are no zones to look them up in.
     """
     fleet = catalogue.fleet(fleet_name)
-    footer = _footer(con, path)
-    match = catalogue.match_columns(fleet_name, footer.columns, path.name)
+
+    def old_weeks() -> set[date]:
+        return by_week.weeks_with_trips(con, fleet, month) if by_week.counted_weeks(con, fleet_name) else set()
+
+    try:
+        with _full_disk_explained(path):
+            file = _open(con, fleet, month, path)
+            warehouse.write(con, lambda: warehouse.ensure_tables(con))
+            with warehouse.replacement(con, fleet.table, month, old_weeks) as replacement:
+                _stage(con, file, replacement)
+                audit = _audit(con, file, replacement.rows, accept=accept)
+                done = replacement.publish(lambda weeks: _record(con, file, audit, weeks, run_id))
+    except QualityError as refusal:
+        _record_refusal(con, fleet, month, refusal, run_id)
+        raise
+    if audit.warnings:
+        accepted = ", accepted by hand" if audit.errors() else ""
+        log.warning("%s: published%s, but %s", path.name, accepted, _sentences(audit.warnings))
+    return done
+
+
+def _open(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month, path: Path) -> _File:
+    """Read the file's footer and find out which of its columns are ours."""
+    if not path.exists():
+        raise LoadError(f"{path}: the file is not there; clear the task `download` of this run to fetch it again")
+    try:
+        footer = read_footer(con, path)
+    except NOT_THE_FILES_FAULT:
+        raise
+    except duckdb.Error as error:
+        raise _damaged(path, f"expected a Parquet file, found something else: {error}") from error
+    match = catalogue.match_columns(fleet.name, footer.columns, path.name)
     if footer.rows == 0:
         raise UnloadableFileError(
             f"{path.name}: expected trips, found a file without rows; {month} stays as it was. When the TLC has "
             "published the month again, clear the task `download` of this run"
         )
-    start = first_day(month)
     edition = read_edition(path) or Edition(url=str(path), etag=None, last_modified=None, bytes=path.stat().st_size)
+    return _File(path, fleet, month, edition, footer, match)
 
-    def audit(rows: str) -> Audit:
-        with _named(path, fleet.table):
-            in_file = row_mapping.count_lost(con, match, footer, path, rows)
-        found = engine.audit(con, fleet, month, rows, in_file)
-        if refused := found.errors(accepted=accept):
-            raise QualityError(
-                f"{path.name}: not published, {month} stays as it was: {_sentences(refused)}. "
-                f"{_how_to_accept(fleet_name, month, refused)}",
-                found.checks,
-            )
-        return found
 
-    def publish(incoming: warehouse.Incoming, audited: Audit | None) -> Load:
-        counted = by_week.counted_weeks(con, fleet_name).keys()
-        touched = by_week.weeks_in_month_file(con, fleet_name, start) if counted else set()
-        with _named(path, fleet.table):
-            rows = incoming.put()
-        done = audited or audit(rows)
-        if done.warnings:
-            accepted = ", accepted by hand" if done.errors() else ""
-            log.warning("%s: published%s, but %s", path.name, accepted, _sentences(done.warnings))
-        report.record(con, fleet_name, month, done.checks, run_id, published=True)
-        if counted:
-            touched |= by_week.weeks_in_month_file(con, fleet_name, start)
-            by_week.replace_weeks(con, fleet_name, sorted(touched & counted))
-        # The rules have made sure that as many rows are there as the footer says.
-        changes = _record(con, fleet_name, start, edition, footer, footer.rows, done.counts, match.unknown, run_id)
-        return Load(
-            rows_in_file=footer.rows,
-            rows_loaded=footer.rows,
-            bytes=edition.bytes,
-            etag=edition.etag,
-            last_modified=edition.last_modified,
-            quality=done.counts,
-            checks=done.checks,
-            changes=changes,
-            unknown_columns=match.unknown,
-            simulated=footer.simulated,
-            weeks=tuple(sorted(touched & counted)),
+def _stage(con: duckdb.DuckDBPyConnection, file: _File, replacement: warehouse.Replacement[set[date]]) -> None:
+    """Write the file's rows to where only this load sees them."""
+    with _named(file.path, file.fleet.table):
+        replacement.stage(*row_mapping.select(con, file.match, file.footer, file.month, file.path))
+
+
+def _audit(con: duckdb.DuckDBPyConnection, file: _File, rows: str, *, accept: bool) -> Audit:
+    """Apply the rules to the staged rows; raise QualityError if the month must not be published."""
+    with _named(file.path, file.fleet.table):
+        in_file = row_mapping.count_lost(con, file.match, file.footer, file.path, rows)
+    audit = engine.audit(con, file.fleet, file.month, rows, in_file)
+    if refused := audit.errors(accepted=accept):
+        raise QualityError(
+            f"{file.path.name}: not published, {file.month} stays as it was: {_sentences(refused)}. "
+            f"{_how_to_accept(file.fleet.name, file.month, refused)}",
+            audit.checks,
         )
+    return audit
 
-    with _full_disk_explained(path), contextlib.ExitStack() as stack:
-        warehouse.write(con, lambda: warehouse.ensure_tables(con))
-        with _named(path, fleet.table):
-            query, bound = row_mapping.select(con, match, footer, start, path)
-            incoming = stack.enter_context(warehouse.incoming(con, fleet.table, start, query, bound))
-        audited = audit(incoming.staged) if incoming.staged else None
-        return warehouse.write(con, lambda: publish(incoming, audited))
+
+def _record(con: duckdb.DuckDBPyConnection, file: _File, audit: Audit, old_weeks: set[date], run_id: str) -> Load:
+    """Record the load and its audit, and count the weeks again that the month had, or has, trips in."""
+    fleet, month = file.fleet, file.month
+    report.record(con, fleet.name, month, audit.checks, run_id, published=True)
+    weeks: list[date] = []
+    if counted := by_week.counted_weeks(con, fleet.name).keys():
+        weeks = sorted(counted & (old_weeks | by_week.weeks_with_trips(con, fleet, month)))
+        by_week.replace_weeks(con, fleet.name, weeks)
+    return Load(
+        rows_in_file=file.footer.rows,
+        rows_loaded=file.footer.rows,  # the rules have made sure of that
+        bytes=file.edition.bytes,
+        etag=file.edition.etag,
+        last_modified=file.edition.last_modified,
+        quality=audit.counts,
+        checks=audit.checks,
+        changes=_record_load(con, file, audit.counts, run_id),
+        unknown_columns=file.match.unknown,
+        simulated=file.footer.simulated,
+        weeks=tuple(weeks),
+    )
 
 
 _OF_THE_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError, duckdb.NotSupportedError)
@@ -191,7 +228,7 @@ def _damaged(path: Path, what: str) -> DamagedFileError:
     return DamagedFileError(f"{path.name}: {what}. Clear the task `download` of this run: it fetches the file anew")
 
 
-def _how_to_accept(fleet_name: str, month: str, refused: Sequence[Check]) -> str:
+def _how_to_accept(fleet_name: str, month: Month, refused: Sequence[Check]) -> str:
     look = "Is it a file of another fleet, month or source?"
     if any(check.rule not in rules.ACCEPTABLE for check in refused):
         return f"{look} The rule has no exception: clear the task `download` of this run to fetch the file anew"
@@ -202,15 +239,14 @@ def _how_to_accept(fleet_name: str, month: str, refused: Sequence[Check]) -> str
     )
 
 
-@without_pandas()
-def record_refusal(
-    con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, error: QualityError, run_id: str
+def _record_refusal(
+    con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month, refusal: QualityError, run_id: str
 ) -> None:
-    """Record why a month was not published, beside the checks of the one that is kept. It is one transaction."""
+    """Record why a month was not published, beside the checks of the one that stays, in one transaction."""
 
     def record() -> None:
         warehouse.ensure_tables(con)
-        report.record(con, fleet_name, month, error.checks, run_id, published=False)
+        report.record(con, fleet.name, month, refusal.checks, run_id, published=False)
 
     warehouse.write(con, record)
 
@@ -221,42 +257,22 @@ def _sentences(checks: Sequence[Check]) -> str:
     )
 
 
-def _footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
-    if not path.exists():
-        raise LoadError(f"{path}: the file is not there; clear the task `download` of this run to fetch it again")
-    try:
-        return read_footer(con, path)
-    except NOT_THE_FILES_FAULT:
-        raise
-    except duckdb.Error as error:
-        raise _damaged(path, f"expected a Parquet file, found something else: {error}") from error
-
-
-def _record(
-    con: duckdb.DuckDBPyConnection,
-    fleet_name: str,
-    start: date,
-    edition: Edition,
-    footer: Footer,
-    rows_loaded: int,
-    counts: dict[str, int],
-    unknown_columns: tuple[str, ...],
-    run_id: str,
-) -> Changes | None:
+def _record_load(con: duckdb.DuckDBPyConnection, file: _File, counts: dict[str, int], run_id: str) -> Changes | None:
     """Write the month's row in `loads`. Loading an edition again replaces its row; other editions' rows stay.
 
     Returns:
-        What the edition changed against the one loaded before it; None where there is none.
+        What has changed from the edition that was loaded before; None if there is none.
     """
+    edition, footer, start = file.edition, file.footer, file.month.first_day
     same = "bytes = $bytes AND etag IS NOT DISTINCT FROM $etag AND last_modified IS NOT DISTINCT FROM $last_modified"
-    of_month = {"fleet": fleet_name, "month": start}
+    of_month = {"fleet": file.fleet.name, "month": start}
     its_own = {"bytes": edition.bytes, "etag": edition.etag, "last_modified": edition.last_modified}
     before = con.execute(
         "SELECT rows_loaded, bytes, last_modified, etag FROM loads "
         f"WHERE fleet = $fleet AND partition_month = $month AND NOT ({same}) ORDER BY loaded_at DESC LIMIT 1",
         of_month | its_own,
     ).fetchone()
-    now = (rows_loaded, edition.bytes, edition.last_modified, edition.etag)
+    now = (footer.rows, edition.bytes, edition.last_modified, edition.etag)
     changes: Changes | None = None
     if before:
         pairs = zip(("rows", "bytes", "last_modified", "etag"), before, now, strict=True)
@@ -268,19 +284,19 @@ def _record(
         "quality, loaded_at, run_id, changes, unknown_columns, simulated) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            fleet_name,
+            file.fleet.name,
             start,
             edition.url,
             edition.etag,
             edition.last_modified,
             edition.bytes,
             footer.rows,
-            rows_loaded,
+            footer.rows,
             json.dumps(counts),
             datetime.now(UTC).replace(tzinfo=None),
             run_id,
             json.dumps(changes) if changes is not None else None,
-            json.dumps(unknown_columns),
+            json.dumps(file.match.unknown),
             footer.simulated,
         ],
     )

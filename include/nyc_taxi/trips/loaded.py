@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from include.nyc_taxi import warehouse
-from include.nyc_taxi.months import month_of
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.source.download import Edition
 from include.nyc_taxi.urls import without_login
 from include.nyc_taxi.without_pandas import without_pandas
@@ -40,24 +40,24 @@ class LoadedMonth:
         return Edition(self.source_url, self.etag, self.last_modified, self.bytes)
 
 
-def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[str, LoadedMonth]:
+def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[Month, LoadedMonth]:
     """What is loaded of a fleet, by month: each month's latest load."""
     return months_by_fleet(con, [fleet_name])[fleet_name]
 
 
 @without_pandas()
-def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> dict[str, dict[str, LoadedMonth]]:
+def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> dict[str, dict[Month, LoadedMonth]]:
     """What is loaded of each of the fleets, by month: each month's latest load."""
-    warehouse.ensure_tables(con)
+    latest_loads = warehouse.readable(con, "latest_loads")
     rows = con.execute(
         "SELECT fleet, partition_month, rows_in_file, rows_loaded, source_url, etag, last_modified, bytes, loaded_at, "
-        "run_id, unknown_columns FROM latest_loads WHERE list_contains(?, fleet) ORDER BY partition_month",
+        f"run_id, unknown_columns FROM {latest_loads} WHERE list_contains(?, fleet) ORDER BY partition_month",
         [list(fleets)],
     ).fetchall()
-    found: dict[str, dict[str, LoadedMonth]] = {fleet: {} for fleet in fleets}
+    found: dict[str, dict[Month, LoadedMonth]] = {fleet: {} for fleet in fleets}
     for fleet, start, *facts, loaded_at, run_id, unknown in rows:
         columns = tuple(json.loads(unknown or "[]"))
         load = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id, columns])
         # Older versions recorded the site's login, too.
-        found[fleet][month_of(start)] = replace(load, source_url=without_login(load.source_url))
+        found[fleet][Month.of(start)] = replace(load, source_url=without_login(load.source_url))
     return found

@@ -1,13 +1,13 @@
 """From a file as the TLC published it to our columns: names, types, codes and places."""
 
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 
 import duckdb
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.audit.engine import InFile
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.source.parquet import Footer
 from include.nyc_taxi.trips import coordinates
 
@@ -18,9 +18,9 @@ _SAME_TRIP = ("vendor_id", "pickup_datetime", "dropoff_datetime", "pickup_zone_i
 
 
 def select(
-    con: duckdb.DuckDBPyConnection, match: catalogue.Match, footer: Footer, start: date, path: Path
+    con: duckdb.DuckDBPyConnection, match: catalogue.Match, footer: Footer, month: Month, path: Path
 ) -> tuple[str, dict[str, object]]:
-    """The query for a file's rows as rows of the month that begins at `start`, and its bound values.
+    """The query that reads a file's rows as rows of our table, and its bound values.
 
     A value that does not fit its column's type becomes null; `count_lost` counts them.
 
@@ -37,7 +37,7 @@ def select(
         columns.append(f"file_row_number IN (SELECT row_number FROM {_REVERSED}) AS is_reversed")
     joins = " ".join(coordinates.join(*_degrees(at), name) for name, at in places.items())
     query = f"SELECT {', '.join(columns)} FROM read_parquet($path, file_row_number => true) {joins}"
-    return query, {"month": start, "path": str(path)}
+    return query, {"month": month.first_day, "path": str(path)}
 
 
 def find_reversals(con: duckdb.DuckDBPyConnection, match: catalogue.Match, path: Path) -> bool:

@@ -333,6 +333,5 @@ def load_zones(con: duckdb.DuckDBPyConnection, zones: list[Zone]) -> int:
 @without_pandas()
 def count_zones(con: duckdb.DuckDBPyConnection) -> int:
     """Number of zones loaded: 0 in a new warehouse, else 265."""
-    warehouse.ensure_tables(con)
-    (count,) = con.execute("SELECT count(*) FROM zones").fetchone() or (0,)
+    (count,) = con.execute(f"SELECT count(*) FROM {warehouse.readable(con, 'zones')}").fetchone() or (0,)
     return int(count)

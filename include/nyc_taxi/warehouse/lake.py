@@ -2,9 +2,9 @@
 
 A DuckDB file has one process at a time; a lake's writers find out at COMMIT whether another was faster. DuckLake
 refuses a commit that inserts into a table from which another has deleted meanwhile, but lets two first loads of the
-same month pass, which would double it. So every writer here also takes its turn: it counts up the one row of `turns`,
-and of two that overlap one is refused, and tries again. What is tried again is short: a month's trips are written as a
-file before.
+same month pass, which would double it. So every writer here also updates the one row of the table `turns`: of two
+transactions that overlap, DuckLake refuses one, which then tries again. That transaction is short, because a month's
+trips are written as a file before it.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,6 +30,7 @@ from tenacity import (
 )
 
 from include.nyc_taxi.errors import NycTaxiError
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.warehouse import lake_path
 from include.nyc_taxi.warehouse.lake_path import is_url
 from include.nyc_taxi.without_pandas import without_pandas
@@ -222,13 +223,17 @@ def _log_retry(state: RetryCallState) -> None:
     log.info("The lake refused attempt %d; the next one in %.1f s: %s", state.attempt_number, pause, said)
 
 
-def take_turn(con: duckdb.DuckDBPyConnection) -> None:
-    """Let no other transaction that takes its turn commit between this one's begin and its end."""
+WRITE_COUNTER = "turns"
+"""The table whose one row counts the lake's transactions. It is the lake's alone: no file has it."""
+
+
+def conflict_with_other_writers(con: duckdb.DuckDBPyConnection) -> None:
+    """Make this transaction and any other that calls this serializable: of two that overlap, one cannot commit."""
     con.execute("UPDATE turns SET turn = turn + 1")
 
 
-def ensure_turns(con: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `turns`, with its one row. Call it in the transaction that makes the other tables."""
+def create_write_counter(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the table `turns`, with its one row. Call it in the transaction that creates the other tables."""
     con.execute("CREATE TABLE turns (turn BIGINT NOT NULL)")
     con.execute("INSERT INTO turns VALUES (0)")
 
@@ -266,12 +271,12 @@ class Staged:
         )
 
 
-def _as_inserted(con: duckdb.DuckDBPyConnection, table: str, query: str, bound: Mapping[str, object]) -> str:
+def _as_inserted(con: duckdb.DuckDBPyConnection, table: str, query: str, values: Mapping[str, object]) -> str:
     """The query with all columns of the table, and their types, as INSERT BY NAME would fill them.
 
     A file that is registered must have just these. A table can have more than the catalogue knows: an analyst's.
     """
-    given = [name for name, *_ in con.execute(f"DESCRIBE {query}", bound).fetchall()]
+    given = [name for name, *_ in con.execute(f"DESCRIBE {query}", values).fetchall()]
     columns = con.execute(
         "SELECT column_name, data_type, column_default, is_nullable FROM duckdb_columns() WHERE database_name = "
         "current_database() AND schema_name = current_schema() AND table_name = ? ORDER BY column_index",
@@ -290,22 +295,22 @@ def _as_inserted(con: duckdb.DuckDBPyConnection, table: str, query: str, bound: 
 
 @contextlib.contextmanager
 def staged(
-    con: duckdb.DuckDBPyConnection, table: str, start: date, query: str, bound: Mapping[str, object]
+    con: duckdb.DuckDBPyConnection, table: str, month: Month, query: str, values: Mapping[str, object]
 ) -> Iterator[Staged]:
-    """Write a query's rows as a file of the table's month that begins at `start`, to be registered in the block.
+    """Write the rows of a query as a file of one month of the table, which the block then registers.
 
-    When the block fails, the file is removed, but not once it was registered: a commit that fails for us, because
-    Postgres went away or the task was ended just then, may have been made. What is then nobody's, like what a killed
-    process leaves, is removed by `maintain`.
+    When the block raises, the file is removed, unless it has been registered: a commit that fails for us, because
+    Postgres went away or the task was killed at that moment, may have succeeded. `maintain` removes files that nothing
+    refers to, also those of killed processes.
     """
-    folder = f"{_data_path(con).rstrip('/')}/main/{table}/partition_month={start}"
+    folder = f"{_data_path(con).rstrip('/')}/main/{table}/partition_month={month.first_day}"
     file = f"{folder}/{uuid.uuid4()}.parquet"
     if not is_url(file):
         Path(folder).mkdir(parents=True, exist_ok=True)
     made = Staged(table, file, rows=0)
     try:
-        rows = _as_inserted(con, table, query, bound)
-        (made.rows,) = con.execute(f"COPY ({rows}) TO {_literal(file)} ({PARQUET})", bound).fetchone() or (0,)
+        rows = _as_inserted(con, table, query, values)
+        (made.rows,) = con.execute(f"COPY ({rows}) TO {_literal(file)} ({PARQUET})", values).fetchone() or (0,)
         yield made
     except BaseException:
         if not made.offered and not is_url(file):  # DuckDB cannot remove an object; `maintain` can
@@ -356,10 +361,10 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
         return int(number or 0)
 
     def flush(schema: str, table: str) -> None:
-        # In turn: DuckLake lets another writer's change pass beside it, and what that has replaced would be back.
+        # DuckLake would let another writer's change pass beside it, and the rows which that replaced would be back.
         con.execute("BEGIN TRANSACTION")
         try:
-            take_turn(con)
+            conflict_with_other_writers(con)
             con.execute(
                 "CALL ducklake_flush_inlined_data(current_database(), "
                 f"schema_name => {_literal(schema)}, table_name => {_literal(table)})"
@@ -377,7 +382,7 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
     for schema, table in con.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY ALL"
     ).fetchall():
-        if (schema, table) != ("main", "turns"):
+        if (schema, table) != ("main", WRITE_COUNTER):
             retried(partial(flush, schema, table))
     merged = call("ducklake_rewrite_data_files", count="sum(files_processed)")
     merged += call("ducklake_merge_adjacent_files", count="sum(files_processed)")

@@ -14,8 +14,8 @@ import duckdb
 
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.errors import NycTaxiError
-from include.nyc_taxi.months import month_of
-from include.nyc_taxi.warehouse import lake
+from include.nyc_taxi.months import Month
+from include.nyc_taxi.warehouse import lake, registry
 from include.nyc_taxi.warehouse.lake import quoted
 from include.nyc_taxi.without_pandas import without_pandas
 
@@ -101,15 +101,13 @@ class _Copy:
     def __init__(self, con: duckdb.DuckDBPyConnection, source: str, target: str, say: Callable[[str], None]) -> None:
         self.con, self.source, self.target, self.say = con, source, target, say
         self.tables = _relations(con, source, "tables")
-        self.tables.pop(("main", "turns"), None)  # a lake's own book-keeping
+        self.tables.pop(("main", lake.WRITE_COUNTER), None)
         self.views = _relations(con, source, "views")
         self.months_of = {
             ("main", fleet.table): fleet for fleet in catalogue.FLEETS.values() if ("main", fleet.table) in self.tables
         }
-        with duckdb.connect() as scratch:
-            warehouse.ensure_tables(scratch)
-            (memory,) = scratch.execute("SELECT current_database()").fetchone() or ("",)
-            self.own_tables, self.own_views = (_relations(scratch, memory, kind).keys() for kind in ("tables", "views"))
+        self.own_tables = {("main", table.name) for table in registry.tables()}
+        self.own_views = {("main", view.name) for view in registry.views()}
 
     def run(self) -> int:
         self._check_other_tables()
@@ -133,7 +131,9 @@ class _Copy:
 
     def _check_other_tables(self) -> None:
         """Raise MigrateError where the copy's side has tables with rows that are not to be copied."""
-        others = _relations(self.con, self.target, "tables").keys() - self.tables.keys() - {("main", "turns")}
+        others = (
+            _relations(self.con, self.target, "tables").keys() - self.tables.keys() - {("main", lake.WRITE_COUNTER)}
+        )
         full = sorted(name for name in others if self._count(self.target, name))
         if full:
             raise MigrateError(
@@ -144,7 +144,7 @@ class _Copy:
     def _check_months(self) -> None:
         for name, fleet in self.months_of.items():
             ours, theirs = (self._months(database, name) for database in (self.source, self.target))
-            if more := sorted(month_of(start) for start in theirs.keys() - ours.keys() if start):
+            if more := sorted(Month.of(start) for start in theirs.keys() - ours.keys() if start):
                 raise MigrateError(
                     f"{fleet.name}: the copy's side has months that are not to be copied: {', '.join(more)}. Copy into "
                     "a warehouse that is empty, or has a part of the same months"
@@ -210,7 +210,7 @@ class _Copy:
         fleet, table = self.months_of[name].name, self.tables[name]
         ours, theirs = (self._months(database, name) for database in (self.source, self.target))
         for start, contents in sorted(ours.items(), key=lambda item: (item[0] is not None, item[0])):
-            called = f"{fleet} {month_of(start) if start else 'without a month'}"
+            called = f"{fleet} {Month.of(start) if start else 'without a month'}"
             if theirs.get(start) == contents:
                 self.say(f"{called}: the same already")
                 continue
@@ -219,8 +219,9 @@ class _Copy:
                 without = partial(self._replace, name, f"{query} IS NULL", "partition_month IS NULL")
                 warehouse.write(self.con, without)
             else:
-                with warehouse.incoming(self.con, name[1], start, f"{query} = $month", {"month": start}) as incoming:
-                    warehouse.write(self.con, incoming.put)
+                with warehouse.replacement(self.con, name[1], Month.of(start), lambda: None) as rows:
+                    rows.stage(f"{query} = $month", {"month": start})
+                    rows.publish(lambda _: None)
             self.say(f"{called}: {contents.rows:,} trips")
 
     def _copy_table(self, name: Name) -> None:

@@ -1,85 +1,119 @@
-"""Replacing one month of a table of trips, in a file and in a lake."""
+"""Replacing one month of a table of trips in one transaction, in a DuckDB file and in a lake.
+
+    with replacement(con, table, month) as month_rows:
+        month_rows.stage(query, values)
+        ...  # look at `month_rows.rows`
+        month_rows.publish(record)
+
+What is published is committed when the block is left. A block that raises leaves the old month as it was.
+"""
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import date
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 import duckdb
 
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.warehouse import lake
+from include.nyc_taxi.warehouse.transactions import transaction, write
+
+Old = TypeVar("Old")
+T = TypeVar("T")
 
 
-class Incoming(Protocol):
-    """A month's rows that are to take the place of those in a table.
+class Replacement(ABC, Generic[Old]):
+    """A month's rows that are to take the place of those in a table of trips."""
 
-    Attributes:
-        staged: SQL to read them before they are in the table, as a FROM clause has it; None where that cannot be.
-    """
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, table: str, month: Month, of_old_rows: Callable[[], Old]
+    ) -> None:
+        self.con, self.table, self.month, self.of_old_rows = con, table, month, of_old_rows
+        self.block = contextlib.ExitStack()
 
-    @property
-    def staged(self) -> str | None: ...
+    def __enter__(self) -> Self:
+        self.block.__enter__()
+        return self
 
-    def put(self) -> str:
-        """Replace the month's rows in the table; returns SQL to read the new ones. Call it in a transaction."""
-        ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.block.__exit__(kind, error, traceback)
 
-
-@dataclass(frozen=True)
-class _ToTable:
-    """Inserted as they are read: in a file that is one process's alone, a transaction may take its time."""
-
-    con: duckdb.DuckDBPyConnection
-    table: str
-    start: date
-    query: str
-    bound: Mapping[str, object]
-    staged: str | None = None
-
-    def put(self) -> str:
-        _delete_month(self.con, self.table, self.start)
-        self.con.execute(f"INSERT INTO {self.table} BY NAME {self.query}", self.bound)
-        return _month_of(self.table, self.start)
-
-
-@dataclass(frozen=True)
-class _ToLake:
-    """Written as a file first: a transaction that may be refused at its end, and be repeated, is to be short."""
-
-    con: duckdb.DuckDBPyConnection
-    start: date
-    file: lake.Staged
+    @abstractmethod
+    def stage(self, query: str, values: Mapping[str, object]) -> None:
+        """Write the rows of a SELECT, which gives the table's columns by name; `values` are its bound values."""
 
     @property
-    def staged(self) -> str:
-        return self.file.relation
+    @abstractmethod
+    def rows(self) -> str:
+        """SQL for a FROM clause that reads the staged rows, and no others."""
 
-    def put(self) -> str:
-        _delete_month(self.con, self.file.table, self.start)
-        self.file.register(self.con)
-        return self.staged
+    @abstractmethod
+    def publish(self, record: Callable[[Old], T]) -> T:
+        """Put the staged rows in the place of the old ones, and `record` it, in one transaction.
+
+        Args:
+            record: is called with what `of_old_rows` returned. It may be called again where another writer of a lake
+                was faster.
+
+        Returns:
+            What `record` returned.
+        """
+
+    def _delete_old_rows(self) -> Old:
+        old = self.of_old_rows()
+        self.con.execute(f"DELETE FROM {self.table} WHERE partition_month = ?", [self.month.first_day])
+        return old
 
 
-@contextlib.contextmanager
-def incoming(
-    con: duckdb.DuckDBPyConnection, table: str, start: date, query: str, bound: Mapping[str, object]
-) -> Iterator[Incoming]:
-    """Yield the rows that `query` gives, to be put into a table of trips as those of the month that begins at `start`.
+class _InFile(Replacement[Old]):
+    """One process has the file to itself, so the transaction may take its time: it begins with the staging."""
+
+    _old: Old
+
+    def stage(self, query: str, values: Mapping[str, object]) -> None:
+        self.block.enter_context(transaction(self.con))
+        self._old = self._delete_old_rows()
+        self.con.execute(f"INSERT INTO {self.table} BY NAME {query}", values)
+
+    @property
+    def rows(self) -> str:
+        return f"(FROM {self.table} WHERE partition_month = DATE '{self.month.first_day}')"
+
+    def publish(self, record: Callable[[Old], T]) -> T:
+        return record(self._old)
+
+
+class _InLake(Replacement[Old]):
+    """The rows are in a file before the transaction, so it is short: a lake may refuse it, and it is then repeated."""
+
+    _file: lake.Staged
+
+    def stage(self, query: str, values: Mapping[str, object]) -> None:
+        self._file = self.block.enter_context(lake.staged(self.con, self.table, self.month, query, values))
+
+    @property
+    def rows(self) -> str:
+        return self._file.relation
+
+    def publish(self, record: Callable[[Old], T]) -> T:
+        def replace() -> T:
+            old = self._delete_old_rows()
+            self._file.register(self.con)
+            return record(old)
+
+        return write(self.con, replace)
+
+
+def replacement(
+    con: duckdb.DuckDBPyConnection, table: str, month: Month, of_old_rows: Callable[[], Old]
+) -> Replacement[Old]:
+    """Prepare to replace a month of a table of trips; use it in a `with` block.
 
     Args:
-        query: a SELECT with the table's columns and types, by name; `bound` are its bound values.
+        of_old_rows: reads what `record` has to know of the old rows. It is called in the transaction that deletes them.
     """
-    if lake.is_lake(con):
-        with lake.staged(con, table, start, query, bound) as file:
-            yield _ToLake(con, start, file)
-    else:
-        yield _ToTable(con, table, start, query, bound)
-
-
-def _delete_month(con: duckdb.DuckDBPyConnection, table: str, start: date) -> None:
-    con.execute(f"DELETE FROM {table} WHERE partition_month = ?", [start])
-
-
-def _month_of(table: str, start: date) -> str:
-    return f"(FROM {table} WHERE partition_month = DATE '{start}')"
+    return (_InLake if lake.is_lake(con) else _InFile)(con, table, month, of_old_rows)

@@ -50,7 +50,7 @@ def write(con: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
 
     def attempt() -> T:
         with transaction(con):
-            lake.take_turn(con)
+            lake.conflict_with_other_writers(con)
             return work()
 
     return lake.retried(attempt)

@@ -144,7 +144,7 @@ class Output:
             return whole  # somebody has called it so
         stem, month = self._stem_and_month
         words = stem.replace("_", " ").strip() or whole
-        return f"{words[:1].upper()}{words[1:]}" + (f", {months.title(month)}" if month else "")
+        return f"{words[:1].upper()}{words[1:]}" + (f", {months.Month(month).label}" if month else "")
 
     @functools.cached_property
     def subject(self) -> str:

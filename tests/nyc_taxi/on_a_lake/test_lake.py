@@ -9,6 +9,7 @@ import pytest
 
 from include.nyc_taxi import warehouse
 from include.nyc_taxi.errors import LoadError
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports.by_zone import aggregate_month
 from include.nyc_taxi.trips import load
 from include.nyc_taxi.trips.load import load_month
@@ -50,7 +51,7 @@ class TestWritersAtTheSameTime:
     ):
         path = write_trips("green", "2023-01", rows=50)
         if loaded_before:
-            load_month(con, "green", "2023-01", path, "run 0")
+            load_month(con, "green", Month("2023-01"), path, "run 0")
         other = con.cursor()
         other.execute("USE warehouse")
         record, ran = load._record, []
@@ -58,11 +59,11 @@ class TestWritersAtTheSameTime:
         def record_and_let_another_load(*values):
             ran.append(True)
             if len(ran) == 1:
-                load_month(other, "green", "2023-01", path, "the faster")
+                load_month(other, "green", Month("2023-01"), path, "the faster")
             return record(*values)
 
         monkeypatch.setattr(load, "_record", record_and_let_another_load)
-        load_month(con, "green", "2023-01", path, "the slower")
+        load_month(con, "green", Month("2023-01"), path, "the slower")
         assert len(ran) == 3  # the slower's first try, the faster's, the slower's second
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (50,)
         assert con.execute("SELECT count(*), any_value(run_id) FROM loads").fetchone() == (1, "the slower")
@@ -151,7 +152,7 @@ class TestWritersAtTheSameTime:
 class TestFiles:
     def test_a_month_is_a_file_of_its_own_and_a_query_of_it_opens_no_other(self, con, write_trips, tmp_path):
         for month in ("2023-01", "2023-02", "2023-03"):
-            load_month(con, "green", month, write_trips("green", month, rows=9), "run")
+            load_month(con, "green", Month(month), write_trips("green", month, rows=9), "run")
         folders = [path.parent.name for path in files(tmp_path, "green_trips")]
         assert folders == [f"partition_month=2023-0{number}-01" for number in (1, 2, 3)]
         (_, plan) = con.execute(
@@ -162,7 +163,7 @@ class TestFiles:
     def test_a_load_that_fails_leaves_no_file(self, con, write_trips, tmp_path):
         path = write_trips("green", "2023-01", columns={"PULocationID": "999::BIGINT"})
         with pytest.raises(Exception, match="zone id outside"):
-            load_month(con, "green", "2023-01", path, "run")
+            load_month(con, "green", Month("2023-01"), path, "run")
         assert files(tmp_path, "green_trips") == []
 
     def test_a_load_that_fails_as_its_commit_is_done_leaves_the_file_that_the_lake_then_has(
@@ -177,18 +178,18 @@ class TestFiles:
 
         monkeypatch.setattr(warehouse, "write", write_and_hear_of_a_failure)
         with pytest.raises(ConnectionError):
-            load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+            load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
         monkeypatch.undo()
         assert [str(path) for path in files(tmp_path, "green_trips")] == live(con, "green_trips") != []
-        load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=31), "the next try")
+        load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=31), "the next try")
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (31,)
 
 
 class TestMaintenance:
     def test_it_merges_small_files_and_removes_what_nobody_needs(self, con, zones, write_trips, contents, tmp_path):
         for month in ("2023-01", "2023-02", "2023-01", "2023-01"):
-            load_month(con, "green", month, write_trips("green", month, rows=30), "run")
-            aggregate_month(con, "green", month, tmp_path / "outputs")
+            load_month(con, "green", Month(month), write_trips("green", month, rows=30), "run")
+            aggregate_month(con, "green", Month(month), tmp_path / "outputs")
         before = contents()
         abandoned = tmp_path / "lake" / "main" / "green_trips" / "partition_month=2023-01-01" / "left.parquet"
         abandoned.write_bytes(b"of a load that was killed")
@@ -202,12 +203,12 @@ class TestMaintenance:
         assert second.abandoned > 0
         assert contents() == before
         assert len(files(tmp_path, "green_trips")) == len(live(con, "green_trips")) == 2
-        load_month(con, "green", "2023-02", write_trips("green", "2023-02", rows=31), "run")
+        load_month(con, "green", Month("2023-02"), write_trips("green", "2023-02", rows=31), "run")
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (61,)
 
     def test_months_are_not_merged_with_each_other(self, con, write_trips):
         for month in ("2023-01", "2023-02"):
-            load_month(con, "green", month, write_trips("green", month), "run")
+            load_month(con, "green", Month(month), write_trips("green", month), "run")
         lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(days=1))
         assert len(live(con, "green_trips")) == 2
 
@@ -278,7 +279,7 @@ class TestAbandonedFiles:
             con.execute("CALL warehouse.set_option('data_inlining_row_limit', 0)")
             for _ in range(2):
                 if not data_path.startswith("file:"):
-                    load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+                    load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
                 warehouse.write(con, lambda: con.execute(ADD_ONE))
             before = everything_below(tmp_path)
             listing = "FROM ducklake_delete_orphaned_files('warehouse', dry_run => true, cleanup_all => true)"
@@ -291,7 +292,7 @@ class TestAbandonedFiles:
 
     def test_are_left_alone_where_one_is_in_use_by_another_name(self, con, write_trips, tmp_path):
         for month in ("2023-01", "2023-02"):
-            load_month(con, "green", month, write_trips("green", month, rows=30), "run")
+            load_month(con, "green", Month(month), write_trips("green", month, rows=30), "run")
         # As with a link, or a protocol of another name: the catalog's text is not what the folder is listed as.
         file = live(con, "green_trips")[0]
         other = tmp_path / "link"
@@ -307,7 +308,7 @@ class TestAbandonedFiles:
         assert before <= everything_below(tmp_path)
 
     def test_are_left_alone_where_a_stranger_is_among_them(self, con, write_trips, tmp_path):
-        load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+        load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
         raw = tmp_path / "lake" / "raw" / "green_tripdata_2023-01.parquet"
         raw.parent.mkdir()
         raw.write_bytes(b"as the TLC published it")
@@ -317,12 +318,12 @@ class TestAbandonedFiles:
 
     def test_are_left_alone_where_they_are_most_of_the_files_as_with_another_catalog(self, con, write_trips, tmp_path):
         for month in ("2023-01", "2023-02", "2023-03"):
-            load_month(con, "green", month, write_trips("green", month, rows=30), "run")
+            load_month(con, "green", Month(month), write_trips("green", month, rows=30), "run")
         before = everything_below(tmp_path / "lake")
         with duckdb.connect() as fresh:
             lake.attach(fresh, f"ducklake:{tmp_path}/fresh.ducklake", f"{tmp_path}/lake/")
             warehouse.make_ready(fresh)
-            load_month(fresh, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+            load_month(fresh, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
             with pytest.raises(lake.LakeError, match="6 files look abandoned; none of them has been removed"):
                 lake.maintain(fresh, keep=timedelta(0), abandoned_after=timedelta(0))
         assert before <= everything_below(tmp_path / "lake")
@@ -335,13 +336,13 @@ class TestOtherColumns:
         con.execute("ALTER TABLE green_trips ADD COLUMN note VARCHAR")
         con.execute('ALTER TABLE green_trips ADD COLUMN "my score" DOUBLE DEFAULT 0.5')
         con.execute("ALTER TABLE green_trips ALTER COLUMN note SET DEFAULT 'new'")
-        load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+        load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
         assert con.execute('SELECT DISTINCT note, "my score" FROM green_trips').fetchall() == [("new", 0.5)]
 
     def test_a_column_of_another_type_or_name_takes_the_trips_too(self, con, write_trips):
         con.execute("ALTER TABLE green_trips ALTER COLUMN vendor_id TYPE BIGINT")
         con.execute("ALTER TABLE green_trips RENAME COLUMN ehail_fee TO e_hail")
-        load_month(con, "green", "2023-01", write_trips("green", "2023-01", rows=30), "run")
+        load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
         found = "SELECT count(*), any_value(typeof(vendor_id)), count(e_hail), count(ehail_fee) FROM green_trips"
         assert con.execute(found).fetchone() == (30, "BIGINT", 0, 30)
 
@@ -350,7 +351,7 @@ class TestOtherColumns:
         con.execute("INSERT INTO green_trips (partition_month, note) VALUES ('2022-12-01', 'there')")
         con.execute("ALTER TABLE green_trips ALTER COLUMN note SET NOT NULL")
         with pytest.raises(LoadError, match="note"):
-            load_month(con, "green", "2023-01", write_trips("green", "2023-01"), "run")
+            load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01"), "run")
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (1,)
 
 
