@@ -118,18 +118,16 @@ def fleets() -> list[str]:
     return [*dict.fromkeys(names)] or [*catalogue.FLEETS]
 
 
-def first_month() -> str:
-    """`NYC_TAXI_FIRST_MONTH`: the first month that catch-up makes. Read when DAG files are parsed.
+def first_month() -> Month:
+    """`NYC_TAXI_FIRST_MONTH`: the first month that catch-up loads. Read when DAG files are parsed.
 
     Raises:
         SettingError: it is no month.
     """
-    month = _value("NYC_TAXI_FIRST_MONTH") or "2023-01"
     try:
-        Month(month)
+        return Month(_value("NYC_TAXI_FIRST_MONTH") or "2023-01")
     except MonthError as error:
         raise SettingError(f"NYC_TAXI_FIRST_MONTH: {error}") from None
-    return month
 
 
 def map_density() -> bool:

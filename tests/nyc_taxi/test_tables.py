@@ -293,7 +293,7 @@ def test_reading_a_new_warehouse_finds_nothing_and_makes_nothing(tmp_path):
 def test_reading_a_warehouse_of_an_older_version_leaves_it_as_it_is(con, tmp_path):
     con.execute(
         "INSERT INTO loads BY NAME SELECT 'green' AS fleet, DATE '2022-12-01' AS partition_month, 'http://tlc.test' AS "
-        "source_url, 1 AS bytes, 1 AS rows_in_file, 1 AS rows_loaded, '{}' AS quality, now() AS loaded_at, '1' AS run_id"
+        "source_url, 1 AS bytes, 1 AS rows_in_file, 1 AS rows_loaded, '{}' AS quality, now() AS loaded_at, '' AS run_id"
     )
     con.execute("INSERT INTO trips_by_week (fleet, period, num_trips) VALUES ('green', '2023-01-02', 5)")
     for view in ("trips_clean", "trips_flagged", "trips", "latest_loads"):

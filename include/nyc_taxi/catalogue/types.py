@@ -87,8 +87,8 @@ class Fleet:
     never_empty: tuple[str, ...] = ("pickup_datetime",)
 
     @property
-    def first_month(self) -> str:
-        return self.layouts[0].first_month
+    def first_month(self) -> Month:
+        return Month(self.layouts[0].first_month)
 
     @property
     def table(self) -> str:

@@ -89,7 +89,7 @@ class MonthStatus:
         return ", ".join(str(part) for part in (etag, modified) if part) or "unknown"
 
 
-def months_of(fleet: str, first_month: str, loaded: Iterable[str], run: Iterable[str | None], today: date) -> list[str]:
+def months_of(fleet: str, first_month: Month, loaded: Iterable[str], run: Iterable[str | None], today: date) -> list[str]:
     """The months to report: from `first_month`, or the first that is loaded, to the last that has ended.
 
     Args:
@@ -98,9 +98,8 @@ def months_of(fleet: str, first_month: str, loaded: Iterable[str], run: Iterable
         run: months of runs: reported too, where they lie before all others.
 
     Raises:
-        FleetError, MonthError: no such fleet; `first_month` is not written YYYY-MM.
+        FleetError: there is no such fleet.
     """
-    Month(first_month)
     earliest = catalogue.fleet(fleet).first_month
     first = min([max(first_month, earliest), *loaded])
     last = max([Month.of(today.replace(day=1) - timedelta(days=1)), *loaded])
