@@ -4,14 +4,7 @@ Each class says whether a retry can help: `permanent=True` where the same task, 
 files, settings and request, can only fail in the same way. Whoever runs tasks then fails them at once.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from include.nyc_taxi.audit.engine import Check
+from typing import ClassVar
 
 
 class NycTaxiError(Exception):
@@ -80,14 +73,6 @@ class MissingDataError(LoadError, permanent=True):
 
 class DamagedFileError(LoadError, permanent=True):
     """A file in raw/ cannot be read: it must be fetched again."""
-
-
-class QualityError(LoadError, permanent=True):
-    """A month breaks rules that no published month may break; `checks` are all that was found, by rule."""
-
-    def __init__(self, message: str, checks: Sequence[Check] = ()) -> None:
-        super().__init__(message)
-        self.checks = checks
 
 
 class ZonesError(NycTaxiError, permanent=True):

@@ -7,8 +7,7 @@ import pytest
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.audit import engine, report, rules
-from include.nyc_taxi.audit.engine import InFile
-from include.nyc_taxi.errors import QualityError
+from include.nyc_taxi.audit.engine import InFile, QualityError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 

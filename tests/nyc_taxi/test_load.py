@@ -13,7 +13,8 @@ import pytest
 
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.audit import engine, report
-from include.nyc_taxi.errors import DamagedFileError, LayoutError, LoadError, QualityError, UnloadableFileError
+from include.nyc_taxi.audit.engine import QualityError
+from include.nyc_taxi.errors import DamagedFileError, LayoutError, LoadError, UnloadableFileError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import by_week
 from include.nyc_taxi.source.download import Edition, read_edition

@@ -8,6 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from include.nyc_taxi import errors
+from include.nyc_taxi.audit import engine
 from include.nyc_taxi.reports import request_inbox
 from include.nyc_taxi.source import download
 from include.nyc_taxi.status import editions
@@ -25,7 +26,7 @@ PERMANENT = [
     errors.MissingDataError,
     errors.MonthError,
     errors.NotPublishedError,
-    errors.QualityError,
+    engine.QualityError,
     errors.RefusedError,
     errors.RequestError,
     errors.SettingError,

@@ -19,6 +19,7 @@ from include.nyc_taxi.audit.rules import (
     TripRule,
     rules_of,
 )
+from include.nyc_taxi.errors import LoadError
 from include.nyc_taxi.months import Month
 
 
@@ -81,6 +82,18 @@ class InFile:
     counts: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
     unknown_columns: Sequence[str] = ()
+
+
+class QualityError(LoadError, permanent=True):
+    """A month breaks rules that no published month may break.
+
+    Attributes:
+        checks: what each rule found.
+    """
+
+    def __init__(self, message: str, checks: Sequence[Check] = ()) -> None:
+        super().__init__(message)
+        self.checks = checks
 
 
 def audit(

@@ -89,7 +89,9 @@ class MonthStatus:
         return ", ".join(str(part) for part in (etag, modified) if part) or "unknown"
 
 
-def months_of(fleet: str, first_month: Month, loaded: Iterable[str], run: Iterable[str | None], today: date) -> list[str]:
+def months_of(
+    fleet: str, first_month: Month, loaded: Iterable[str], run: Iterable[str | None], today: date
+) -> list[str]:
     """The months to report: from `first_month`, or the first that is loaded, to the last that has ended.
 
     Args:

@@ -13,8 +13,8 @@ import duckdb
 
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.audit import engine, report, rules
-from include.nyc_taxi.audit.engine import Audit, Check
-from include.nyc_taxi.errors import DamagedFileError, LoadError, QualityError, UnloadableFileError
+from include.nyc_taxi.audit.engine import Audit, Check, QualityError
+from include.nyc_taxi.errors import DamagedFileError, LoadError, UnloadableFileError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import by_week
 from include.nyc_taxi.source.download import Edition, forget_edition, read_edition
