@@ -246,57 +246,74 @@ class TestRuns:
         assert states("2023-01", "2023-01", loaded("2023-01"), runs=runs) == [State.FRESH]
 
 
+AT_ONCE = 4
+MONTHS = [("green", month) for month in month_range("2020-01", "2023-12")]
+
+
+def questions(months):
+    return {month: site.Question(catalogue.file_path(*month)) for month in months}
+
+
 class TestSite:
     @pytest.fixture
     def head(self, tlc_site):
-        return lambda path: requests.head(tlc_site.url + path, timeout=(5, 5))
+        return lambda path, headers: requests.head(tlc_site.url + path, headers=headers, timeout=(5, 5))
 
     def test_says_what_is_published_and_since_when(self, tlc_site, head):
         tlc_site.withdraw("green", "2023-02")
-        answers, problem = site.ask_site(head, [("green", "2023-01"), ("green", "2023-02"), ("yellow", "2024-09")])
-        assert answers == {
-            ("green", "2023-01"): Answer(True, "Mon, 20 Mar 2023 14:30:00 GMT"),
-            ("green", "2023-02"): Answer(published=False),
-            ("yellow", "2024-09"): Answer(published=False),
-        }
-        assert problem is None
+        months = [("green", "2023-01"), ("green", "2023-02"), ("yellow", "2024-09")]
+        answers, problems = site.ask_site(head, questions(months))
+        published = answers.pop(("green", "2023-01"))
+        assert (published.published, published.last_modified) == (True, "Mon, 20 Mar 2023 14:30:00 GMT")
+        assert answers == dict.fromkeys(months[1:], Answer(published=False))
+        assert problems == {}
 
     def test_may_say_404(self, tlc_site, head):
         tlc_site.add_fault("green", Status(404))
-        assert site.ask_site(head, [("green", "2023-01")]) == ({("green", "2023-01"): Answer(published=False)}, None)
+        month = ("green", "2023-01")
+        assert site.ask_site(head, questions([month])) == ({month: Answer(published=False)}, {})
+
+    def test_says_whether_a_known_edition_has_changed(self, tlc_site, head):
+        path = catalogue.file_path("green", "2023-01")
+        answer = site.ask_site(head, {1: site.Question(path)})[0][1]
+        question = {1: site.Question(path, answer.etag, answer.last_modified)}
+        assert site.ask_site(head, question) == ({1: answer}, {})
+        tlc_site.republish("green", "2023-01")
+        assert site.ask_site(head, question)[0][1].etag != answer.etag
+        assert [request.status for request in tlc_site.requests] == [200, 304, 200]
 
     @pytest.mark.parametrize("code", [429, 500, 503])
     def test_is_left_in_peace_once_it_refuses(self, tlc_site, head, code):
         tlc_site.add_fault("", Status(code))
-        answers, problem = site.ask_site(head, [("green", month) for month in month_range("2020-01", "2023-12")])
-        assert (answers, problem) == ({}, f"status {code}")
-        assert len(tlc_site.requests) <= site.REQUESTS_AT_ONCE
+        answers, problems = site.ask_site(head, questions(MONTHS))
+        assert (answers, {*problems.values()}) == ({}, {f"status {code}"})
+        assert len(tlc_site.requests) <= AT_ONCE
 
     def test_is_not_asked_again_once_it_does_not_answer(self, tlc_site):
         tlc_site.add_fault("", Slow(before=5))
         started = time.monotonic()
-        answers, problem = site.ask_site(
-            lambda path: requests.head(tlc_site.url + path, timeout=(0.3, 0.3)),
-            [("green", month) for month in month_range("2020-01", "2023-12")],
+        answers, problems = site.ask_site(
+            lambda path, headers: requests.head(tlc_site.url + path, headers=headers, timeout=(0.3, 0.3)),
+            questions(MONTHS),
         )
-        assert (answers, problem) == ({}, "no answer in time")
+        assert (answers, {*problems.values()}) == ({}, {"no answer in time"})
         assert time.monotonic() - started < 3
 
     def test_that_cannot_be_reached_is_tried_by_the_first_only(self):
         tried = []
 
-        def head(path):
+        def head(path, headers):
             tried.append(path)
-            return requests.head("http://127.0.0.1:9" + path, timeout=(5, 5))
+            return requests.head("http://127.0.0.1:9" + path, headers=headers, timeout=(5, 5))
 
-        answers, problem = site.ask_site(head, [("green", month) for month in month_range("2020-01", "2023-12")])
-        assert (answers, problem) == ({}, "ConnectionError")
-        assert len(tried) <= site.REQUESTS_AT_ONCE
+        answers, problems = site.ask_site(head, questions(MONTHS))
+        assert (answers, {*problems.values()}) == ({}, {"ConnectionError"})
+        assert len(tried) <= AT_ONCE
 
     def test_gets_no_more_than_four_requests_at_once(self):
         lock, running, most = threading.Lock(), [], []
 
-        def head(path):
+        def head(path, headers):
             with lock:
                 running.append(path)
                 most.append(len(running))
@@ -305,10 +322,9 @@ class TestSite:
                 running.remove(path)
             return contextlib.nullcontext(SimpleNamespace(status_code=403, headers={}))
 
-        wanted = [("green", month) for month in month_range("2020-01", "2023-12")]
-        answers, _ = site.ask_site(head, wanted)
-        assert set(answers) == set(wanted)
-        assert max(most) == site.REQUESTS_AT_ONCE
+        answers, _ = site.ask_site(head, questions(MONTHS))
+        assert set(answers) == set(MONTHS)
+        assert max(most) == AT_ONCE
 
 
 class TestTable:
