@@ -77,7 +77,7 @@ def _check_footer_size(path: Path) -> None:
 def is_readable(path: Path) -> bool:
     """Whether every page of the file can be read. This reads the whole file.
 
-    It does not notice a damaged page that can still be decoded: DuckDB ignores checksums, and the TLC's files have none.
+    A damaged page that can still be decoded goes unnoticed: DuckDB ignores checksums, and the TLC's files have none.
 
     Raises:
         duckdb.Error: the answer is unknown, for example because there is not enough memory.

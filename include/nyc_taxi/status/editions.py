@@ -83,7 +83,7 @@ class Run:
     """The run that loads a new edition. The same edition always gives an equal run, another edition a different one.
 
     Attributes:
-        logical_date: a moment in the month, but never its first, which belongs to the run of the schedule or a backfill.
+        logical_date: a moment in the month, but never its first: the schedule and backfills use that one.
     """
 
     fleet: str
