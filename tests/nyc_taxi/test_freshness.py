@@ -1,4 +1,4 @@
-"""How fresh the warehouse is: the judgement of each month, the table, and the sentences below it."""
+"""The status: the state of each month, the table, and the sentences below it."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ LATER = "Tue, 20 Jun 2023 14:30:00 GMT"
 
 
 def loaded(*months, **facts):
-    """What `loaded_months` says of months that are loaded."""
+    """The result of `loaded_months` if these months are loaded."""
     load = LoadedMonth(
         rows_in_file=68_211,
         rows_loaded=68_211,
@@ -45,24 +45,24 @@ def loaded(*months, **facts):
 
 
 def run(month, state="failed", failed=("load",), after=timedelta(hours=1), run_id="another", cancelled=False):
-    """A run that has not ended well, started that long after the months were loaded; None: not yet."""
+    """A run without success that started this long after the months were loaded, or (None) has not started yet."""
     started = None if after is None else LOADED + after
     return SimpleNamespace(run_id=run_id, month=month, state=state, started=started, failed=failed, cancelled=cancelled)
 
 
 def cancelled(month, **more):
-    """A run that somebody ended before a task of it had failed."""
+    """A run that somebody ended before any of its tasks failed."""
     return run(month, failed=(), cancelled=True, **more)
 
 
 def success(month, **more):
-    """A run that ended well: it may have loaded the month, or found nothing new."""
+    """A successful run, which loaded the month or found nothing new."""
     return run(month, "success", failed=(), **more)
 
 
 @pytest.fixture
 def download(data_dir):
-    """Put a month's file in raw/, with a note of its edition unless that is None."""
+    """Put a month's file into raw/, with a record of its edition unless that is None."""
 
     def put(month, etag="9051137bd2a7", last_modified=MODIFIED, size=1_427_002):
         path = month_path("green", month)
@@ -76,7 +76,7 @@ def download(data_dir):
 
 
 def judge(first, last, loads, answers=(), runs=()):
-    """The months of the green fleet from `first` to `last`; `answers` by month."""
+    """The statuses of the green fleet's months from `first` to `last`; `answers` are by month."""
     by_month = {("green", month): answer for month, answer in dict(answers).items()}
     return freshness.fleet_status("green", month_range(first, last), loads, by_month, runs, NOW)
 
@@ -415,11 +415,11 @@ class TestSentences:
         assert self.sentences("2023-01", "2023-05", loads)[1:] == [
             (
                 "green: the files of 2023-03 have 1 column that the warehouse leaves out: mood; "
-                "add it to include/nyc_taxi/catalogue/fleets.py, then run these months again."
+                "add it to include/nyc_taxi/catalogue/fleets.py, then load these months again."
             ),
             (
                 "green: the files of 2023-04 to 2023-05 (2 months) have 2 columns that the warehouse leaves out: "
-                "hat, mood; add them to include/nyc_taxi/catalogue/fleets.py, then run these months again."
+                "hat, mood; add them to include/nyc_taxi/catalogue/fleets.py, then load these months again."
             ),
         ]
 
@@ -456,17 +456,17 @@ class TestSentences:
 
     def test_name_failed_months_with_their_tasks_and_where_they_are_missing(self):
         runs = [run("2023-01"), run("2023-02"), run("2023-03", failed=("map",)), run("2023-04", failed=("map",))]
-        mend = "mend the cause that the task's log names, then run"
+        fix = "fix the cause given in the task's log, then run"
         assert self.sentences("2023-01", "2023-05", loaded("2023-03", "2023-04"), runs=[*runs, run("2023-05")])[1:] == [
             (
                 "green: 2023-01 to 2023-02 failed in load and are missing before 2023-03; "
-                f"{mend} `make backfill FLEET=green FROM=2023-01 TO=2023-02`."
+                f"{fix} `make backfill FLEET=green FROM=2023-01 TO=2023-02`."
             ),
             (
                 "green: 2023-03 to 2023-04 are loaded, but their last runs failed in map; "
-                f"{mend} `make backfill FLEET=green FROM=2023-03 TO=2023-04`."
+                f"{fix} `make backfill FLEET=green FROM=2023-03 TO=2023-04`."
             ),
-            f"green: 2023-05 failed in load; {mend} `make backfill FLEET=green FROM=2023-05 TO=2023-05`.",
+            f"green: 2023-05 failed in load; {fix} `make backfill FLEET=green FROM=2023-05 TO=2023-05`.",
         ]
 
     def test_name_a_loaded_month_whose_last_run_failed(self):
@@ -474,8 +474,8 @@ class TestSentences:
             1:
         ] == [
             (
-                "green: 2023-01 is loaded, but its last run failed in download; mend the cause that the task's log "
-                "names, then run `make backfill FLEET=green FROM=2023-01 TO=2023-01`."
+                "green: 2023-01 is loaded, but its last run failed in download; fix the cause given in the task's log, "
+                "then run `make backfill FLEET=green FROM=2023-01 TO=2023-01`."
             )
         ]
 
@@ -500,7 +500,7 @@ class TestSentences:
         download("2023-01", etag="other", last_modified=LATER)
         assert self.sentences("2023-01", "2023-01", loaded("2023-01"))[1:] == [
             (
-                "green: of 2023-01 raw/ has a newer edition than the warehouse; "
+                "green: raw/ has a newer edition of 2023-01 than the warehouse; "
                 "`make backfill FLEET=green FROM=2023-01 TO=2023-01` loads it."
             )
         ]
