@@ -359,7 +359,7 @@ class TestDrawnWeeks:
     def test_how_many_trips_are_left_out_is_said(self, draw):
         written = drawing.texts(draw(**self.of(1_000, 3_000, left_out=10)))
         assert (
-            "20 of 4,000 trips (0.5 %) left out of money and miles: their fares, distances or times cannot be true "
+            "20 of 4,000 trips (0.5 %) left out of money and miles: their fares, distances or times are implausible "
             "(view trips_clean)"
         ) in written
         assert not [text for text in written if "older version" in text]
