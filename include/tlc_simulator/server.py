@@ -22,6 +22,7 @@ from typing import Any, Self
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import MonthError
 from include.nyc_taxi.months import first_day, next_first_day
+from include.nyc_taxi.web import conditional
 from include.tlc_simulator.faults import Answer, Fault, FaultRule, refusal
 
 CHUNK = 64 * 1024
@@ -398,11 +399,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, resource: _Resource, fault: Fault) -> None:
         modified = email.utils.format_datetime(resource.modified, usegmt=True)
         headers = {"ETag": resource.etag, "Last-Modified": modified}
-        if self._is_fresh(resource):
+        if conditional.is_current(self.headers, resource.etag, resource.modified.timestamp()):
             self._start(304, headers)
             return
         status, begin, end = 200, 0, resource.size
-        if span := self._range(resource):
+        span = conditional.requested_range(self.headers, resource.etag, resource.size, resource.modified.timestamp())
+        if span:
             status, (begin, end) = 206, span
             if begin >= end:
                 self._send(refusal(416, {"Content-Range": f"bytes */{resource.size}"}))
@@ -423,38 +425,3 @@ class _Handler(BaseHTTPRequestHandler):
             for chunk in fault.body(chunks, end - begin):
                 self.server.simulator._pause(fault.per_chunk)
                 self.wfile.write(chunk)
-
-    def _is_fresh(self, resource: _Resource) -> bool:
-        """Whether the client says that it has this very edition; If-None-Match comes before If-Modified-Since."""
-        if (tags := self.headers.get("If-None-Match")) is not None:
-            return tags.strip() == "*" or resource.etag in (tag.strip().removeprefix("W/") for tag in tags.split(","))
-        since = _http_date(self.headers.get("If-Modified-Since"))
-        return since is not None and resource.modified <= since
-
-    def _range(self, resource: _Resource) -> tuple[int, int] | None:
-        """Begin and exclusive end of the bytes that the client asks for; None for all, empty if there are none such.
-
-        Several ranges at once are answered with the whole file, as S3 does.
-        """
-        match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if not match or match[0] == "bytes=-":
-            return None
-        condition = self.headers.get("If-Range")
-        if condition is not None and condition != resource.etag and _http_date(condition) != resource.modified:
-            return None
-        first, last = match[1], match[2]
-        if not first:
-            return max(0, resource.size - int(last)), resource.size
-        if last and int(last) < int(first):
-            return None
-        return int(first), min(int(last) + 1 if last else resource.size, resource.size)
-
-
-def _http_date(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
