@@ -71,7 +71,7 @@ def ask(look):
         def head(url, headers):
             return session.head(url, headers=headers, timeout=CONNECT_AND_READ_TIMEOUT, allow_redirects=True)
 
-        editions.ask(head, editions.Look.of(look))
+        editions.ask(head, editions.Check.of(look))
 
 
 @no_retry_when_permanent
@@ -90,7 +90,7 @@ def find_republished(look):
             "logical_date": run.logical_date.isoformat(),
             "conf": {"month": run.month},
         }
-        for run in editions.republished(editions.Look.of(look))
+        for run in editions.republished(editions.Check.of(look))
     ]
 
 
@@ -101,7 +101,7 @@ def report(look, run_id):
 
     from include.nyc_taxi.status import editions
 
-    this = editions.Look.of(look)
+    this = editions.Check.of(look)
     if months := editions.withdrawn(this, run_id):
         raise AirflowFailException(editions.report(this, months))
 

@@ -56,7 +56,7 @@ load have `published` false. A rule that was accepted by hand has `published` tr
 If the TLC's own files turn out to break a limit, change the limit in `include/nyc_taxi/audit/rules.py`, where each
 rule is one entry with its SQL. With today's limits, all real files that the tests use pass without a warning.
 The audit finds exact duplicates by comparing 64-bit hashes over all columns. In months of more than
-{rules.DUPLICATES_LOOKED_FOR_IN:,} trips it searches a sample of about that size, chosen so that identical rows are
+{rules.DUPLICATES_SAMPLE_ROWS:,} trips it searches a sample of about that size, chosen so that identical rows are
 always sampled together, and estimates their number.
 
 ## Clean trips

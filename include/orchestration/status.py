@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from include.nyc_taxi import settings
+from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.source import site
 from include.nyc_taxi.status import freshness, text
 from include.nyc_taxi.trips.loaded import LoadedMonth, months_by_fleet
@@ -75,12 +75,14 @@ def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], site.Answ
     # One look-up of the connection for all requests: a task's way to it is not made for threads.
     session = hook.get_conn()
 
-    def head(path: str) -> requests.Response:
-        return session.head(hook.url_from_endpoint(path), timeout=CONNECT_AND_READ_TIMEOUT, allow_redirects=True)
+    def head(path: str, headers: Mapping[str, str]) -> requests.Response:
+        url = hook.url_from_endpoint(path)
+        return session.head(url, headers=headers, timeout=CONNECT_AND_READ_TIMEOUT, allow_redirects=True)
 
     with session:
-        answers, problem = site.ask_site(head, wanted)
-    return answers, problem and f"{hook.base_url} could not be asked ({problem})"
+        questions = {month: site.Question(catalogue.file_path(*month)) for month in wanted}
+        answers, problems = site.ask_site(head, questions)
+    return answers, next((f"{hook.base_url} could not be asked ({why})" for why in problems.values()), None)
 
 
 def _nobodys_tasks() -> list[str]:

@@ -1,7 +1,7 @@
-"""A New York City Taxi & Limousine Commission (TLC) on localhost: for the demo, the tests and benchmarks.
+"""A simulated site of the New York City Taxi & Limousine Commission (TLC), for the demo, tests and benchmarks.
 
-It makes any month of any fleet in the catalogue, in the layout of that month, and serves it as the real site does.
-`python -m include.tlc_simulator --help` runs it by hand; `TlcSimulator` is the same for tests.
+It generates any month of any fleet in the catalogue in that month's layout, and serves it on localhost like the real
+site. `python -m include.tlc_simulator --help` explains the command; tests use the class `TlcSimulator`.
 """
 
 from include.tlc_simulator.server import TlcSimulator

@@ -20,14 +20,14 @@ from include.tlc_simulator.server import TlcSimulator
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage."""
+    """Reports an error in one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status, 2 when the arguments are no good."""
+    """Run one command and return the exit status, which is 2 for invalid arguments."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -40,34 +40,35 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="tlc_simulator", description="A New York City Taxi & Limousine Commission (TLC) on localhost."
+        prog="tlc_simulator",
+        description="A simulated site of the New York City Taxi & Limousine Commission (TLC) on localhost.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    serve = commands.add_parser("serve", help="serve the TLC's site until SIGTERM or SIGINT; prints its URL")
+    serve = commands.add_parser("serve", help="print the URL, and serve the site until SIGTERM or SIGINT")
     serve.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1; 0.0.0.0 only inside a container)"
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1; use 0.0.0.0 only in a container)"
     )
-    serve.add_argument("--port", type=_number(0, 65535), default=0, help="0, the default, takes any free port")
-    serve.add_argument("--folder", type=Path, help="where made files are kept (default: a temporary folder)")
+    serve.add_argument("--port", type=_number(0, 65535), default=0, help="port to listen on (default: any free port)")
+    serve.add_argument("--folder", type=Path, help="folder for generated files (default: a temporary folder)")
     serve.add_argument("--first-month", type=_month, default="2009-01", metavar="YYYY-MM", help="first published month")
     serve.add_argument("--last-month", type=_month, default="2024-05", metavar="YYYY-MM", help="last published month")
-    serve.add_argument("--serve-folder", type=Path, help="serve this folder's files, laid out like the site, instead")
+    serve.add_argument("--serve-folder", type=Path, help="serve the files in this folder, laid out like the site")
     serve.add_argument("--fault", type=_fault, action="append", default=[], metavar="SPEC", help=FAULT_HELP)
-    serve.add_argument("--url-file", type=Path, help="a file that holds the URL while the simulator listens")
-    serve.add_argument("--verbose", action="store_true", help="a line on stderr for each request")
+    serve.add_argument("--url-file", type=Path, help="file that contains the URL while the simulator listens")
+    serve.add_argument("--verbose", action="store_true", help="print a line on stderr for each request")
     serve.set_defaults(run=_serve)
 
-    make = commands.add_parser("make", help="write one month's Parquet file")
+    make = commands.add_parser("make", help="write the Parquet file of one month")
     make.add_argument("--fleet", choices=catalogue.FLEETS, default="yellow")
     make.add_argument("--month", type=_month, required=True, metavar="YYYY-MM")
-    make.add_argument("--edition", type=_number(1), default=1, help="2 and up: the month published again, changed")
+    make.add_argument("--edition", type=_number(1), default=1, help="2 or more: a republished, changed month")
     make.add_argument("out", type=Path, metavar="OUT")
     make.set_defaults(run=_make)
 
     for command in (serve, make):
-        command.add_argument("--rows", type=_number(0), help="rows of a month (default: a few thousand)")
-        command.add_argument("--seed", type=int, default=1, help="another seed gives other trips (default: 1)")
+        command.add_argument("--rows", type=_number(0), help="rows per month (default: a few thousand)")
+        command.add_argument("--seed", type=int, default=1, help="seed of the random trips (default: 1)")
 
     city = commands.add_parser("city", help="write the zone lookup and the zone shapes into a folder")
     city.add_argument("folder", type=Path, metavar="FOLDER")
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
             "--zones-layout",
             choices=ZONES_LAYOUTS,
             default=ZONES_LAYOUTS[0],
-            help="zone files as the TLC has them since February 2026 (the default), or as before: 2023",
+            help="layout of the zone files: 2026, which the TLC has used since February 2026 (default), or 2023",
         )
     return parser
 
@@ -111,9 +112,9 @@ def _fault(text: str) -> FaultRule:
 def _serve(options: argparse.Namespace) -> None:
     if options.serve_folder is not None and not options.serve_folder.is_dir():
         raise NotADirectoryError(f"--serve-folder {options.serve_folder} is not a folder")
-    told_to_stop = threading.Event()
+    stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told_to_stop.set())
+        signal.signal(number, lambda *_: stopping.set())
     with ExitStack() as stack:
         folder = options.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="tlc-simulator-"))
         simulator = TlcSimulator(
@@ -136,7 +137,7 @@ def _serve(options: argparse.Namespace) -> None:
             with replacing(options.url_file) as temporary:
                 temporary.write_text(simulator.url + "\n")
             stack.callback(options.url_file.unlink, missing_ok=True)
-        told_to_stop.wait()
+        stopping.wait()
 
 
 def _make(options: argparse.Namespace) -> None:

@@ -1,8 +1,8 @@
-"""The city: the TLC's 265 taxi zones, with the real shapes of the 263 that have one.
+"""The city: the TLC's 265 taxi zones, and the real shapes of the 263 zones that have one.
 
-`taxi_zone_lookup.csv` is the TLC's own file. `taxi_zones.geojson` has the TLC's shapes, in feet and with a fifth of
-their corners, and the columns of its shapefile until 2026; `simplify.py` made it. Both are public data of the City of
-New York.
+`taxi_zone_lookup.csv` is the TLC's own file. `taxi_zones.geojson` contains the TLC's shapes in feet, reduced to a fifth
+of their corners by `simplify.py`, with the columns of the shapefile that the TLC published until 2026. Both are public
+data of the City of New York.
 """
 
 import csv
@@ -20,20 +20,21 @@ from include.nyc_taxi.files import replacing
 if TYPE_CHECKING:
     import geopandas
 
-FEET = "EPSG:2263"  # New York Long Island, US survey feet: what the TLC's shapefile is in
+FEET = "EPSG:2263"  # New York Long Island in US survey feet, the projection of the TLC's shapefile
 DEGREES = "EPSG:4326"
 
 ZONES_LAYOUTS = ("2026", "2023")
-"""The TLC's zone files since February 2026, and before."""
+"""The layouts of the TLC's zone files: since February 2026, and before."""
 
 LOOKUP_FILE = Path(__file__).with_name("taxi_zone_lookup.csv")
 SHAPES_FILE = Path(__file__).with_name("taxi_zones.geojson")
 
 MILES_PER_DEGREE = (52.4, 69.0)
-"""Of longitude and of latitude, at New York's latitude: degrees times these are a plane that is good for one city."""
+"""The lengths of a degree of longitude and of latitude in New York. Multiplied by these, degrees are almost plane
+coordinates within the city."""
 
 _WITHOUT_SHAPE = {264: (-73.985, 40.755), 265: (-73.860, 40.960)}
-"""Where trips are taken to be that begin or end in "Unknown", and outside of the city."""
+"""The longitude and latitude assumed for trips in the zones "Unknown" and "Outside of NYC"."""
 _SQUARES_A_ZONE = 12
 
 
@@ -59,11 +60,11 @@ ZONES: dict[int, Zone] = _read_zones()
 
 @dataclass(frozen=True)
 class Square:
-    """A place that lies wholly in a zone.
+    """A square that lies entirely within a zone.
 
     Attributes:
         lon, lat: its centre, in degrees.
-        miles: the length of a side, from west to east and from south to north.
+        miles: the length of its sides, which run from west to east and from south to north.
     """
 
     zone_id: int
@@ -74,18 +75,18 @@ class Square:
 
 @functools.cache
 def centres() -> dict[int, tuple[float, float]]:
-    """Longitude and latitude in degrees of the middle of each of the 265 zones, in order of id."""
+    """The longitude and latitude in degrees of the centres of the 265 zones, in order of ID."""
     import shapely
 
     middles = shapely.get_coordinates(shapely.centroid(_shapes_in_miles())) / MILES_PER_DEGREE
-    # Rounded to 4 inches, which is the same with any version of the libraries.
+    # Rounded to about 4 inches, so that all versions of the libraries give the same result.
     points = [(round(float(lon), 6), round(float(lat), 6)) for lon, lat in middles]
     return dict(enumerate(points, start=1)) | _WITHOUT_SHAPE
 
 
 @functools.cache
 def squares() -> tuple[Square, ...]:
-    """Squares all over each zone, in order of zone id; those of a zone are of one size, so that each is as likely."""
+    """Squares all over each zone, in order of zone ID. Those of a zone have the same size and are equally likely."""
     import numpy
     import shapely
 
@@ -102,7 +103,7 @@ def squares() -> tuple[Square, ...]:
             fits = shapely.contains_properly(shape, shapely.box(x, y, x + side, y + side))
             corners = numpy.column_stack([x[fits], y[fits]])
         for lon, lat in (corners + side / 2) / MILES_PER_DEGREE:
-            # Somewhat smaller than what fits: neither the plane nor the coordinates of trips are exact.
+            # Slightly smaller than the largest that fits, because plane and trip coordinates are not exact.
             found.append(Square(zone_id, round(float(lon), 6), round(float(lat), 6), round(0.95 * side, 6)))
     found += [Square(zone_id, *place, 0.3) for zone_id, place in _WITHOUT_SHAPE.items()]
     return tuple(found)
@@ -110,7 +111,7 @@ def squares() -> tuple[Square, ...]:
 
 @functools.cache
 def _shapes_in_miles() -> Any:
-    """An array of the 263 shapes, on the plane of `MILES_PER_DEGREE`, in order of zone id."""
+    """An array of the 263 shapes in miles (degrees times `MILES_PER_DEGREE`), in order of zone ID."""
     import numpy
     import pyproj
     import shapely
@@ -125,23 +126,23 @@ def _shapes_in_miles() -> Any:
 
 
 def write_lookup(path: Path) -> None:
-    """Write the zone lookup as the TLC serves it: 265 rows, texts in quotation marks, lines ending in CR LF."""
+    """Write the zone lookup as the TLC serves it: 265 rows, quoted texts, and lines that end with CR LF."""
     with replacing(path) as temporary:
         temporary.write_bytes(LOOKUP_FILE.read_bytes())
 
 
 def write_shapes(path: Path, layout: str = ZONES_LAYOUTS[0]) -> None:
-    """Write the zones as a zipped shapefile like the TLC's: see `zone_shapes`. The same bytes every time.
+    """Write the zones of `zone_shapes` as a zipped shapefile like the TLC's. The bytes are the same every time.
 
     Args:
-        layout: "2026" has the shapefile in a folder of the archive, "2023" has it at the top.
+        layout: in "2026" the archive contains the shapefile in a folder, in "2023" at the top level.
 
     Raises:
-        ValueError: no such layout.
+        ValueError: there is no such layout.
     """
     shapes = zone_shapes(layout)
     with replacing(path) as temporary, tempfile.TemporaryDirectory() as folder:
-        # A shapefile carries its date; a fixed one (the real file's) keeps the bytes, and so the ETag, the same.
+        # A shapefile contains a date. The fixed date of the real file keeps the bytes, and thus the ETag, the same.
         shapes.to_file(Path(folder, "taxi_zones.shp"), engine="pyogrio", DBF_DATE_LAST_UPDATE="2015-09-21")
         top = "" if layout == "2023" else "taxi_zones/"
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -151,15 +152,15 @@ def write_shapes(path: Path, layout: str = ZONES_LAYOUTS[0]) -> None:
 
 
 def zone_shapes(layout: str = ZONES_LAYOUTS[0]) -> "geopandas.GeoDataFrame":
-    """The zones that have a shape, with the columns of the TLC's shapefile and, in the layout "2023", its defect.
+    """The zones with shapes, with the columns of the TLC's shapefile and, in the layout "2023", its wrong IDs.
 
     Returns:
-        263 rows in order of the true zone id, which is in `OBJECTID`. `LocationID` is the same, but in the layout
-        "2023" it is wrong in three rows: 57 says 56, 104 and 105 say 103. `Shape_Leng` and `Shape_Area` are the TLC's,
-        in degrees; the geometry is in feet (EPSG:2263).
+        263 rows in order of the correct zone ID, which is `OBJECTID`. `LocationID` is the same, except in three rows of
+        the layout "2023": 57 has 56, and 104 and 105 have 103. `Shape_Leng` and `Shape_Area` are the TLC's, in degrees.
+        The geometry is in feet (EPSG:2263).
 
     Raises:
-        ValueError: no such layout.
+        ValueError: there is no such layout.
     """
     import geopandas
 

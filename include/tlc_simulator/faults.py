@@ -1,4 +1,4 @@
-"""What can go wrong on the way from the TLC: one small class for each fault, and how they are written in a command."""
+"""Faults of the site and the network: a class for each kind, and their notation on the command line."""
 
 import itertools
 import re
@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that is no file."""
+    """A response that is not a file."""
 
     status: int
     headers: Mapping[str, str]
@@ -18,11 +18,12 @@ class Answer:
 
 
 class Fault:
-    """How an answer is spoilt. This class spoils nothing; each kind of fault overrides what it does.
+    """A way to disturb a response. This class changes nothing; each kind of fault overrides some of its members.
 
     Attributes:
-        before, per_chunk: seconds that the server waits before the answer begins, and before each chunk of a file.
-        ends_connection: whether the client could not tell where the next answer on the same connection begins.
+        before, per_chunk: the seconds that the server waits before the response, and before each chunk of a file.
+        ends_connection: whether the connection must be closed, because the client cannot tell where the next response
+            begins.
     """
 
     before = 0.0
@@ -30,27 +31,27 @@ class Fault:
     ends_connection = False
 
     def answer(self) -> Answer | None:
-        """What is sent instead of what was asked for, if anything is."""
+        """The response to send instead of the requested file; None to send the file."""
         return None
 
     def content_length(self, length: int) -> int:
-        """What the header of that name says of a body of `length` bytes."""
+        """The value of the header Content-Length for a body of `length` bytes."""
         return length
 
     def body(self, chunks: Iterable[bytes], length: int) -> Iterator[bytes]:  # noqa: ARG002 - some kinds need it
-        """What is sent of a body of `length` bytes."""
+        """The chunks to send for a body of `length` bytes."""
         yield from chunks
 
 
 @dataclass(frozen=True)
 class Status(Fault):
-    """The answer is this status with an XML error as body; `retry_after` (seconds) adds the header of that name."""
+    """Respond with this status and an XML error. `retry_after` (in seconds) adds the header Retry-After."""
 
     code: int
     retry_after: int | None = None
 
     def __post_init__(self) -> None:
-        HTTPStatus(self.code)  # raises ValueError here rather than in the server
+        HTTPStatus(self.code)  # raises ValueError here, instead of later in the server
 
     def answer(self) -> Answer:
         return refusal(self.code, {} if self.retry_after is None else {"Retry-After": str(self.retry_after)})
@@ -58,7 +59,7 @@ class Status(Fault):
 
 @dataclass(frozen=True)
 class Slow(Fault):
-    """The answer is right but late: seconds before it begins, and before each chunk (64 KiB) of its body."""
+    """Respond correctly but slowly: wait before the response, and before each chunk (64 KiB) of the body."""
 
     before: float = 0.0
     per_chunk: float = 0.0
@@ -66,7 +67,7 @@ class Slow(Fault):
 
 @dataclass(frozen=True)
 class CutOff(Fault):
-    """The connection closes when this share of the body has been sent."""
+    """Close the connection after sending this share of the body."""
 
     after: float = 0.5
     ends_connection = True
@@ -82,7 +83,7 @@ class CutOff(Fault):
 
 @dataclass(frozen=True)
 class WrongLength(Fault):
-    """Content-Length is `by` bytes more (or, if negative, fewer) than the body that follows."""
+    """Send a Content-Length that is `by` bytes larger (if negative: smaller) than the body."""
 
     by: int = 100
     ends_connection = True
@@ -93,7 +94,7 @@ class WrongLength(Fault):
 
 @dataclass(frozen=True)
 class ErrorPage(Fault):
-    """An error page that claims success: status 200 and a body of HTML or XML."""
+    """Respond with status 200, but with an error page in HTML or XML as the body."""
 
     kind: Literal["html", "xml"] = "html"
 
@@ -105,7 +106,7 @@ class ErrorPage(Fault):
 
 @dataclass(frozen=True)
 class WrongContent(Fault):
-    """Status 200, right headers and length, but only zeros after this share of the body: Parquet loses its footer."""
+    """Send correct headers, but only zeros after this share of the body, so that a Parquet file loses its footer."""
 
     after: float = 0.5
 
@@ -123,7 +124,7 @@ _request_numbers = itertools.count(1)
 
 
 def refusal(code: int, headers: Mapping[str, str] | None = None) -> Answer:
-    """An error of S3, in XML; `headers` are added to its own."""
+    """An XML error like those of S3, with additional `headers`."""
     status = HTTPStatus(code)
     name, message = {
         403: ("AccessDenied", "Access Denied"),
@@ -145,12 +146,12 @@ def _error_xml(code: str, message: str) -> bytes:
 
 @dataclass(frozen=True)
 class FaultRule:
-    """Which requests a fault befalls.
+    """A fault, and the requests that it affects.
 
     Attributes:
-        path_part: a text that the path contains; "" for every path.
-        times: how many requests; None for all.
-        methods: of these methods; empty for all.
+        path_part: a part of the request's path; "" for every path.
+        times: the number of requests; None for all.
+        methods: the requests' methods; empty for all.
     """
 
     path_part: str
@@ -164,9 +165,10 @@ class FaultRule:
 
 FAULT_HELP = (
     "KIND[=VALUE][*TIMES][@METHOD][:PATH_PART], where KIND is a status such as 503, 429 (VALUE: Retry-After in "
-    "seconds), slow (VALUE: seconds before the answer and before each 64 KiB), cut (VALUE: share sent), wrong-length "
-    "(VALUE: bytes too many, negative for too few), error-page (VALUE: html or xml), wrong-content (VALUE: share that "
-    "is right). Without TIMES it lasts; without PATH_PART it is for every file. Example: 503*2:/trip-data/yellow"
+    "seconds), slow (VALUE: seconds before the response and before each 64 KiB), cut (VALUE: share sent), wrong-length "
+    "(VALUE: bytes too many, or negative for too few), error-page (VALUE: html or xml), or wrong-content (VALUE: "
+    "correct share). Without TIMES the fault persists; without PATH_PART it affects every file. "
+    "Example: 503*2:/trip-data/yellow"
 )
 
 _SPEC = re.compile(
@@ -176,10 +178,10 @@ _SPEC = re.compile(
 
 
 def parse_fault(spec: str) -> FaultRule:
-    """Read a fault as written in a command (see `FAULT_HELP`).
+    """Parse the notation of the command line, which `FAULT_HELP` describes.
 
     Raises:
-        ValueError: `spec` is not written so.
+        ValueError: `spec` is malformed.
     """
     match = _SPEC.fullmatch(spec)
     fault = match and _fault(match["kind"], match["value"])
@@ -205,5 +207,5 @@ def _fault(kind: str, value: str | None) -> Fault | None:
         if kind == "wrong-content":
             return WrongContent(float(value or 0.5))
     except ValueError:
-        pass  # a number that is none: the caller says what was expected
+        pass  # an invalid number; the caller reports what was expected
     return None

@@ -1,4 +1,4 @@
-"""The TLC's site on localhost: the same paths, headers and refusals, and faults on request."""
+"""The simulated site: an HTTP server with the paths, headers and errors of the real one, and faults on request."""
 
 import contextlib
 import email.utils
@@ -22,11 +22,12 @@ from typing import Any, Self
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import MonthError
 from include.nyc_taxi.months import Month
+from include.nyc_taxi.web import conditional
 from include.tlc_simulator.faults import Answer, Fault, FaultRule, refusal
 
 CHUNK = 64 * 1024
 
-# To be raised with what is made: files that an earlier version has left in the folder must not be served as this one's.
+# Increase this if the generated files change, so that the server does not serve files from an earlier version.
 _VERSION = "version-3"
 _TRIPS_PATH = re.compile(r"/trip-data/(?P<fleet>[a-z]+)_tripdata_(?P<month>20\d\d-\d\d)\.parquet")
 _CONTENT_TYPES = {".parquet": "binary/octet-stream", ".csv": "text/csv", ".zip": "application/zip"}
@@ -35,7 +36,7 @@ _ZONES_MODIFIED = {"2023": datetime(2023, 1, 1, tzinfo=UTC), "2026": datetime(20
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was answered: `time` is `time.monotonic()` when the answer began, in seconds."""
+    """An answered request. `time` is `time.monotonic()` at the beginning of the response, in seconds."""
 
     method: str
     path: str
@@ -46,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True)
 class _Resource:
-    """A file that is published: `etag` with its quotation marks, `modified` in whole seconds UTC."""
+    """A published file. `etag` includes its quotation marks; `modified` is in UTC, in whole seconds."""
 
     file: Path
     etag: str
@@ -56,32 +57,34 @@ class _Resource:
     @classmethod
     def of(cls, file: Path, modified: datetime) -> Self:
         state = file.stat()
-        # S3 takes the MD5 of the content.
+        # The ETag of S3 is the MD5 of the content.
         return cls(file, f'"{_md5(file, state.st_size, state.st_mtime_ns)}"', modified, state.st_size)
 
 
 class TlcSimulator:
-    """A TLC that listens on 127.0.0.1, unless told otherwise; use it in a `with` statement, or call `start` and `stop`.
+    """A simulated site. Use it in a `with` statement, or call `start` and `stop`.
 
-    Files are made when they are first asked for, and kept in `folder`. What is published is every month of `fleets`
-    from `first_month` to `last_month`, but not before a fleet's first month in the catalogue; all else is refused with
-    403, as on the real site.
-
-    Raises:
-        FleetError: no such fleet in the catalogue.
-        MonthError: `first_month` or `last_month` is not written YYYY-MM.
-        ValueError: no such `zones_layout`.
+    Each file is generated at its first request and kept in `folder`. The site publishes every month of `fleets` from
+    `first_month` to `last_month`, beginning with the fleet's first month in the catalogue. It answers 403 to all other
+    requests, like the real site.
 
     Args:
-        folder: where made files go; made if needed.
-        host: the address to listen on; "0.0.0.0" for every one that this machine has.
-        port: 0 for any free port.
-        rows: rows of each month; None for a few thousand.
-        seed: another seed gives other trips.
-        fleets: None for all of the catalogue.
-        serve_folder: serve the files of this folder, laid out like the site, in place of made ones; 403 for all others.
-        zones_layout: how the zone files are laid out: "2026" as today, "2023" as before (see `city.zone_shapes`).
-        verbose: a line on stderr for each request.
+        folder: the folder for generated files; it is created if necessary.
+        host: the address to listen on; "0.0.0.0" for all addresses of this machine.
+        port: the port to listen on; 0 for any free port.
+        rows: the number of rows per month; None for a few thousand.
+        seed: the seed of the random trips.
+        first_month, last_month: the first and the last published month.
+        fleets: the published fleets; None for the whole catalogue.
+        serve_folder: serve only the files in this folder, which is laid out like the site, instead of generated files.
+        zones_layout: the layout of the zone files: "2026" is the current one, "2023" the earlier one (see
+            `city.zone_shapes`).
+        verbose: whether to print a line on stderr for each request.
+
+    Raises:
+        FleetError: a fleet is not in the catalogue.
+        MonthError: `first_month` or `last_month` is not written YYYY-MM.
+        ValueError: there is no such `zones_layout`.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class TlcSimulator:
         if zones_layout not in _ZONES_MODIFIED:
             raise ValueError(f"no layout {zones_layout!r} of the zones: expected one of {', '.join(_ZONES_MODIFIED)}")
         for month in (first_month, last_month):
-            Month(month)  # raises here rather than in a thread
+            Month(month)  # raises here, instead of later in a thread
         self._folder = Path(folder)
         self._host = host
         self._port = port
@@ -115,20 +118,20 @@ class TlcSimulator:
         self._verbose = verbose
         self._lock = threading.Lock()
         self._requests: list[Request] = []
-        self._rules: list[tuple[FaultRule, Iterator[int]]] = []  # with an iterator that ends with the rule's uses
+        self._rules: list[tuple[FaultRule, Iterator[int]]] = []  # each with an iterator over its remaining uses
         self._published: dict[tuple[str, str], bool] = {}
         self._editions: dict[tuple[str, str], int] = defaultdict(lambda: 1)
         self._making: dict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._stopping = threading.Event()
         self._server: _Server | None = None
 
-    # -- life
+    # -- Start and stop
 
     def start(self) -> Self:
-        """Listen, and answer in threads of its own.
+        """Listen, and answer requests in background threads.
 
         Raises:
-            OSError: the port is taken, or the host is no address of this machine.
+            OSError: the port is in use, or `host` is not an address of this machine.
         """
         self._stopping.clear()
         self._server = _Server(self, self._host, self._port)
@@ -136,7 +139,7 @@ class TlcSimulator:
         return self
 
     def stop(self) -> None:
-        """Stop listening and close the open connections. Doing it twice does no harm."""
+        """Stop listening and close all connections. Further calls have no effect."""
         self._stopping.set()
         server, self._server = self._server, None
         if server:
@@ -152,10 +155,10 @@ class TlcSimulator:
 
     @property
     def url(self) -> str:
-        """Without a slash at its end.
+        """The site's URL, without a trailing slash.
 
         Raises:
-            RuntimeError: it is not started.
+            RuntimeError: the simulator has not been started.
         """
         if self._server is None:
             raise RuntimeError("the simulator has no URL before it is started")
@@ -164,66 +167,66 @@ class TlcSimulator:
 
     @property
     def requests(self) -> list[Request]:
-        """All requests so far, oldest first; a copy."""
+        """A copy of the list of all requests so far, oldest first."""
         with self._lock:
             return list(self._requests)
 
-    # -- what is published
+    # -- Published months
 
     def publish(self, fleet: str, month: str) -> None:
-        """Serve this month, wherever the span of published months ends. Raises as `tlc.file_name` does."""
+        """Publish this month, even outside the span of published months. Raises like `catalogue.file_name`."""
         self._check(fleet, month)
         with self._lock:
             self._published[fleet, month] = True
 
     def withdraw(self, fleet: str, month: str) -> None:
-        """Answer 403 for this month. Raises as `tlc.file_name` does."""
+        """Withdraw this month: answer 403 to requests for it. Raises like `catalogue.file_name`."""
         self._check(fleet, month)
         with self._lock:
             self._published[fleet, month] = False
 
     def republish(self, fleet: str, month: str) -> None:
-        """Publish the month's next edition: some trips differ, and so do ETag and Last-Modified.
+        """Publish the month's next edition, in which some trips, the ETag and the Last-Modified date differ.
 
         Raises:
-            FleetError, MonthError: as `tlc.file_name`.
+            FleetError, MonthError: as `catalogue.file_name`.
             ValueError: the simulator serves a folder, whose files it does not change.
         """
         if self._serve_folder is not None:
-            raise ValueError("files of a folder have one edition: change the file itself to publish it again")
+            raise ValueError("the files of a served folder have one edition: change the file itself to republish it")
         self._check(fleet, month)
         with self._lock:
             self._editions[fleet, month] += 1
             self._published[fleet, month] = True
 
     def _check(self, fleet: str, month: str) -> None:
-        """A slip in a test should not look like a month that is not published."""
+        """Raise for an invalid month, so that a mistake in a test does not look like an unpublished month."""
         if self._serve_folder is None:
             catalogue.file_name(fleet, month)
 
-    # -- faults
+    # -- Faults
 
     def add_fault(self, path_part: str, fault: Fault, times: int | None = None, *, methods: Sequence[str] = ()) -> None:
-        """Let `fault` befall the next `times` requests (None: all) whose path contains `path_part`.
+        """Apply `fault` to the next `times` requests (None: to all) whose path contains `path_part`.
 
-        Of several that match, the one added first wins, until it is used up.
+        If several faults match a request, the one added first is applied, until it is used up.
 
         Args:
-            methods: only requests of these methods ("GET", "HEAD"); empty for all.
+            methods: apply it only to requests with these methods ("GET", "HEAD"); empty for all.
         """
         self.add_fault_rule(FaultRule(path_part, fault, times, tuple(methods)))
 
     def add_fault_rule(self, rule: FaultRule) -> None:
-        """As `add_fault`, for a rule read by `faults.parse_fault`."""
+        """Like `add_fault`, for a rule from `faults.parse_fault`."""
         with self._lock:
             self._rules.append((rule, itertools.count() if rule.times is None else iter(range(rule.times))))
 
     def clear_faults(self) -> None:
-        """From now on all goes well."""
+        """Remove all faults."""
         with self._lock:
             self._rules.clear()
 
-    # -- for the request handler
+    # -- For the request handler
 
     def _take_fault(self, method: str, path: str) -> Fault:
         with self._lock:
@@ -239,13 +242,13 @@ class TlcSimulator:
             print(f"{request.method} {request.path} {request.status}", file=sys.stderr, flush=True)
 
     def _pause(self, seconds: float) -> None:
-        """Wait, but not when the simulator stops."""
+        """Wait, but at most until the simulator stops."""
         self._stopping.wait(seconds)
 
     def _resource(self, path: str) -> _Resource | None:
-        """What is published at a path, made if need be; None if nothing is.
+        """The file published at `path`, which is generated if necessary; None if there is none.
 
-        Paths are taken apart and known ones put together anew, so that none leads outside the two folders.
+        File names are built from the parsed parts of known paths, so no path leads out of the two folders.
         """
         match = _TRIPS_PATH.fullmatch(path)
         if match:
@@ -303,7 +306,7 @@ class TlcSimulator:
     def _made(self, file: Path, modified: datetime, make: Callable[[Path], None]) -> _Resource:
         with self._lock:
             making = self._making[file]
-        with making:  # two first requests make one file
+        with making:  # concurrent first requests must generate the file only once
             if not file.exists():
                 make(file)
             return _Resource.of(file, modified)
@@ -311,23 +314,23 @@ class TlcSimulator:
 
 @functools.cache
 def _md5(file: Path, _size: int, _modified_ns: int) -> str:
-    """The MD5 of the content; read once for each state of the file."""
+    """The MD5 of the content, computed once for each state of the file."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "md5").hexdigest()
 
 
 def _modified(month: str, edition: int) -> datetime:
-    """When an edition came out: the 20th of the second month after, and each later one 30 days after the one before."""
+    """The publication date: the 20th of the second month after `month`; each later edition follows after 30 days."""
     following = Month(f"{Month(month).end:%Y-%m}").end
     return datetime(following.year, following.month, 20, 14, 30, tzinfo=UTC) + timedelta(days=30 * (edition - 1))
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Not `ThreadingHTTPServer`, which looks up the host's name; that can take seconds."""
+    """The TCP server. `ThreadingHTTPServer` would look up the host's name, which can take seconds."""
 
     allow_reuse_address = True
     daemon_threads = True
-    block_on_close = False  # idle kept-alive connections would hold it; close_connections ends them
+    block_on_close = False  # it would wait for idle keep-alive connections, which close_connections ends
 
     def __init__(self, simulator: TlcSimulator, host: str, port: int) -> None:
         self.simulator = simulator
@@ -344,26 +347,26 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def close_connections(self) -> None:
         for connection in list(self._connections):
-            with contextlib.suppress(OSError):  # the client was faster
+            with contextlib.suppress(OSError):  # the client has closed it already
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are no error here: tests and cut-off downloads do so all the time."""
+        """Ignore clients that hang up, because tests and interrupted downloads often do so."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD as S3 behind CloudFront does."""
+    """Answers GET and HEAD requests like S3 behind CloudFront."""
 
     protocol_version = "HTTP/1.1"
     server_version = "AmazonS3"
     sys_version = ""
-    disable_nagle_algorithm = True  # headers and body are two writes: waiting for the first's receipt costs 40 ms
+    disable_nagle_algorithm = True  # headers and body are two writes; the second would wait 40 ms for an ACK
     server: _Server
 
     def log_message(self, *_: object) -> None:
-        """The simulator keeps its own list of requests."""
+        """Log nothing: the simulator keeps its own list of requests."""
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -398,11 +401,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, resource: _Resource, fault: Fault) -> None:
         modified = email.utils.format_datetime(resource.modified, usegmt=True)
         headers = {"ETag": resource.etag, "Last-Modified": modified}
-        if self._is_fresh(resource):
+        if conditional.is_current(self.headers, resource.etag, resource.modified.timestamp()):
             self._start(304, headers)
             return
         status, begin, end = 200, 0, resource.size
-        if span := self._range(resource):
+        span = conditional.requested_range(self.headers, resource.etag, resource.size, resource.modified.timestamp())
+        if span:
             status, (begin, end) = 206, span
             if begin >= end:
                 self._send(refusal(416, {"Content-Range": f"bytes */{resource.size}"}))
@@ -423,38 +427,3 @@ class _Handler(BaseHTTPRequestHandler):
             for chunk in fault.body(chunks, end - begin):
                 self.server.simulator._pause(fault.per_chunk)
                 self.wfile.write(chunk)
-
-    def _is_fresh(self, resource: _Resource) -> bool:
-        """Whether the client says that it has this very edition; If-None-Match comes before If-Modified-Since."""
-        if (tags := self.headers.get("If-None-Match")) is not None:
-            return tags.strip() == "*" or resource.etag in (tag.strip().removeprefix("W/") for tag in tags.split(","))
-        since = _http_date(self.headers.get("If-Modified-Since"))
-        return since is not None and resource.modified <= since
-
-    def _range(self, resource: _Resource) -> tuple[int, int] | None:
-        """Begin and exclusive end of the bytes that the client asks for; None for all, empty if there are none such.
-
-        Several ranges at once are answered with the whole file, as S3 does.
-        """
-        match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if not match or match[0] == "bytes=-":
-            return None
-        condition = self.headers.get("If-Range")
-        if condition is not None and condition != resource.etag and _http_date(condition) != resource.modified:
-            return None
-        first, last = match[1], match[2]
-        if not first:
-            return max(0, resource.size - int(last)), resource.size
-        if last and int(last) < int(first):
-            return None
-        return int(first), min(int(last) + 1 if last else resource.size, resource.size)
-
-
-def _http_date(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,6 +1,6 @@
-"""How taxi_zones.geojson was made, from the TLC's shapefile (the one published until 2026, with its wrong LocationIDs).
+"""Make taxi_zones.geojson from the TLC's shapefile (the one published until 2026, with its wrong LocationIDs).
 
-To make it again: `python -m include.tlc_simulator.simplify taxi_zones.zip include/tlc_simulator/taxi_zones.geojson`
+To make it again, run `python -m include.tlc_simulator.simplify taxi_zones.zip include/tlc_simulator/taxi_zones.geojson`
 """
 
 import argparse
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import geopandas
 
 TOLERANCE = 50
-"""Feet: a corner is dropped when the triangle that it makes with its neighbours is smaller than this length squared."""
+"""In feet: a corner is removed if the triangle with its neighbours is smaller than the square of this length."""
 
 
 def simplified(zones: "geopandas.GeoDataFrame") -> "geopandas.GeoDataFrame":
-    """The zones with a fifth of their corners, each at a whole foot; neighbours share their borders exactly.
+    """The zones with a fifth of their corners, rounded to whole feet, and with identical borders between neighbours.
 
-    In the TLC's file most neighbours' borders differ by a fraction of an inch. They are matched first: simplified one
-    by one, such zones would overlap and leave gaps.
+    In the TLC's file the borders of most neighbours differ by a fraction of an inch. They are matched first, because
+    otherwise the simplified zones would overlap and leave gaps.
 
     Args:
-        zones: in feet (EPSG:2263), as the TLC publishes them.
+        zones: the zones in feet (EPSG:2263), as the TLC publishes them.
 
     Raises:
         ValueError: the result is not a valid coverage.
@@ -41,12 +41,12 @@ def simplified(zones: "geopandas.GeoDataFrame") -> "geopandas.GeoDataFrame":
 
 
 def write_geojson(zones: "geopandas.GeoDataFrame", path: Path) -> None:
-    """Write zones whose coordinates are whole feet as GeoJSON, one zone a line."""
+    """Write zones with whole-foot coordinates as GeoJSON, with one zone per line."""
     lines = []
     for feature in zones.iterfeatures(drop_id=True):
         feature["geometry"]["coordinates"] = _whole(feature["geometry"]["coordinates"])
         lines.append(json.dumps(feature, separators=(",", ":")))
-    # GeoJSON is in degrees by default; programs built on GDAL heed this member.
+    # GeoJSON is in degrees by default, but programs based on GDAL respect this member.
     crs = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:{FEET.replace(':', '::')}"}}
     features = ",\n".join(lines)
     with replacing(path) as temporary:
@@ -56,7 +56,7 @@ def write_geojson(zones: "geopandas.GeoDataFrame", path: Path) -> None:
 
 
 def _whole(coordinates: Any) -> Any:
-    """Floats in nested lists or tuples as whole numbers in nested lists."""
+    """Nested lists or tuples of floats as nested lists of integers."""
     return [_whole(part) for part in coordinates] if isinstance(coordinates, (tuple, list)) else int(coordinates)
 
 

@@ -1,4 +1,4 @@
-"""Trips: a month's Parquet file, made up in SQL, in exactly the layout that the catalogue gives for that month."""
+"""Generate a month's Parquet file with SQL, in exactly the layout that the catalogue has for the month."""
 
 import hashlib
 import math
@@ -18,23 +18,22 @@ from include.nyc_taxi.source.parquet import SIMULATED
 from include.tlc_simulator.city import ZONES, Zone, centres, squares
 
 ROW_GROUP_ROWS = 1_048_576  # as in the real files
-CHANGED_SHARE = 0.01  # of an edition's rows, against the first edition
-ADDED_SHARE = 0.002
+CHANGED_SHARE, ADDED_SHARE = 0.01, 0.002  # of a later edition's rows, compared with the first edition
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How a fleet's trips differ from another's.
+    """The characteristics of a fleet's trips.
 
     Attributes:
-        rows: rows of a typical month when no number is asked for.
-        popular: pickups in single zones, as weights.
-        elsewhere: the weight of any other zone, by its area (see `_area`).
-        card_share: share of the trips paid by card, or with a tip where the layout has no payment type.
-        missing_payment: the payment type of rows whose details are missing.
-        repeat_every: one in so many rows, at least 100, is the one before it once more; None for none.
-        by_month: what differs from `_BY_MONTH`, written like that.
-        values: what differs from `_VALUES`, written like that.
+        rows: the rows of a typical month if no number is requested.
+        popular: the weights of pickups in popular zones, by zone ID.
+        elsewhere: the weight of each other zone, by its area (see `_area`).
+        card_share: the share of trips paid by card, or with a tip if the layout has no payment type.
+        missing_payment: the payment type of rows with missing details.
+        repeat_every: one in this many rows (at least 100) repeats the row before it; None for no repetitions.
+        by_month: the fleet's differences from `_BY_MONTH`, in the same form.
+        values: the fleet's differences from `_VALUES`, in the same form.
     """
 
     rows: int = 3000
@@ -48,7 +47,7 @@ class Profile:
 
 
 def _weights(text: str) -> dict[int, float]:
-    """Weights by zone id, written "id:weight id:weight"."""
+    """Parse weights by zone ID, written "id:weight id:weight"."""
     return {int(zone_id): float(weight) for zone_id, weight in (item.split(":") for item in text.split())}
 
 
@@ -82,7 +81,7 @@ PROFILES = {
         ),
         elsewhere={"Yellow Zone": 8, "Manhattan": 8, "Brooklyn": 6, "Queens": 6, "Bronx": 9, "Staten Island": 4},
         repeat_every=250,
-        # Bases sent in no drop-offs before 2017, and until then few said where a trip began.
+        # Before 2017 the bases reported no drop-offs, and few pickup zones.
         by_month=(
             ("no_pickup_zone", "2015-01", 0.75),
             ("unknown_pickup_zone", "2015-01", 0.02),
@@ -110,7 +109,7 @@ PROFILES = {
         ),
         elsewhere={"Yellow Zone": 22, "Manhattan": 16, "Brooklyn": 17, "Queens": 11, "Bronx": 14, "Staten Island": 4},
         card_share=0.15,
-        # Companies send in all details of a trip.
+        # The companies report all details of a trip.
         by_month=(
             ("missing_share", "2019-02", 0.0),
             ("airport_fee", "2021-04", 2.5),
@@ -126,7 +125,7 @@ OTHER_FLEETS = Profile(
     elsewhere={"Yellow Zone": 12, "Manhattan": 8, "Brooklyn": 7, "Queens": 5, "Bronx": 5, "Staten Island": 1},
 )
 
-# Trips an hour on a working day and on a day off, and the speed of the streets, by hour of the day.
+# By hour of the day: the trips on a working day and on a day off, and the speed of the traffic.
 # fmt: off
 WORKDAY = (8, 5, 3, 2, 1.6, 3, 7, 12, 15, 15, 14, 15, 16, 16, 17, 17, 17, 19, 21, 20, 17, 16, 14, 11)
 DAY_OFF = (18, 15, 12, 8, 5, 3, 3, 5, 7, 10, 13, 15, 16, 16, 16, 16, 16, 17, 18, 17, 15, 14, 14, 12)
@@ -134,10 +133,10 @@ MILES_PER_HOUR = (16, 17, 19, 20, 22, 21, 17, 13, 11, 11, 11, 10, 10, 10, 10, 10
 # fmt: on
 WEEKDAYS = (0.90, 0.98, 1.02, 1.05, 1.07, 1.04, 0.88)  # Monday first
 
-PASSENGERS = {0: 2, 1: 74, 2: 14, 3: 4, 4: 3, 5: 2, 6: 1}  # per cent of trips
+PASSENGERS = {0: 2, 1: 74, 2: 14, 3: 4, 4: 3, 5: 2, 6: 1}  # percentages of the trips
 
-# What is charged, in US dollars, and how much is lacking, as a share: by name, from a month on. Of a name's rows, the
-# last one that has begun holds.
+# Charges in US dollars, and shares of missing or shared values: (name, first month, value). The latest row of a name
+# that has begun applies.
 _BY_MONTH = (
     ("fare_start", "2009-01", 2.5),
     ("fare_step", "2009-01", 0.4),
@@ -170,7 +169,7 @@ _BY_MONTH = (
 )
 _FEES = ("mta_tax", "improvement_surcharge", "congestion_surcharge", "airport_fee", "cbd_congestion_fee")
 
-# The value of a published column, by its name in small letters, over the columns of trips.sql.
+# SQL for each published column, by its name in lower case, in terms of the columns of trips.sql.
 _VALUES = {
     "vendorid": "vendor",
     "tpep_pickup_datetime": "pickup_at",
@@ -197,7 +196,7 @@ _VALUES = {
     "airport_fee": "airport_fee",
     "cbd_congestion_fee": "cbd_congestion_fee",
     "request_source": "request_source",
-    # For-hire vehicles, of bases (fhv) and of the big apps (fhvhv).
+    # For-hire vehicles: those of bases (fhv) and of the high-volume apps (fhvhv).
     "hvfhs_license_num": "app",
     "dispatching_base_num": "app_base",
     "originating_base_num": "CASE app WHEN 'HV0003' THEN app_base END",
@@ -223,15 +222,15 @@ _VALUES = {
 }
 
 
-def _spelt(cmt: Sequence[str], vts: Sequence[str], dds: Sequence[str]) -> str:
-    """SQL for the payment type as each vendor spells it, in the order of the ids 1 to 4."""
+def _payment_texts(cmt: Sequence[str], vts: Sequence[str], dds: Sequence[str]) -> str:
+    """SQL for the payment type as each vendor spells it; the texts are in the order of the IDs 1 to 4."""
     spellings = " ".join(
         f"WHEN '{vendor}' THEN {list(texts)}[payment]" for vendor, texts in (("CMT", cmt), ("VTS", vts))
     )
     return f"CASE vendor_text {spellings} ELSE {list(dds)}[payment] END"
 
 
-# Yellow 2009 and 2010; where a name is above too, this one holds in layouts without zones.
+# Yellow 2009 and 2010. In layouts without zones, these take precedence over `_VALUES`.
 _VALUES_BEFORE_ZONES = {
     "vendor_id": "vendor_text",
     "pickup_longitude": "pickup_lon",
@@ -240,7 +239,7 @@ _VALUES_BEFORE_ZONES = {
     "dropoff_latitude": "dropoff_lat",
     "rate_code": "rate_code",
     "store_and_fwd_flag": "CASE vendor_text WHEN 'CMT' THEN was_stored::INTEGER END",
-    "payment_type": _spelt(
+    "payment_type": _payment_texts(
         cmt=("Cre", "Cas", "NA ", "Dis"), vts=("Cre", "CAS", "NOC", "DIS"), dds=("CRE", "CAS", "NOC", "DIS")
     ),
     "surcharge": "extra",
@@ -256,7 +255,7 @@ _VALUES_OF_2009 = _VALUES_BEFORE_ZONES | {
     "end_lat": "dropoff_lat",
     "rate_code": "NULL",
     "store_and_forward": "NULL",
-    "payment_type": _spelt(
+    "payment_type": _payment_texts(
         cmt=("Credit", "Cash", "No Charge", "Dispute"),
         vts=("Credit", "CASH", "No Charge", "Dispute"),
         dds=("CREDIT", "CASH", "No Charge", "Dispute"),
@@ -266,33 +265,33 @@ _VALUES_OF_2009 = _VALUES_BEFORE_ZONES | {
     "tolls_amt": "tolls",
     "total_amt": "total",
 }
-# Longitudes and latitudes as some meters had them: axes swapped, a sign lost, digits shifted, other cities.
+# Wrong longitudes and latitudes of some meters: swapped axes, a lost sign, shifted digits, other cities.
 _WRONG_PLACES = ((40.75, -73.98), (73.98, 40.75), (-7.398, 4.075), (-739.8, 407.5), (-71.06, 42.36), (-74.5, 40.3))
 
-_APPS = (  # in per cent of the trips, until they gave up
+_APPS = (  # license number, last month, relative share of the trips
     ("HV0002", "2019-11", 4),  # Juno
     ("HV0004", "2021-10", 3),  # Via
     ("HV0005", None, 28),  # Lyft
     ("HV0003", None, 70),  # Uber
 )
-_BASES_MERGED_FROM = "2022-01"  # Uber's and Lyft's trips are all of one base each since then
+_BASES_MERGED_FROM = "2022-01"  # since then, Uber and Lyft have reported one base each
 _UBER_BASES = tuple(
     f"B0{number}"
     for number in (2764, 2875, 2872, 2765, 2878, 2887, 2869, 2864, 2617, 2879, 2871, 2866, 2882, 2682, 2395)
 )
 
-# A list of each item as often as asked. Bound whole, thousands of items take longer than a small file's trips.
+# A list that repeats each item a given number of times. Binding such a list as a parameter would take longer than
+# generating the trips of a small file.
 _REPEATED = """SELECT list(item ORDER BY item) FROM (
     SELECT unnest(list_resize([item], times, item)) AS item
     FROM (SELECT unnest(${name}) AS item, unnest(${name}_times) AS times)
 )"""
 
 _MACROS = (
-    # 53 bits: a DOUBLE holds no more.
+    # 53 bits, the precision of a DOUBLE.
     "CREATE TEMP MACRO draw(trip, n) AS (hash(trip + n) >> 11) / 9007199254740992.0",
     "CREATE TEMP MACRO pick(items, place) AS items[1 + floor(place * len(items))::BIGINT]",
-    # A degree of longitude is 52.4 miles at New York's latitude, one of latitude 69.
-    # Squares are written out because `pow` is slow.
+    # See city.MILES_PER_DEGREE. The squares are products because `pow` is slow.
     """CREATE TEMP MACRO miles(lons, lats, a, b) AS sqrt(
         52.4 * 52.4 * (lons[a] - lons[b]) * (lons[a] - lons[b])
         + 69.0 * 69.0 * (lats[a] - lats[b]) * (lats[a] - lats[b])
@@ -301,7 +300,7 @@ _MACROS = (
 
 
 def default_rows(fleet: str, month: str) -> int:
-    """Rows of a month for which no number is asked: a few thousand, differing from month to month."""
+    """The number of rows of a month if none is requested: a few thousand, different in each month."""
     return round(_profile(fleet).rows * (0.9 + 0.2 * random.Random(f"{fleet} {month}").random()))
 
 
@@ -313,33 +312,34 @@ def write_month(
     The same arguments give the same bytes, on any machine with the same DuckDB, whatever the number of threads.
 
     Args:
-        path: the file to write; complete or absent at any time.
-        fleet: a fleet of the catalogue.
-        month: YYYY-MM.
-        rows: rows of the first edition; None for `default_rows`.
-        seed: another seed gives other trips.
-        edition: 2 and up is the month published again: about 1 % of the trips differ from the first edition's and 0.2 %
-            (at least one) are new.
+        path: the file to write, which is complete or absent at any time.
+        fleet: a fleet in the catalogue.
+        month: the month, written YYYY-MM.
+        rows: the rows of the first edition; None for `default_rows`.
+        seed: the seed of the random trips.
+        edition: in editions from 2 on, about 1 % of the trips differ from the first edition, and 0.2 % (at least one)
+            are additional.
 
     Raises:
-        FleetError: no such fleet in the catalogue.
+        FleetError: there is no such fleet in the catalogue.
         MonthError: `month` is malformed, or before the fleet's first month.
-        ValueError: `rows` is negative, or `edition` below 1.
-        NotImplementedError: the catalogue names a column that the simulator knows no values for.
+        ValueError: `rows` is negative, or `edition` is below 1.
+        NotImplementedError: the simulator has no values for a column in the catalogue.
     """
     layout = catalogue.fleet(fleet).layout(month)
     rows = default_rows(fleet, month) if rows is None else rows
     if rows < 0 or edition < 1:
         raise ValueError(
-            f"cannot make edition {edition} of {fleet} {month} with {rows} rows: expected edition 1 or more"
+            f"cannot make edition {edition} of {fleet} {month} with {rows} rows: expected an edition of at least 1 and "
+            "at least 0 rows"
         )
     trips = resources.files("include.tlc_simulator").joinpath("trips.sql").read_text(encoding="utf-8")
     lists, slots = _lists(month, layout), _slots(fleet, month, seed)
-    # One thread: more of them spend their time on counting references to the same lists, and take longer (measured).
+    # More than one thread is slower (measured), because the threads compete for the reference counts of the lists.
     with duckdb.connect(config={"threads": 1}) as connection, replacing(Path(path)) as temporary:
         for macro in _MACROS:
             connection.execute(macro)
-        # Lists come from a table: as parameters they would be copied into every expression that uses them.
+        # The lists are in a table, because parameters would be copied into every expression that uses them.
         selected = {name: f"${name}" for name in lists} | {name: f"({_REPEATED.format(name=name)})" for name in slots}
         items = {name: list(slot) for name, slot in slots.items()}
         times = {f"{name}_times": list(slot.values()) for name, slot in slots.items()}
@@ -375,7 +375,7 @@ def _parameters(
     key = f"{fleet} {month} {seed}"
     known: dict[str, float | None] = dict.fromkeys(_FEES)
     known |= {name: value for name, since, value in (*_BY_MONTH, *profile.by_month) if since <= month}
-    # A total is the sum of the file's own columns: what has no column is not charged.
+    # A total is the sum of the file's columns, so fees without a column are not charged.
     in_layout = {name.casefold() for name in layout.names}
     known |= {name: None for name in _FEES if name not in in_layout}
     return known | {
@@ -387,7 +387,7 @@ def _parameters(
         "month_start": str(Month(month).first_day),
         "month_end": str(Month(month).end),
         "unset_clock": "2008-12-31 22:00:00" if month == "2009-01" else "2009-01-01 00:00:00",
-        # A handful of each quirk in any file of 1,000 rows or more, however large.
+        # About twenty of each kind of quirk in a file of 20,000 rows or more, and fewer in smaller ones.
         "quirk_every": max(1000, rows // 20),
         "repeat_every": profile.repeat_every,
         "missing_payment": profile.missing_payment,
@@ -396,10 +396,10 @@ def _parameters(
 
 
 def _lists(month: str, layout: catalogue.Layout) -> dict[str, Sequence[object]]:
-    """The lists of trips.sql that do not depend on the fleet, by name."""
+    """The lists for trips.sql that do not depend on the fleet, by name."""
     lons, lats = zip(*centres().values(), strict=True)
     core = [zone.service_zone == "Yellow Zone" for zone in ZONES.values()]
-    places = () if layout.has_zones else squares()  # thousands
+    places = () if layout.has_zones else squares()  # thousands of squares, so only if they are needed
     squares_of: dict[int, list[int]] = {zone_id: [] for zone_id in ZONES}
     for number, square in enumerate(places, start=1):
         squares_of[square.zone_id].append(number)
@@ -407,7 +407,7 @@ def _lists(month: str, layout: catalogue.Layout) -> dict[str, Sequence[object]]:
         "lons": lons,
         "lats": lats,
         "core": core,
-        # South of 60th Street, as far as zones' centres tell. It crosses Fifth Avenue at 73.973° W, 40.7647° N.
+        # South of 60th Street, judged by the zones' centres. The street crosses Fifth Avenue at 73.973° W, 40.7647° N.
         "toll_area": [
             in_core and lat < 40.7647 - 0.42 * (lon + 73.973)
             for in_core, lon, lat in zip(core, lons, lats, strict=True)
@@ -426,13 +426,13 @@ def _lists(month: str, layout: catalogue.Layout) -> dict[str, Sequence[object]]:
 
 
 def _slots(fleet: str, month: str, seed: int) -> dict[str, dict[int, int]]:
-    """The fleet's lists of trips.sql, by name: how often each item stands in the list, items in ascending order."""
+    """The fleet's lists for trips.sql, by name: how often each item occurs in the list, in ascending order of items."""
     pickups, dropoffs = _zone_weights(_profile(fleet))
     return {
-        "hours": _times(dict(enumerate(_hour_weights(month, f"{fleet} {month} {seed}")))),
-        "pickup_zones": _times(pickups),
-        "dropoff_zones": _times(dropoffs),
-        "passenger_counts": _times(PASSENGERS, slots=100),
+        "hours": _repetitions(dict(enumerate(_hour_weights(month, f"{fleet} {month} {seed}")))),
+        "pickup_zones": _repetitions(pickups),
+        "dropoff_zones": _repetitions(dropoffs),
+        "passenger_counts": _repetitions(PASSENGERS, slots=100),
     }
 
 
@@ -441,17 +441,17 @@ def _profile(fleet: str) -> Profile:
 
 
 def _key(text: str) -> int:
-    """A number of 56 bits, so that there is room to add row numbers."""
+    """A 56-bit hash of the text, which leaves room to add row numbers."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
 
 def _area(zone: Zone) -> str:
-    """What a profile's `elsewhere` calls a zone's area: its borough, but Manhattan's core and airports on their own."""
+    """The zone's area in a profile's `elsewhere`: "Yellow Zone" (Manhattan's core), "Airports", or its borough."""
     return zone.service_zone if zone.service_zone in ("Yellow Zone", "Airports") else zone.borough
 
 
 def _zone_weights(profile: Profile) -> tuple[dict[int, float], dict[int, float]]:
-    """Weights of pickups and dropoffs by zone id; each adds up to 1. Trips end more widely spread than they begin."""
+    """The weights of pickups and of drop-offs, by zone ID. Both sum to 1. Drop-offs are spread more widely."""
     pickups = {z.id: profile.popular.get(z.id, profile.elsewhere.get(_area(z), 0.05)) for z in ZONES.values()}
     spread = {z.id: {"Yellow Zone": 4, "Airports": 4, "Staten Island": 0.2}.get(_area(z), 1.0) for z in ZONES.values()}
     pickup_sum, spread_sum = sum(pickups.values()), sum(spread.values())
@@ -462,7 +462,7 @@ def _zone_weights(profile: Profile) -> tuple[dict[int, float], dict[int, float]]
 
 
 def _hour_weights(month: str, key: str) -> list[float]:
-    """Trips in each hour of the month, as weights: by hour, by weekday, and no two days quite alike."""
+    """The weights of the hours of the month. They depend on the hour and the weekday, and vary randomly by day."""
     randomly = random.Random(key)
     day, end = Month(month).first_day, Month(month).end
     weights: list[float] = []
@@ -474,7 +474,10 @@ def _hour_weights(month: str, key: str) -> list[float]:
     return weights
 
 
-def _times(weights: Mapping[int, float], slots: int = 16384) -> dict[int, int]:
-    """Each item as often as its weight says, at least once: drawing is looking up a position in the list."""
+def _repetitions(weights: Mapping[int, float], slots: int = 16384) -> dict[int, int]:
+    """How often to repeat each item in a list, in proportion to its weight but at least once.
+
+    To draw an item with its probability, trips.sql looks up a random position in the list.
+    """
     total = sum(weights.values())
     return {item: max(1, round(slots * weight / total)) for item, weight in weights.items()}

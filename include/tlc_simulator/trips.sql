@@ -1,11 +1,11 @@
--- The trips of one month, before they are put into a layout: a row for each row of the file, in the file's order.
--- draw(trip, n) is a number in [0, 1) that depends on the trip and n only. Each n stands here once, so that no two
--- values of a trip depend on each other by accident, and no value depends on threads or on the order of work.
--- The table `lists` has one row: lists by zone (zone 1 first), by hour, and lists to pick from.
+-- The trips of one month before they are put into a layout, with one row per row of the file, in the file's order.
+-- draw(trip, n) is a number in [0, 1) that depends only on the trip and n. Each n occurs only once, so that no two values
+-- of a trip are correlated by accident. No value depends on threads or on the order of execution.
+-- The table `lists` has one row with lists by zone (beginning with zone 1), lists by hour, and lists to pick from.
 WITH counted AS (
     SELECT
         row_number,
-        -- A trip that was sent in twice is two rows alike in everything. Where $repeat_every is null, none was.
+        -- A trip that was reported twice is two equal rows. There are none if $repeat_every is null.
         CASE WHEN row_number % $repeat_every::BIGINT = 99 THEN row_number - 1 ELSE row_number END AS i
     FROM range($rows + $added_rows) AS numbers(row_number)
 ),
@@ -14,8 +14,8 @@ numbered AS (
     SELECT
         row_number,
         i,
-        -- 64 numbers are set aside for each trip's draws. A later edition of a month keeps most trips, changes a few and
-        -- has some more at its end; in the first edition both keys are the same.
+        -- Each trip has 64 numbers for its draws. A later edition keeps most trips, changes a few, and has additional
+        -- ones at its end. In the first edition both keys are the same.
         CASE WHEN i >= $rows OR draw($edition_key + i * 64, 0) < $changed_share THEN $edition_key ELSE $key END + i * 64
             AS trip
     FROM counted
@@ -24,7 +24,7 @@ numbered AS (
 ends AS (
     SELECT
         *,
-        -- Trips stand roughly in order of time, as in the real files.
+        -- Trips are roughly in chronological order, as in the real files.
         pick(hours, CASE WHEN i < $rows THEN (i + draw(trip, 1)) / $rows ELSE draw(trip, 2) END) AS hour_of_month,
         pick(pickup_zones, draw(trip, 3)) AS pickup_zone,
         pick(dropoff_zones, draw(trip, 4)) AS goal,
@@ -40,7 +40,7 @@ distances AS (
         miles(lons, lats, pickup_zone, goal) AS goal_miles,
         miles(lons, lats, pickup_zone, other_goal) AS other_miles,
         miles(lons, lats, pickup_zone, third_goal) AS third_miles,
-        -- Near goals are chosen more often than far ones: most trips are short.
+        -- Most trips are short, so the nearest of three possible goals is usually chosen.
         CASE WHEN draw(trip, 7) < 0.2 THEN goal_miles ELSE least(goal_miles, other_miles, third_miles) END AS straight_miles
     FROM ends
 ),
@@ -73,7 +73,7 @@ times AS (
         CASE
             WHEN i % $quirk_every != 700
                 THEN $month_start::TIMESTAMP + to_seconds(hour_of_month * 3600 + floor(draw(trip, 12) * 3600)::BIGINT)
-            -- A meter whose clock was never set, then clocks that are some hours off.
+            -- One meter has a clock that was never set; the clocks of others are some hours off.
             WHEN i = 700 THEN $unset_clock::TIMESTAMP + to_seconds(floor(draw(trip, 12) * 3600)::BIGINT)
             WHEN draw(trip, 13) < 0.5 THEN $month_start::TIMESTAMP - to_seconds(1 + floor(draw(trip, 12) * 20000)::BIGINT)
             ELSE $month_end::TIMESTAMP + to_seconds(floor(draw(trip, 12) * 20000)::BIGINT)
@@ -81,7 +81,7 @@ times AS (
     FROM drives
 ),
 
--- The known kinds of bad or unusual rows, and how the trip is charged.
+-- The known kinds of bad or unusual rows, and the way of charging.
 kinds AS (
     SELECT
         *,
@@ -140,7 +140,7 @@ tips AS (
     FROM charges
 ),
 
--- For layouts with coordinates: a place in the zone, in one of the squares that the city has of it.
+-- For layouts with coordinates: a place in one of the zone's squares (see city.squares).
 places AS (
     SELECT
         *,
@@ -151,7 +151,7 @@ places AS (
     FROM tips
 ),
 
--- For the layouts of vehicles for hire: how the trip was ordered, and who sent the car.
+-- For the layouts of for-hire vehicles: how the trip was ordered, and which base or app sent the car.
 orders AS (
     SELECT
         *,
@@ -177,7 +177,7 @@ SELECT
     CASE WHEN NOT is_missing THEN draw(trip, 25) < 0.007 END AS was_stored,
     pickup_zone,
     dropoff_zone,
-    -- Zero where the place is not known; a few are nowhere near the city.
+    -- Unknown places are 0, and a few places are far from the city.
     CASE
         WHEN pickup_zone = 264 OR place_draw < 0.012 THEN 0
         WHEN place_draw < 0.013 THEN pick(wrong_lons, wrong_place)
@@ -217,7 +217,7 @@ SELECT
         2
     ) AS total,
     CASE WHEN draw(trip, 43) < 0.12 THEN 'DDS' WHEN vendor = 1 THEN 'CMT' ELSE 'VTS' END AS vendor_text,
-    -- Of the pickups that bases send in, some have no zone, and many the zone "Unknown".
+    -- Of the pickups that bases report, some have no zone, and many have the zone "Unknown".
     CASE
         WHEN pickup_draw < $no_pickup_zone THEN NULL
         WHEN pickup_draw < $no_pickup_zone + $unknown_pickup_zone THEN 264
@@ -235,7 +235,7 @@ SELECT
     requested_at,
     arrived_at,
     wants_to_share,
-    -- Most taxis are hailed in the street; the others are sent by one of the apps.
+    -- Most taxis are hailed in the street; apps send the others.
     CASE WHEN draw(trip, 49) < 0.88 THEN 'A' WHEN draw(trip, 50) < 0.7 THEN 'HV0003' ELSE 'HV0005' END AS request_source,
     wants_to_share AND draw(trip, 46) < 0.6 AS shares,
     draw(trip, 47) < 0.002 AS wants_wheelchair,

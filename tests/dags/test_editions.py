@@ -164,7 +164,7 @@ def test_a_withdrawn_month_is_reported_once_and_kept(
     assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == before
 
     assert instances(look()) == NOTHING_NEW
-    assert "withdrawn, and reported by an earlier look: green 2023-01" in logged()
+    assert "already reported as withdrawn by an earlier check: green 2023-01" in logged()
 
     simulator.publish("green", "2023-01")
     assert instances(look()) == NOTHING_NEW
@@ -189,7 +189,7 @@ def test_what_the_site_has_said_counts_where_it_has_not_said_all(
         ("start", 0): "success",
         ("report", -1): "upstream_failed",
     }
-    assert "did not say of 1 of 2 months" in logged()
+    assert "did not answer for 1 of 2 months" in logged()
     assert sorted(started()) == ["2023-01"]
 
 

@@ -242,7 +242,7 @@ def test_an_edition_that_has_lost_its_trips_is_refused_until_somebody_accepts_it
 
     assert states(run(dag, "2023-01-02"))["load"] == "failed"
     log = logged()
-    assert "500 rows; the edition loaded before has 1,000 (rows_as_edition_before: at most 1.5, found 2)" in log
+    assert "500 rows; the previous edition has 1,000 (rows_as_edition_before: at most 1.5, found 2)" in log
     assert """airflow dags trigger taxi_trips_green --conf '{"month": "2023-01", "accept": true}'""" in log
     assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == before
 

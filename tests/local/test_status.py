@@ -72,7 +72,7 @@ class TestReport:
             "green: 1 month loaded, 2023-01; last load 0 minutes ago.",
             f"green: 2023-02 is published but not loaded; `{BACKFILL} FLEET=green FROM=2023-02 TO=2023-02` loads it.",
             (
-                "green: 2023-03 failed in download; mend the cause that the task's log names, then run "
+                "green: 2023-03 failed in download; fix the cause given in the task's log, then run "
                 f"`{BACKFILL} FLEET=green FROM=2023-03 TO=2023-03`."
             ),
         ]

@@ -1,4 +1,4 @@
-"""What tests of pictures share: the page that a function has drawn, and what is written on it."""
+"""Helpers for tests of pictures: keep the drawn pages, and find the texts on them."""
 
 from matplotlib.figure import Figure
 
@@ -6,7 +6,7 @@ from include.nyc_taxi.reports import pictures
 
 
 def keep_pages(monkeypatch):
-    """Have every page that is drawn from now on kept, in the list that is returned."""
+    """Return a list to which every page drawn from now on is added."""
     kept = []
     save = pictures.save
 
@@ -19,12 +19,12 @@ def keep_pages(monkeypatch):
 
 
 def texts(figure: Figure) -> list[str]:
-    """All that is written on the page itself, in the order of writing: the title first."""
+    """The texts on the page itself in the order in which they were written, beginning with the title."""
     return [text.get_text() for text in figure.texts]
 
 
 def all_texts(figure: Figure) -> list:
-    """Every text on the page, those of axes and legends included, as far as anything is written."""
+    """All visible texts on the page, including those of axes and legends."""
     figure.canvas.draw()
     found = list(figure.texts)
     for axes in figure.axes:
@@ -32,14 +32,14 @@ def all_texts(figure: Figure) -> list:
         if axes.axison:
             for axis in (axes.xaxis, axes.yaxis):
                 low, high = sorted(axis.get_view_interval())
-                # Matplotlib makes some ticks out of view too, and does not draw them.
+                # Matplotlib also makes ticks outside the view, but does not draw them.
                 found += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
                 found += [tick.label2 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
     return [text for text in found if text.get_text() and text.get_visible()]
 
 
 def outside_of_the_page(figure: Figure) -> list[str]:
-    """Texts that are not wholly on the page."""
+    """The texts that are not entirely on the page."""
     width, height = figure.canvas.get_width_height()
     return [
         text.get_text()
@@ -50,13 +50,13 @@ def outside_of_the_page(figure: Figure) -> list[str]:
 
 
 def covering_each_other(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of texts of which one lies over the other."""
+    """The pairs of overlapping texts."""
     boxes = [(text.get_text(), text.get_window_extent()) for text in all_texts(figure)]
     return [
         (one, other)
         for number, (one, box) in enumerate(boxes)
         for other, its_box in boxes[number + 1 :]
-        # A pixel is the rounding of both.
+        # One pixel of overlap may be a rounding error.
         if min(box.x1, its_box.x1) - max(box.x0, its_box.x0) > 1
         and min(box.y1, its_box.y1) - max(box.y0, its_box.y0) > 1
     ]

@@ -39,13 +39,13 @@ GOOD = {
 
 
 def rows_of(fleet: str) -> str:
-    """SQL to read what is in the fleet's table of February 2023."""
+    """SQL that reads February 2023 from the fleet's table."""
     return f"(FROM {catalogue.fleet(fleet).table} WHERE partition_month = DATE '2023-02-01')"
 
 
 @pytest.fixture
 def audited(con):
-    """Insert one green trip, good but for the values given, and audit February 2023."""
+    """Insert one green trip, correct except for the given values, and audit February 2023."""
 
     def audit_of(**odd):
         trip = GOOD | odd
@@ -91,7 +91,7 @@ IMPLIED = {
     "null_pickup_datetime": "columns_filled",
     "null_pickup_zone_id": "columns_filled",
 }
-"""Rules about a month that break when all its trips are counted under a name."""
+"""The rule about a month that is broken if this count contains all its trips."""
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_nulls_in_the_same_columns_make_rows_alike_too(audited):
 
 
 def test_in_a_long_month_duplicates_are_estimated_and_the_share_is_right(con, monkeypatch):
-    monkeypatch.setattr(rules, "DUPLICATES_LOOKED_FOR_IN", 2000)
+    monkeypatch.setattr(rules, "DUPLICATES_SAMPLE_ROWS", 2000)
     con.execute(
         "INSERT INTO green_trips (partition_month, pickup_datetime, dropoff_datetime) "
         "SELECT '2023-02-01', TIMESTAMP '2023-02-01' + i // 2 * INTERVAL 1 SECOND, '2023-02-28' "
@@ -247,7 +247,7 @@ def test_every_rule_has_a_name_of_its_own_and_a_reason():
 
 
 class TestDrift:
-    """A month is compared with those of the same fleet before it."""
+    """A month is compared with earlier months of the same fleet."""
 
     def test_a_first_month_has_nothing_to_be_compared_with(self, loaded):
         checks = loaded("2023-01")
@@ -261,7 +261,7 @@ class TestDrift:
         check = loaded("2023-02", trip_type="CASE WHEN i < 40 THEN NULL ELSE 1 END")["nulls_as_before"]
         assert not check.passed
         assert check.value == pytest.approx(0.3)
-        assert check.detail == "trip_type is null in 40.0 % of the trips, in the months before in 10.0 % at most"
+        assert check.detail == "trip_type is null in 40.0 % of the trips, and was in at most 10.0 % in earlier months"
 
     def test_a_column_that_is_filled_better_than_before_is_none(self, loaded):
         loaded("2023-01", trip_type="NULL::DOUBLE")
@@ -285,7 +285,7 @@ class TestDrift:
         assert loaded("2023-02", rows=100)["rows_as_a_year_before"].passed
         check = loaded("2023-02", rows=101)["rows_as_a_year_before"]
         assert (check.passed, check.value) == (False, pytest.approx(101 / 40))
-        assert check.detail == "101 rows; a year before there were 40"
+        assert check.detail == "101 rows; the same month a year before has 40"
 
     def test_another_edition_of_the_month_itself_and_other_fleets_do_not_count(self, con, loaded):
         loaded("2023-02", rows=90)
@@ -301,7 +301,7 @@ class TestDrift:
 class TestReport:
     def test_a_month_that_is_not_loaded(self, con):
         assert (
-            report.report(con, "green", Month("2023-02")) == "green 2023-02: not loaded, so nothing has been checked."
+            report.report(con, "green", Month("2023-02")) == "green 2023-02 is not loaded, so no rule has been checked."
         )
 
     def test_a_line_a_rule_and_broken_ones_stand_out(self, con, loaded):
@@ -320,12 +320,12 @@ class TestReport:
         report.record(con, "green", Month("2023-02"), [refusal], "run 2", published=False)
         published, refused = report.report(con, "green", Month("2023-02")).split("\n\n")
         assert "by run 1: 35 rules, 0 broken" in published
-        assert "REFUSED, the old month was kept" in refused
+        assert "REFUSED (the earlier load was kept)" in refused
         assert refused.splitlines()[-1].split()[:2] == ["ERROR", "unknown_zone"]
 
 
 class TestErrors:
-    """What refuses a month: nothing that the TLC's own files have, and all that means that it is not the TLC's file."""
+    """No property of the TLC's own files refuses a month; any sign that a file is not the TLC's does."""
 
     @pytest.mark.parametrize(
         "columns",
@@ -355,7 +355,7 @@ class TestErrors:
             (
                 {"PULocationID": "if(i < 21, 0, 7)"},
                 "zones_of_this_city",
-                "21 of 100 trips have a zone id outside 1 to 265",
+                "21 of 100 trips have a zone ID outside 1 to 265",
             ),
             (
                 {"lpep_pickup_datetime": "if(i < 51, TIMESTAMP '2023-03-01', TIMESTAMP '2023-02-05')"},
@@ -368,11 +368,11 @@ class TestErrors:
                 "1 values of dropoff_zone_id have a fraction",
             ),
             ({"VendorID": "'1.25'"}, "ids_are_whole_numbers", "100 values of vendor_id have a fraction"),
-            ({"PULocationID": "NULL::BIGINT"}, "columns_filled", "pickup_zone_id: null in every trip"),
+            ({"PULocationID": "NULL::BIGINT"}, "columns_filled", "pickup_zone_id is null in every trip"),
             (
                 {"fare_amount": "NULL::DOUBLE", "lpep_pickup_datetime": "NULL::TIMESTAMP"},
                 "columns_filled",
-                "fare_amount, pickup_datetime: null in every trip",
+                "fare_amount, pickup_datetime are null in every trip",
             ),
             (
                 {"fare_amount": "if(i < 21, 'a lot', '9.5')"},
@@ -387,7 +387,7 @@ class TestErrors:
                     "DOLocationID": "7",
                 },
                 "every_trip_doubled",
-                "rows are like one before them in all columns",
+                "rows equal an earlier row in all columns",
             ),
         ],
     )
@@ -422,18 +422,18 @@ class TestErrors:
         if passed:
             load_month(con, "green", Month("2023-02"), path, "run 2")
         else:
-            with pytest.raises(QualityError, match=f"{rows} rows; the edition loaded before has 100"):
+            with pytest.raises(QualityError, match=f"{rows} rows; the previous edition has 100"):
                 load_month(con, "green", Month("2023-02"), path, "run 2")
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (rows if passed else 100,)
 
     def test_a_column_that_the_catalogue_does_not_know_is_a_warning(self, loaded):
         check = loaded("2023-02", driver_mood="'good'", tip_of_the_hat="1")["columns_known"]
         assert (check.passed, check.value) == (False, 2)
-        assert check.detail == "left out, as the catalogue does not know them: driver_mood, tip_of_the_hat"
+        assert check.detail == "columns that the catalogue does not know are left out: driver_mood, tip_of_the_hat"
 
 
 class TestClean:
-    """`trips_clean` keeps what was a trip, and `flags` say what is odd about it."""
+    """`trips_clean` keeps real trips, and `flags` name the rules that they break."""
 
     @pytest.mark.parametrize("rule", rules.TRIP_RULES, ids=lambda rule: rule.name)
     def test_every_rule_says_whether_its_trips_are_clean(self, con, rule):

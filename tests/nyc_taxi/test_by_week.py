@@ -26,7 +26,7 @@ FROM_THE_TLC = Provenance(False, "tlc.test")
 
 @pytest.fixture
 def load(con, write_trips):
-    """Load a month with a trip for each pickup time given; each costs 10.005 dollars and is 1.5 miles long."""
+    """Load a month with one trip for each pickup time; each trip costs 10.005 dollars and is 1.5 miles long."""
 
     def load_pickups(fleet, month, *pickups):
         times = f"[{', '.join(repr(time) for time in pickups)}][1 + i]::TIMESTAMP"
@@ -53,7 +53,7 @@ def of_all_trips(week):
 
 
 def lines_of_all_trips(csv_file):
-    """The CSV file's lines, each without the figures of clean trips."""
+    """The lines of the CSV file without the figures of clean trips."""
     header, *lines = csv_file.read_text().splitlines()
     assert header == HEADER
     return [line.rsplit(",", 3)[0] for line in lines]
@@ -95,7 +95,7 @@ def test_trips_without_an_amount_or_a_passenger_number_add_nothing(con, write_tr
 
 
 def clean(con):
-    """What the table has of clean trips: number, dollars and miles."""
+    """The table's figures of clean trips: number, dollars and miles."""
     found = con.execute(
         "SELECT clean_trips, clean_total_amount, clean_trip_distance FROM trips_by_week ORDER BY period"
     )
@@ -141,7 +141,7 @@ def test_a_week_without_trips_is_a_row_of_zeros(con, aggregate):
 
 
 class TestAFleetWithoutSuchAColumn:
-    """Bases send in neither money nor miles nor passengers, companies neither totals nor passengers."""
+    """Bases report neither amounts nor distances nor passengers, and companies neither totals nor passengers."""
 
     @pytest.fixture
     def load_file(self, con, write_trips):
@@ -154,7 +154,7 @@ class TestAFleetWithoutSuchAColumn:
     def test_has_null_there_and_not_zero(self, load_file, aggregate, fleet, week):
         load_file(fleet)
         assert of_all_trips(aggregate(fleet, MONDAY).week) == week
-        assert aggregate(fleet, date(2023, 1, 23)).week.passenger_count is None  # nor in a week without trips
+        assert aggregate(fleet, date(2023, 1, 23)).week.passenger_count is None  # not even in a week without trips
 
     @pytest.mark.parametrize(("fleet", "line"), [("fhv", "3,,,"), ("fhvhv", "3,,3.00,")])
     def test_has_an_empty_place_in_the_csv(self, load_file, aggregate, fleet, line):
@@ -230,7 +230,7 @@ class TestAMonthThatIsLoadedLater:
         load("green", "2023-01", "2023-01-23", "2023-01-30")
         for monday in (date(2023, 1, 16), date(2023, 1, 23), MONDAY):
             aggregate("green", monday)
-        # A stray of January, the week that both months share, and a week that nobody has asked for.
+        # A stray from January, the week that both months share, and a week that nobody has requested.
         done = load("green", "2023-02", "2023-01-24", "2023-02-01", "2023-02-06")
         assert done.weeks == (date(2023, 1, 23), MONDAY)
         assert [trips for _, _, trips in table(con)] == [0, 2, 2]
@@ -252,7 +252,7 @@ class TestAMonthThatIsLoadedLater:
         load("green", "2023-02", "2023-02-01")
         aggregate("green", MONDAY)
         spoilt = write_trips("green", "2023-02", columns={"PULocationID": "999"})
-        with pytest.raises(Exception, match="zone id outside"):
+        with pytest.raises(Exception, match="zone ID outside"):
             load_month(con, "green", Month("2023-02"), spoilt, "run 2")
         assert table(con) == [("green", MONDAY, 1)]
 
@@ -301,12 +301,12 @@ class TestTheChart:
             load("green", month, f"{month}-10")
         con.execute("UPDATE loads SET simulated = true WHERE partition_month = '2023-03-01'")
         drawn = drawing.keep_pages(monkeypatch)
-        for monday in (MONDAY, date(2023, 2, 27)):  # the second lies in March too
+        for monday in (MONDAY, date(2023, 2, 27)):  # the second week extends into March
             by_week.draw_chart("green", aggregate("green", monday).csv_file.parent)
         assert ["Simulated data" in drawing.texts(page) for page in drawn] == [False, True]
 
     def test_is_old_when_the_csv_has_changed_since(self, aggregate, tmp_path):
-        assert not by_week.is_chart_old(tmp_path)  # nothing counted: nothing to draw
+        assert not by_week.is_chart_old(tmp_path)  # no week is counted, so there is nothing to draw
         folder = aggregate("green", MONDAY).csv_file.parent
         assert by_week.is_chart_old(folder)
         chart = by_week.draw_chart("green", folder)
@@ -320,7 +320,7 @@ class TestTheChart:
 
 
 class TestDrawnWeeks:
-    """The chart's content, drawn of figures that are given."""
+    """The contents of a chart drawn from given figures."""
 
     @pytest.fixture
     def draw(self, tmp_path, monkeypatch):
@@ -336,7 +336,7 @@ class TestDrawnWeeks:
 
     @staticmethod
     def of(*trips, left_out=1, miles=3.0):
-        """Figures of weeks with money and miles, of which those of all trips are nonsense."""
+        """The figures of weeks in which the amounts and distances of all trips are meaningless."""
         clean = [float(count - left_out) for count in trips]
         return {
             "num_trips": [float(count) for count in trips],
@@ -364,7 +364,7 @@ class TestDrawnWeeks:
     def test_how_many_trips_are_left_out_is_said(self, draw):
         written = drawing.texts(draw(**self.of(1_000, 3_000, left_out=10)))
         assert (
-            "20 of 4,000 trips (0.5 %) left out of money and miles: their fares, distances or times cannot be true "
+            "20 of 4,000 trips (0.5 %) left out of money and miles: their fares, distances or times are implausible "
             "(view trips_clean)"
         ) in written
         assert not [text for text in written if "older version" in text]
@@ -381,7 +381,7 @@ class TestDrawnWeeks:
         written = drawing.texts(figure)
         assert any(text.startswith("20 of 4,000 trips (0.5 %) left out") for text in written)
         assert (
-            "1 week was counted by an older version, without money and miles of clean trips: run that week again"
+            "1 week was counted by an older version, without money and miles of clean trips; run that week again"
             in (written)
         )
 
@@ -418,7 +418,7 @@ class TestDrawnWeeks:
         assert days == sorted(set(days))
         assert days[-1] <= first + timedelta(days=7 * (count - 1))
         assert len(days) == count if count <= 8 else 4 <= len(days) <= 8
-        # Each label stands at its own week.
+        # Each label is at its own week.
         at = numpy.array(days, dtype="datetime64[D]").astype(float)
         assert figure.axes[-1].get_xticks().tolist() == at.tolist()
 
@@ -469,7 +469,7 @@ def test_the_real_weeks_are_those_of_a_direct_query_on_the_files(real_data, con,
     def load(number):
         load_month(con, "green", Month(f"2023-0{number + 1}"), files[number], "run 1")
 
-    # As the schedule does it: weeks when their months are there, and the months' strays come later.
+    # In the order of the schedule: weeks are counted when their months are loaded, and strays come with later months.
     load(0)
     for monday in mondays[:4]:
         aggregate("green", monday)

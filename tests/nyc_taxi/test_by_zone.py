@@ -16,7 +16,7 @@ MANHATTAN_WITH_SHAPE = [4, 12]
 
 @pytest.fixture
 def load(con, write_trips):
-    """Load a month with a trip for each pickup zone given (None: a trip without one)."""
+    """Load a month with one trip for each given pickup zone (None: a trip without a zone)."""
 
     def load_pickups(fleet, month, *pickups):
         zones = f"[{', '.join('NULL' if zone is None else str(zone) for zone in pickups)}][1 + i]"
@@ -37,7 +37,7 @@ def aggregate(con, tmp_path):
 
 
 def trips(path):
-    """Trips by zone id as a GeoJSON file says."""
+    """The trips in a GeoJSON file, by zone ID."""
     return {f["properties"]["zone_id"]: f["properties"]["num_trips"] for f in json.loads(path.read_text())["features"]}
 
 
@@ -88,7 +88,7 @@ def test_a_features_area_is_that_on_the_ground_and_its_density_the_trips_in_a_sq
 class TestWhereTheTripsComeFrom:
     @pytest.fixture
     def said(self, con, zones, load, aggregate):
-        """Load months, each from a URL and simulated or not, and return what the overall file says."""
+        """Load months, each from a URL and simulated or not, and return the provenance in the overall file."""
 
         def say(**months):
             for name, (url, simulated) in months.items():
@@ -218,7 +218,7 @@ def test_the_areas_of_the_real_zones_are_those_of_the_tlcs_shapefile(con, real_d
 class TestRealMonths:
     @pytest.fixture
     def real_load(self, real_data, con, real_zones):
-        """Load a real green month, the real zones being there."""
+        """Load a real green month with the real zones."""
         con.executemany("INSERT INTO zones VALUES (?, ?, ?, ?, ?)", real_zones)
 
         def load_real(month):

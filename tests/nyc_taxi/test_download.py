@@ -174,7 +174,7 @@ class TestAnotherAttempt:
     def test_fails_too_where_nobody_listens(self, tlc_site, fetch, path):
         address = tlc_site.url
         tlc_site.stop()
-        with pytest.raises(DownloadError, match=f"{address}{SOURCE}: the connection failed or broke off"):
+        with pytest.raises(DownloadError, match=f"{address}{SOURCE}: the connection failed or was interrupted"):
             fetch(site=PlainSite(address), attempts=2)
         assert folder(path) == {}
 

@@ -1,4 +1,4 @@
-"""Editions: what a look finds republished or withdrawn, asked of the simulator; and that it asks politely."""
+"""Editions: which months a check of the simulated site finds republished or withdrawn, and that it asks politely."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ import requests
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.months import month_range
 from include.nyc_taxi.status import editions
-from include.nyc_taxi.status.editions import AnswersError, Look, SiteError
+from include.nyc_taxi.status.editions import AnswersError, Check, SiteError
 from include.nyc_taxi.trips.loaded import LoadedMonth
 from include.tlc_simulator.faults import ErrorPage, Slow, Status
 from include.tlc_simulator.server import TlcSimulator
@@ -24,7 +24,7 @@ JANUARY, FEBRUARY, MARCH = "2023-01", "2023-02", "2023-03"
 
 
 class CountingSimulator(TlcSimulator):
-    """Knows how many slow answers it was busy with at a time, at most."""
+    """Counts the most slow answers that it was busy with at the same time."""
 
     now = most = 0
 
@@ -48,7 +48,7 @@ def head(url, headers):
 
 
 def load(site, *months, **changed):
-    """What `loaded_months` says of green months that were loaded from the site as it is now."""
+    """The result of `loaded_months` for green months that were loaded from the site in its present state."""
     found = {}
     for month in months:
         url = site.url + catalogue.file_path("green", month)
@@ -60,49 +60,49 @@ def load(site, *months, **changed):
 
 
 def asked(site):
-    """The requests that looks have made."""
+    """The requests that checks have sent."""
     return [request for request in site.requests if request.headers["User-Agent"] != "load"]
 
 
 def ask(site, loads):
-    """Begin a look, and ask the site."""
-    look = editions.begin(site.url, {"green": loads})
-    editions.ask(head, look)
-    return look
+    """Begin a check, and ask the site."""
+    this = editions.begin(site.url, {"green": loads})
+    editions.ask(head, this)
+    return this
 
 
-def look(site, loads, name="look"):
-    """A whole look: the months whose runs it starts, and those that it reports as withdrawn."""
+def check(site, loads, name="check"):
+    """A complete check: the months for which it starts runs, and those that it reports as withdrawn."""
     this = ask(site, loads)
     gone = editions.withdrawn(this, name)
     return [run.month for run in editions.republished(this)], [month.month for month in gone]
 
 
-class TestALook:
+class TestACheck:
     def test_at_months_as_they_were_loaded_finds_nothing(self, tlc_site):
         loads = load(tlc_site, JANUARY, FEBRUARY)
         for _ in range(2):
-            assert look(tlc_site, loads) == ([], [])
+            assert check(tlc_site, loads) == ([], [])
         assert [(request.method, request.status) for request in asked(tlc_site)] == [("HEAD", 304)] * 4
         wanted = {loaded.etag for loaded in loads.values()}
         assert {request.headers["If-None-Match"] for request in asked(tlc_site)} == wanted
 
     def test_at_an_empty_warehouse_asks_nothing(self, tlc_site):
-        assert look(tlc_site, {}) == ([], [])
+        assert check(tlc_site, {}) == ([], [])
         assert tlc_site.requests == []
 
     def test_asks_two_at_a_time(self, tlc_site):
         loads = load(tlc_site, *month_range("2023-01", "2023-12"))
         tlc_site.add_fault("", Slow(before=0.05))
-        look(tlc_site, loads)
+        check(tlc_site, loads)
         assert (len(asked(tlc_site)), tlc_site.most) == (12, 2)
 
     def test_leaves_months_of_another_site_alone_and_says_how_many(self, tlc_site, caplog):
         caplog.set_level("INFO")
         elsewhere = load(tlc_site, FEBRUARY, MARCH, source_url="http://127.0.0.1:9/x.parquet", etag='"other"')
-        assert look(tlc_site, load(tlc_site, JANUARY) | elsewhere) == ([], [])
+        assert check(tlc_site, load(tlc_site, JANUARY) | elsewhere) == ([], [])
         assert len(asked(tlc_site)) == 1
-        assert "2 more are left alone" in caplog.text
+        assert "ignoring 2 other months" in caplog.text
 
     @pytest.mark.parametrize("site_has_it", [True, False])
     @pytest.mark.parametrize("load_has_it", [True, False])
@@ -119,24 +119,24 @@ class TestALook:
     def test_knows_what_an_older_version_has_noted_with_a_login(self, tlc_site, data_dir):
         loads = load(tlc_site, JANUARY, FEBRUARY)
         tlc_site.withdraw("green", JANUARY)
-        assert look(tlc_site, loads, "one") == ([], [JANUARY])
+        assert check(tlc_site, loads, "one") == ([], [JANUARY])
         ledger = data_dir / "raw/.editions.json"
         ledger.write_text(ledger.read_text().replace("http://", "http://me:s3same@"))
-        assert look(tlc_site, loads, "two") == ([], [])
+        assert check(tlc_site, loads, "two") == ([], [])
         assert "s3same" not in ledger.read_text()
 
     def test_leaves_months_alone_of_which_no_edition_is_known(self, tlc_site):
-        assert look(tlc_site, load(tlc_site, JANUARY, etag=None, last_modified=None)) == ([], [])
+        assert check(tlc_site, load(tlc_site, JANUARY, etag=None, last_modified=None)) == ([], [])
         assert asked(tlc_site) == []
 
     def test_is_the_same_when_it_was_passed_on_as_json(self, tlc_site):
         this = editions.begin(tlc_site.url, {"green": load(tlc_site, JANUARY, FEBRUARY)})
         assert len(this.months) == 2
-        assert Look.of(json.loads(json.dumps(dataclasses.asdict(this)))) == this
+        assert Check.of(json.loads(json.dumps(dataclasses.asdict(this)))) == this
 
 
 class TestANewEdition:
-    def test_is_found_at_every_look_until_it_is_loaded_and_its_run_is_one(self, tlc_site):
+    def test_is_found_in_every_check_until_it_is_loaded_and_its_run_is_one(self, tlc_site):
         loads = load(tlc_site, JANUARY, FEBRUARY)
         tlc_site.republish("green", FEBRUARY)
         ((first,), (second,)) = (editions.republished(ask(tlc_site, loads)) for _ in range(2))
@@ -146,7 +146,7 @@ class TestANewEdition:
         # The second time it was asked for on the condition that it is not the one seen.
         assert [request.status for request in asked(tlc_site) if FEBRUARY in request.path] == [200, 304]
 
-        assert look(tlc_site, load(tlc_site, JANUARY, FEBRUARY)) == ([], [])
+        assert check(tlc_site, load(tlc_site, JANUARY, FEBRUARY)) == ([], [])
 
     def test_has_the_same_run_when_the_ledger_was_lost(self, tlc_site, data_dir):
         loads = load(tlc_site, JANUARY)
@@ -192,18 +192,18 @@ class TestANewEdition:
             start = datetime.fromisoformat(f"{run.month}-01T00:00:00+00:00")
             assert timedelta(0) < run.logical_date - start < timedelta(days=28)
 
-    def test_that_a_run_has_loaded_between_two_looks_is_no_news(self, tlc_site):
-        assert look(tlc_site, load(tlc_site, JANUARY)) == ([], [])
+    def test_that_a_run_has_loaded_between_two_checks_is_no_news(self, tlc_site):
+        assert check(tlc_site, load(tlc_site, JANUARY)) == ([], [])
         tlc_site.republish("green", JANUARY)
-        assert look(tlc_site, load(tlc_site, JANUARY)) == ([], [])
+        assert check(tlc_site, load(tlc_site, JANUARY)) == ([], [])
 
     def test_is_told_by_its_date_where_the_site_had_no_etag(self, tlc_site):
         loads = load(tlc_site, JANUARY, etag=None)
-        assert look(tlc_site, loads) == ([], [])
+        assert check(tlc_site, loads) == ([], [])
         (request,) = asked(tlc_site)
         assert request.headers["If-Modified-Since"] == loads[JANUARY].last_modified
         tlc_site.republish("green", JANUARY)
-        assert look(tlc_site, loads) == ([JANUARY], [])
+        assert check(tlc_site, loads) == ([JANUARY], [])
 
     def test_is_not_seen_in_a_mark_that_an_etag_is_weak(self, tlc_site):
         loads = load(tlc_site, JANUARY)
@@ -218,59 +218,59 @@ class TestAWithdrawnMonth:
     def test_is_reported_once(self, tlc_site):
         loads = load(tlc_site, JANUARY, FEBRUARY)
         tlc_site.withdraw("green", JANUARY)
-        assert look(tlc_site, loads, "first") == ([], [JANUARY])
-        assert look(tlc_site, loads, "second") == ([], [])
+        assert check(tlc_site, loads, "first") == ([], [JANUARY])
+        assert check(tlc_site, loads, "second") == ([], [])
 
-    def test_is_reported_by_the_same_look_again_when_that_was_killed_or_is_cleared(self, tlc_site):
+    def test_is_reported_by_the_same_check_again_when_that_was_killed_or_is_cleared(self, tlc_site):
         loads = load(tlc_site, JANUARY)
         tlc_site.withdraw("green", JANUARY)
         for _ in range(2):
-            assert look(tlc_site, loads, "first") == ([], [JANUARY])
+            assert check(tlc_site, loads, "first") == ([], [JANUARY])
 
     def test_that_was_published_again_and_withdrawn_again_is_reported_again(self, tlc_site):
         loads = load(tlc_site, JANUARY)
         tlc_site.withdraw("green", JANUARY)
-        assert look(tlc_site, loads, "first") == ([], [JANUARY])
+        assert check(tlc_site, loads, "first") == ([], [JANUARY])
         tlc_site.publish("green", JANUARY)
-        assert look(tlc_site, loads, "second") == ([], [])
+        assert check(tlc_site, loads, "second") == ([], [])
         tlc_site.withdraw("green", JANUARY)
-        assert look(tlc_site, loads, "third") == ([], [JANUARY])
+        assert check(tlc_site, loads, "third") == ([], [JANUARY])
 
     def test_that_is_published_again_in_another_edition_is_run(self, tlc_site):
         loads = load(tlc_site, JANUARY)
         tlc_site.withdraw("green", JANUARY)
-        assert look(tlc_site, loads) == ([], [JANUARY])
+        assert check(tlc_site, loads) == ([], [JANUARY])
         tlc_site.republish("green", JANUARY)
-        assert look(tlc_site, loads) == ([JANUARY], [])
+        assert check(tlc_site, loads) == ([JANUARY], [])
 
     def test_is_not_run_even_if_another_edition_was_seen_of_it_before(self, tlc_site):
         loads = load(tlc_site, JANUARY)
         tlc_site.republish("green", JANUARY)
-        assert look(tlc_site, loads) == ([JANUARY], [])
+        assert check(tlc_site, loads) == ([JANUARY], [])
         tlc_site.withdraw("green", JANUARY)
-        assert look(tlc_site, loads) == ([], [JANUARY])
+        assert check(tlc_site, loads) == ([], [JANUARY])
 
     @pytest.mark.parametrize("status", [403, 404])
     def test_is_one_that_the_site_refuses(self, tlc_site, status):
         loads = load(tlc_site, JANUARY)
         tlc_site.add_fault(JANUARY, Status(status))
-        assert look(tlc_site, loads) == ([], [JANUARY])
+        assert check(tlc_site, loads) == ([], [JANUARY])
 
     def test_is_named_in_one_sentence(self, tlc_site):
         loads = load(tlc_site, *month_range("2022-01", "2023-03"))
         tlc_site.withdraw("green", FEBRUARY)
         this = ask(tlc_site, loads)
         assert editions.report(this, editions.withdrawn(this, "first")) == (
-            "the TLC's site has withdrawn green 2023-02 (403 or 404): the warehouse keeps what is loaded of it"
+            "the TLC's site has withdrawn green 2023-02 (403 or 404); the warehouse keeps the loaded trips"
         )
         tlc_site.add_fault("", Status(403))
         this = ask(tlc_site, loads)
         sentence = editions.report(this, this.months)
         assert "green 2022-12 and 3 more" in sentence
-        assert "of all that is loaded it has nothing now: is NYC_TAXI_TLC_URL right" in sentence
+        assert "Every loaded month is affected: check NYC_TAXI_TLC_URL" in sentence
         assert "\n" not in sentence
 
-    def test_is_reported_by_one_of_two_looks_at_the_same_time(self, tlc_site):
+    def test_is_reported_by_one_of_two_checks_at_the_same_time(self, tlc_site):
         loads = load(tlc_site, JANUARY)
         tlc_site.withdraw("green", JANUARY)
         this, start, found = ask(tlc_site, loads), threading.Barrier(8), []
@@ -279,7 +279,7 @@ class TestAWithdrawnMonth:
             start.wait()
             found.extend(editions.withdrawn(this, name))
 
-        threads = [threading.Thread(target=claim, args=(f"look-{number}",)) for number in range(8)]
+        threads = [threading.Thread(target=claim, args=(f"check-{number}",)) for number in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -291,7 +291,7 @@ class TestASiteThatCannotBeAsked:
     def test_is_left_alone_after_a_few_requests_and_the_error_says_why(self, tlc_site):
         loads = load(tlc_site, *month_range("2022-01", "2023-03"))
         tlc_site.add_fault("", Status(503))
-        with pytest.raises(SiteError, match=r"of 15 of 15 months .*green_tripdata_20\d\d-\d\d.*: status 503"):
+        with pytest.raises(SiteError, match=r"for 15 of 15 months: .*green_tripdata_20\d\d-\d\d.*: status 503"):
             ask(tlc_site, loads)
         assert 3 <= len(asked(tlc_site)) <= 4  # one may have been on its way
 
@@ -301,7 +301,7 @@ class TestASiteThatCannotBeAsked:
             tlc_site.republish("green", month)
         tlc_site.add_fault(FEBRUARY, Status(500), times=1)
         this = editions.begin(tlc_site.url, {"green": loads})
-        with pytest.raises(SiteError, match=r"of 1 of 3 months .*green_tripdata_2023-02.parquet: status 500"):
+        with pytest.raises(SiteError, match=r"for 1 of 3 months: .*green_tripdata_2023-02.parquet: status 500"):
             editions.ask(head, this)
         assert [run.month for run in editions.republished(this)] == [JANUARY, MARCH]
 
@@ -310,10 +310,10 @@ class TestASiteThatCannotBeAsked:
         assert sorted(request.path[-15:-8] for request in asked(tlc_site)) == [JANUARY, FEBRUARY, FEBRUARY, MARCH]
         assert [run.month for run in editions.republished(this)] == [JANUARY, MARCH]
 
-    def test_has_said_nothing_new_whatever_it_said_to_an_earlier_look(self, tlc_site):
+    def test_has_said_nothing_new_whatever_it_said_to_an_earlier_check(self, tlc_site):
         loads = load(tlc_site, JANUARY)
         tlc_site.republish("green", JANUARY)
-        assert look(tlc_site, loads) == ([JANUARY], [])
+        assert check(tlc_site, loads) == ([JANUARY], [])
         tlc_site.add_fault("", Status(500))
         this = editions.begin(tlc_site.url, {"green": loads})
         with pytest.raises(SiteError):
@@ -343,7 +343,7 @@ class TestASiteThatCannotBeAsked:
 
 
 class TestTheLedger:
-    def test_is_whole_or_as_it_was_when_a_look_is_killed(self, tlc_site, data_dir, start_python):
+    def test_is_whole_or_as_it_was_when_a_check_is_killed(self, tlc_site, data_dir, start_python):
         ask(tlc_site, load(tlc_site, JANUARY))
         ledger = data_dir / "raw" / ".editions.json"
         before = ledger.read_text()
@@ -358,19 +358,19 @@ class TestTheLedger:
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert ledger.read_text() == before
-        assert look(tlc_site, load(tlc_site, JANUARY)) == ([], [])  # it is not locked
+        assert check(tlc_site, load(tlc_site, JANUARY)) == ([], [])  # it is not locked
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"http://x": {"etag": 1}}'])
     def test_that_is_damaged_is_named_with_what_to_do(self, tlc_site, data_dir, content):
         (data_dir / "raw").mkdir(parents=True)
         (data_dir / "raw" / ".editions.json").write_text(content)
-        with pytest.raises(AnswersError, match=r"raw/.editions.json: cannot be read .* remove it"):
+        with pytest.raises(AnswersError, match=r"raw/.editions.json: cannot be read .* Delete it"):
             ask(tlc_site, load(tlc_site, JANUARY))
 
-    def test_keeps_what_two_looks_at_the_same_time_have_seen(self, tlc_site, data_dir):
+    def test_keeps_what_two_checks_at_the_same_time_have_seen(self, tlc_site, data_dir):
         months = month_range("2022-01", "2023-03")
-        looks = [editions.begin(tlc_site.url, {"green": load(tlc_site, month)}) for month in months]
-        threads = [threading.Thread(target=editions.ask, args=(head, this)) for this in looks]
+        checks = [editions.begin(tlc_site.url, {"green": load(tlc_site, month)}) for month in months]
+        threads = [threading.Thread(target=editions.ask, args=(head, this)) for this in checks]
         for thread in threads:
             thread.start()
         for thread in threads:

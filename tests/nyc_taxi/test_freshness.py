@@ -1,4 +1,4 @@
-"""How fresh the warehouse is: the judgement of each month, the table, and the sentences below it."""
+"""The status: the state of each month, the table, and the sentences below it."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ LATER = "Tue, 20 Jun 2023 14:30:00 GMT"
 
 
 def loaded(*months, **facts):
-    """What `loaded_months` says of months that are loaded."""
+    """The result of `loaded_months` if these months are loaded."""
     load = LoadedMonth(
         rows_in_file=68_211,
         rows_loaded=68_211,
@@ -45,24 +45,24 @@ def loaded(*months, **facts):
 
 
 def run(month, state="failed", failed=("load",), after=timedelta(hours=1), run_id="another", cancelled=False):
-    """A run that has not ended well, started that long after the months were loaded; None: not yet."""
+    """A run without success that started this long after the months were loaded, or (None) has not started yet."""
     started = None if after is None else LOADED + after
     return SimpleNamespace(run_id=run_id, month=month, state=state, started=started, failed=failed, cancelled=cancelled)
 
 
 def cancelled(month, **more):
-    """A run that somebody ended before a task of it had failed."""
+    """A run that somebody ended before any of its tasks failed."""
     return run(month, failed=(), cancelled=True, **more)
 
 
 def success(month, **more):
-    """A run that ended well: it may have loaded the month, or found nothing new."""
+    """A successful run, which loaded the month or found nothing new."""
     return run(month, "success", failed=(), **more)
 
 
 @pytest.fixture
 def download(data_dir):
-    """Put a month's file in raw/, with a note of its edition unless that is None."""
+    """Put a month's file into raw/, with a record of its edition unless that is None."""
 
     def put(month, etag="9051137bd2a7", last_modified=MODIFIED, size=1_427_002):
         path = month_path("green", month)
@@ -76,7 +76,7 @@ def download(data_dir):
 
 
 def judge(first, last, loads, answers=(), runs=()):
-    """The months of the green fleet from `first` to `last`; `answers` by month."""
+    """The statuses of the green fleet's months from `first` to `last`; `answers` are by month."""
     by_month = {("green", month): answer for month, answer in dict(answers).items()}
     return freshness.fleet_status("green", month_range(first, last), loads, by_month, runs, NOW)
 
@@ -246,57 +246,74 @@ class TestRuns:
         assert states("2023-01", "2023-01", loaded("2023-01"), runs=runs) == [State.FRESH]
 
 
+AT_ONCE = 4
+MONTHS = [("green", month) for month in month_range("2020-01", "2023-12")]
+
+
+def questions(months):
+    return {month: site.Question(catalogue.file_path(*month)) for month in months}
+
+
 class TestSite:
     @pytest.fixture
     def head(self, tlc_site):
-        return lambda path: requests.head(tlc_site.url + path, timeout=(5, 5))
+        return lambda path, headers: requests.head(tlc_site.url + path, headers=headers, timeout=(5, 5))
 
     def test_says_what_is_published_and_since_when(self, tlc_site, head):
         tlc_site.withdraw("green", "2023-02")
-        answers, problem = site.ask_site(head, [("green", "2023-01"), ("green", "2023-02"), ("yellow", "2024-09")])
-        assert answers == {
-            ("green", "2023-01"): Answer(True, "Mon, 20 Mar 2023 14:30:00 GMT"),
-            ("green", "2023-02"): Answer(published=False),
-            ("yellow", "2024-09"): Answer(published=False),
-        }
-        assert problem is None
+        months = [("green", "2023-01"), ("green", "2023-02"), ("yellow", "2024-09")]
+        answers, problems = site.ask_site(head, questions(months))
+        published = answers.pop(("green", "2023-01"))
+        assert (published.published, published.last_modified) == (True, "Mon, 20 Mar 2023 14:30:00 GMT")
+        assert answers == dict.fromkeys(months[1:], Answer(published=False))
+        assert problems == {}
 
     def test_may_say_404(self, tlc_site, head):
         tlc_site.add_fault("green", Status(404))
-        assert site.ask_site(head, [("green", "2023-01")]) == ({("green", "2023-01"): Answer(published=False)}, None)
+        month = ("green", "2023-01")
+        assert site.ask_site(head, questions([month])) == ({month: Answer(published=False)}, {})
+
+    def test_says_whether_a_known_edition_has_changed(self, tlc_site, head):
+        path = catalogue.file_path("green", "2023-01")
+        answer = site.ask_site(head, {1: site.Question(path)})[0][1]
+        question = {1: site.Question(path, answer.etag, answer.last_modified)}
+        assert site.ask_site(head, question) == ({1: answer}, {})
+        tlc_site.republish("green", "2023-01")
+        assert site.ask_site(head, question)[0][1].etag != answer.etag
+        assert [request.status for request in tlc_site.requests] == [200, 304, 200]
 
     @pytest.mark.parametrize("code", [429, 500, 503])
     def test_is_left_in_peace_once_it_refuses(self, tlc_site, head, code):
         tlc_site.add_fault("", Status(code))
-        answers, problem = site.ask_site(head, [("green", month) for month in month_range("2020-01", "2023-12")])
-        assert (answers, problem) == ({}, f"status {code}")
-        assert len(tlc_site.requests) <= site.REQUESTS_AT_ONCE
+        answers, problems = site.ask_site(head, questions(MONTHS))
+        assert (answers, {*problems.values()}) == ({}, {f"status {code}"})
+        assert len(tlc_site.requests) <= AT_ONCE
 
     def test_is_not_asked_again_once_it_does_not_answer(self, tlc_site):
         tlc_site.add_fault("", Slow(before=5))
         started = time.monotonic()
-        answers, problem = site.ask_site(
-            lambda path: requests.head(tlc_site.url + path, timeout=(0.3, 0.3)),
-            [("green", month) for month in month_range("2020-01", "2023-12")],
+        answers, problems = site.ask_site(
+            lambda path, headers: requests.head(tlc_site.url + path, headers=headers, timeout=(0.3, 0.3)),
+            questions(MONTHS),
         )
-        assert (answers, problem) == ({}, "no answer in time")
+        assert (answers, {*problems.values()}) == ({}, {"no answer in time"})
         assert time.monotonic() - started < 3
 
     def test_that_cannot_be_reached_is_tried_by_the_first_only(self):
         tried = []
 
-        def head(path):
+        def head(path, headers):
             tried.append(path)
-            return requests.head("http://127.0.0.1:9" + path, timeout=(5, 5))
+            return requests.head("http://127.0.0.1:9" + path, headers=headers, timeout=(5, 5))
 
-        answers, problem = site.ask_site(head, [("green", month) for month in month_range("2020-01", "2023-12")])
-        assert (answers, problem) == ({}, "ConnectionError")
-        assert len(tried) <= site.REQUESTS_AT_ONCE
+        answers, problems = site.ask_site(head, questions(MONTHS))
+        assert (answers, {*problems.values()}) == ({}, {"ConnectionError"})
+        assert len(tried) <= AT_ONCE
 
     def test_gets_no_more_than_four_requests_at_once(self):
         lock, running, most = threading.Lock(), [], []
 
-        def head(path):
+        def head(path, headers):
             with lock:
                 running.append(path)
                 most.append(len(running))
@@ -305,10 +322,9 @@ class TestSite:
                 running.remove(path)
             return contextlib.nullcontext(SimpleNamespace(status_code=403, headers={}))
 
-        wanted = [("green", month) for month in month_range("2020-01", "2023-12")]
-        answers, _ = site.ask_site(head, wanted)
-        assert set(answers) == set(wanted)
-        assert max(most) == site.REQUESTS_AT_ONCE
+        answers, _ = site.ask_site(head, questions(MONTHS))
+        assert set(answers) == set(MONTHS)
+        assert max(most) == AT_ONCE
 
 
 class TestTable:
@@ -399,11 +415,11 @@ class TestSentences:
         assert self.sentences("2023-01", "2023-05", loads)[1:] == [
             (
                 "green: the files of 2023-03 have 1 column that the warehouse leaves out: mood; "
-                "add it to include/nyc_taxi/catalogue/fleets.py, then run these months again."
+                "add it to include/nyc_taxi/catalogue/fleets.py, then load these months again."
             ),
             (
                 "green: the files of 2023-04 to 2023-05 (2 months) have 2 columns that the warehouse leaves out: "
-                "hat, mood; add them to include/nyc_taxi/catalogue/fleets.py, then run these months again."
+                "hat, mood; add them to include/nyc_taxi/catalogue/fleets.py, then load these months again."
             ),
         ]
 
@@ -440,17 +456,17 @@ class TestSentences:
 
     def test_name_failed_months_with_their_tasks_and_where_they_are_missing(self):
         runs = [run("2023-01"), run("2023-02"), run("2023-03", failed=("map",)), run("2023-04", failed=("map",))]
-        mend = "mend the cause that the task's log names, then run"
+        fix = "fix the cause given in the task's log, then run"
         assert self.sentences("2023-01", "2023-05", loaded("2023-03", "2023-04"), runs=[*runs, run("2023-05")])[1:] == [
             (
                 "green: 2023-01 to 2023-02 failed in load and are missing before 2023-03; "
-                f"{mend} `make backfill FLEET=green FROM=2023-01 TO=2023-02`."
+                f"{fix} `make backfill FLEET=green FROM=2023-01 TO=2023-02`."
             ),
             (
                 "green: 2023-03 to 2023-04 are loaded, but their last runs failed in map; "
-                f"{mend} `make backfill FLEET=green FROM=2023-03 TO=2023-04`."
+                f"{fix} `make backfill FLEET=green FROM=2023-03 TO=2023-04`."
             ),
-            f"green: 2023-05 failed in load; {mend} `make backfill FLEET=green FROM=2023-05 TO=2023-05`.",
+            f"green: 2023-05 failed in load; {fix} `make backfill FLEET=green FROM=2023-05 TO=2023-05`.",
         ]
 
     def test_name_a_loaded_month_whose_last_run_failed(self):
@@ -458,8 +474,8 @@ class TestSentences:
             1:
         ] == [
             (
-                "green: 2023-01 is loaded, but its last run failed in download; mend the cause that the task's log "
-                "names, then run `make backfill FLEET=green FROM=2023-01 TO=2023-01`."
+                "green: 2023-01 is loaded, but its last run failed in download; fix the cause given in the task's log, "
+                "then run `make backfill FLEET=green FROM=2023-01 TO=2023-01`."
             )
         ]
 
@@ -484,7 +500,7 @@ class TestSentences:
         download("2023-01", etag="other", last_modified=LATER)
         assert self.sentences("2023-01", "2023-01", loaded("2023-01"))[1:] == [
             (
-                "green: of 2023-01 raw/ has a newer edition than the warehouse; "
+                "green: raw/ has a newer edition of 2023-01 than the warehouse; "
                 "`make backfill FLEET=green FROM=2023-01 TO=2023-01` loads it."
             )
         ]

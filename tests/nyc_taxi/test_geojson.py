@@ -1,4 +1,4 @@
-"""The GeoJSON files, by the letter of RFC 7946."""
+"""The GeoJSON files conform to RFC 7946."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ HOLE = [[-73.98, 40.72], [-73.98, 40.78], [-73.92, 40.78], [-73.92, 40.72], [-73
 
 @pytest.fixture
 def write(con, write_trips, tmp_path):
-    """Load zones and a month of trips, and write the two files; returns their texts."""
+    """Load zones and a month of trips, write the two files, and return their texts."""
 
     def written(zones):
         load_zones(con, zones)
@@ -32,14 +32,14 @@ def write(con, write_trips, tmp_path):
 
 @pytest.fixture(params=city.ZONES_LAYOUTS)
 def simulated_zones(request, tmp_path):
-    """The simulator's zones, as `read_zones` gives them from either layout of the files."""
+    """The simulator's zones, as `read_zones` returns them for either layout of the files."""
     city.write_lookup(tmp_path / "lookup.csv")
     city.write_shapes(tmp_path / "shapes.zip", request.param)
     return read_zones(tmp_path / "lookup.csv", tmp_path / "shapes.zip")
 
 
 def without_orientation(zones):
-    """The shapes of Manhattan as they were written before: as the shapefile has them."""
+    """The shapes of Manhattan as an older version wrote them: as they are in the shapefile."""
     shapes = [json.loads(shapely.to_geojson(shapely.from_wkt(zone[-1]))) for zone in zones if zone[2] == "Manhattan"]
     features = [{"type": "Feature", "properties": {}, "geometry": shape} for shape in shapes]
     return json.dumps({"type": "FeatureCollection", "features": features})
@@ -96,7 +96,10 @@ class TestValidator:
             ([SQUARE[:-1]], "a closed ring"),
             ([[SQUARE[0], SQUARE[1], SQUARE[0]]], "four positions"),
             ([[SQUARE[0], SQUARE[1], SQUARE[1], SQUARE[0]]], "has an area"),
-            ([[[lat, lon] for lon, lat in SQUARE]], "runs counter-clockwise"),  # which axes changed places turns around
+            (
+                [[[lat, lon] for lon, lat in SQUARE]],
+                "runs counter-clockwise",
+            ),  # reversed by the swap
             ([[[lon + 980_000, lat] for lon, lat in SQUARE]], "in degrees"),
             ([[[lon, lat + 60] for lon, lat in SQUARE]], "in degrees"),
             ([[[str(lon), lat] for lon, lat in SQUARE]], "finite numbers"),

@@ -121,7 +121,7 @@ def test_an_id_that_is_no_zone_stays_as_published_is_counted_and_warned_about(co
     assert done.quality["unknown_zone"] == 2
     found = con.execute("SELECT pickup_zone_id, dropoff_zone_id, count(*) FROM green_trips GROUP BY ALL ORDER BY 3")
     assert sorted(found.fetchall()) == sorted([(7, 7, 18), (zone, 7, 1), (7, zone, 1)])
-    assert "2 of 20 trips have a zone id outside 1 to 265 (unknown_zone: at most 0, found 0.1)" in caplog.text
+    assert "2 of 20 trips have a zone ID outside 1 to 265 (unknown_zone: at most 0, found 0.1)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ class TestFailure:
         twice.parent.mkdir()
         duckdb.execute(f"COPY (FROM '{once}' UNION ALL FROM '{once}') TO '{twice}' (FORMAT parquet)")
         message = fails(twice, QualityError)
-        assert "50 rows are like one before them in all columns" in message
+        assert "50 rows equal an earlier row in all columns" in message
         assert "every_trip_doubled" in message
 
     def test_a_file_cut_off(self, fails, write_trips):

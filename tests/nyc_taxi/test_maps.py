@@ -47,7 +47,7 @@ def stats(tmp_path):
 
 @pytest.fixture
 def draw(stats, tmp_path, monkeypatch):
-    """Draw a map and return its figure, which `draw_map` keeps to itself."""
+    """Draw a map and return its figure, which `draw_map` does not return."""
 
     def draw_stats(**what):
         drawn = drawing.keep_pages(monkeypatch)
@@ -130,7 +130,7 @@ def test_the_legend_says_that_its_scale_is_not_linear_and_is_true_to_it(draw):
     figure = draw(trips=(0, 0, 0, 0, 0, 0, 0, 10_001))
     assert "(square-root scale)" in drawing.texts(figure)
     bar = figure.axes[1]
-    # The root of what lies between 1 and 10,001: 2,500 more than 1 are half-way up.
+    # The square root of the distance from 1 to 10,001: 2,501 is half-way up.
     assert bar.transScale.transform([[0, 2501]])[0, 1] == pytest.approx(
         numpy.mean(bar.transScale.transform([[0, 1], [0, 10_001]])[:, 1])
     )
@@ -153,7 +153,7 @@ def test_zones_without_trips_are_hatched_in_a_colour_that_the_scale_has_not(draw
     scale = with_trips.get_cmap()(numpy.linspace(0, 1, 256))
     assert numpy.abs(scale[:, :3] - grey[:3]).max(axis=1).min() > 0.3
     assert "No trips" in drawing.texts(figure)
-    # The same in the legend.
+    # The legend shows the same.
     (swatch,) = [
         patch for patch in figure.findobj(lambda artist: getattr(artist, "get_hatch", str)()) if patch.axes is None
     ]
@@ -161,7 +161,7 @@ def test_zones_without_trips_are_hatched_in_a_colour_that_the_scale_has_not(draw
 
 
 def test_few_trips_differ_from_none_and_from_many_in_print_and_with_every_kind_of_colour_blindness(draw):
-    """All of these leave lightness: the scale's rises all the way, and what has no trips is far from its lower end."""
+    """Lightness rises along the whole scale, and zones without trips are far from its low end."""
     figure = draw(trips=(0, 0, 1, 1, 1, 1, 1, 100))
     with_trips, without = figure.axes[0].collections
     lightness = with_trips.get_cmap()(numpy.linspace(0, 1, 256))[:, :3] @ [0.2126, 0.7152, 0.0722]
@@ -222,7 +222,7 @@ def test_a_file_that_names_no_source_makes_a_map_that_claims_none(draw, said):
 
 
 def named(figure):
-    """The zones named on a map, with their figures, busiest first: what is written after the head and the legend."""
+    """The zones labelled on a map and their figures, busiest first: the texts after the head and the legend."""
     written = drawing.texts(figure)
     return written[written.index("No trips") + 1 :]
 
@@ -259,11 +259,11 @@ def test_a_line_leads_from_each_name_into_its_zone(draw):
 
 
 class TestNamesBesideTheIsland:
-    """Whichever zones are the busiest, all five can be read."""
+    """All five labels are readable, whichever zones are the busiest."""
 
     @pytest.fixture(params=["simplified", "real"])
     def manhattan(self, request):
-        """Name and shape of each zone."""
+        """The name and shape of each zone."""
         if request.param == "real":
             rows = request.getfixturevalue("real_zones")
             return [(row[1], shapely.from_wkt(row[4])) for row in rows if row[2] == "Manhattan" and row[4]]
@@ -292,7 +292,7 @@ class TestNamesBesideTheIsland:
 
     @pytest.mark.parametrize("seed", range(6))
     def test_none_covers_another_the_legend_or_the_title_or_leaves_the_page(self, draw_zones, manhattan, seed):
-        # Some in a heap, as they are in truth, some scattered.
+        # Some are clustered, as in reality, and some scattered.
         chosen = random.Random(seed).sample(range(len(manhattan)), 5)
         if seed % 2:
             centres = [shape.centroid for _, shape in manhattan]
@@ -430,7 +430,7 @@ def test_a_month_without_a_trip_in_manhattan_can_be_drawn(draw):
 
 
 def test_drawing_imports_neither_geopandas_nor_pandas(start_python):
-    """They take longer to import than all the rest of the task."""
+    """Importing them takes longer than the rest of the task."""
     asked = "import sys\nfrom include.nyc_taxi.reports import maps\nprint({'geopandas', 'pandas'} & set(sys.modules))\n"
     assert start_python(asked).communicate()[0] == "set()\n"
 

@@ -1,4 +1,4 @@
-"""What the pages show of the outputs folder, and what they keep to themselves."""
+"""What the pages show of the outputs folder, and what they do not reveal."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ BASE = "/airflow/nyc-taxi"
 
 @pytest.fixture
 def put():
-    """Put a file into the outputs folder, whatever its name."""
+    """Put a file with any name into the outputs folder."""
 
     def put_file(path, content=PNG):
         file = settings.outputs_root() / path
@@ -32,7 +32,7 @@ def put():
 
 @pytest.fixture
 def month_files(put):
-    """Three months of a fleet as a run leaves them, and both over all months."""
+    """The outputs of three months of a fleet, as runs leave them, and those of all months."""
     for month in ("2023-01", "2023-02", "2023-03"):
         put(f"green/manhattan_map_{month}.png")
         put(f"green/manhattan_stats_{month}.geojson", geojson([{"zone": "Soho", "num_trips": 7}]))
@@ -52,7 +52,7 @@ def html(answer, status=200):
 
 
 def body(answer):
-    """The whole body, whether it comes at once or in pieces."""
+    """The whole body, whether it is sent at once or in chunks."""
     return answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
 
 
@@ -193,7 +193,7 @@ class TestFile:
 
 
 class TestPartsOfAFile:
-    """What is sent where the browser has the file already, or wants a part of it."""
+    """The response if the browser already has the file, or requests a part of it."""
 
     @pytest.fixture(autouse=True)
     def file(self, put):
@@ -315,11 +315,11 @@ class TestPartsOfAFile:
 
 
 class TestAFileThatIsSwappedWhileItIsOpened:
-    """Between the look at a path and its opening, somebody puts a link in its place."""
+    """Somebody replaces a path by a link after it has been checked and before it is opened."""
 
     @pytest.fixture
     def swap(self, monkeypatch):
-        """Do something when the path has been looked at."""
+        """Do something after the path has been checked."""
 
         def swap_then(action):
             real = pages._opened
@@ -515,7 +515,7 @@ class TestIndex:
 
     def test_says_so_when_there_are_none_and_not_where_they_are_on_the_server(self):
         text = html(pages.index_page(BASE))
-        assert "Nothing has been made yet" in text
+        assert "There are no outputs yet" in text
         assert str(settings.data_dir()) not in text
 
     def test_lists_links_as_what_they_lead_to_and_none_that_leads_out_or_to_another_kind(self, put, tmp_path):
@@ -543,7 +543,7 @@ class TestIndex:
     def test_leaves_out_names_that_no_address_can_hold(self, put):
         root = settings.outputs_root()
         root.mkdir(parents=True)
-        with open(os.fsencode(root) + b"/\xff.png", "wb"):  # noqa: PTH123 - a name that is no text
+        with open(os.fsencode(root) + b"/\xff.png", "wb"):  # noqa: PTH123 - the name is not valid UTF-8
             pass
         assert "<table>" not in html(pages.index_page(BASE))
 

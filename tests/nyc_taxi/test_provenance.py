@@ -1,4 +1,4 @@
-"""Where trips come from, as pictures say it."""
+"""The provenance of trips, as shown in pictures."""
 
 from datetime import date
 
@@ -13,7 +13,7 @@ TLC = "NYC Taxi & Limousine Commission (TLC)"
 
 @pytest.fixture
 def loaded(con):
-    """Record the load of a month, each later than the one before."""
+    """Record loads of months, each later than the one before."""
 
     def record(month, url="https://tlc.test/x.parquet", simulated=False, fleet="green"):
         con.execute(

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.source import parquet
-from include.nyc_taxi.source.download import Edition, _note, read_edition
+from include.nyc_taxi.source.download import Edition, _record, read_edition
 from include.nyc_taxi.trips import load
 from include.orchestration import time_limit
 from include.orchestration.compat import IS_AIRFLOW_3
@@ -74,7 +74,7 @@ def test_names_who_holds_the_file_that_was_waited_for(ended, hold_open, data_dir
 @pytest.mark.parametrize("step", ["trips.row_mapping.select", "trips.row_mapping.count_lost", "audit.engine.audit"])
 def test_takes_no_file_for_damaged(ended, february, monkeypatch, step):
     edition = Edition(url="http://tlc.test", etag='"1"', last_modified=None, bytes=february.stat().st_size)
-    _note(february, edition)
+    _record(february, edition)
 
     def work():
         with WarehouseHook().opened() as con:

@@ -1,4 +1,4 @@
-"""The city, against the TLC's own files where they are at hand."""
+"""The city, compared with the TLC's own files if they are available."""
 
 import zipfile
 from collections import Counter
@@ -61,7 +61,7 @@ def test_neighbours_share_their_borders_and_overlap_nowhere(shapes: geopandas.Ge
     assert shapes.is_valid.all()
     assert set(shapes.geom_type) <= {"Polygon", "MultiPolygon"}
     assert shapely.coverage_is_valid(shapes.geometry.to_numpy())
-    near = {57: 173, 107: 224, 161: 162, 132: 219}  # Corona, Gramercy, Midtown Center, JFK Airport, a neighbour each
+    near = {57: 173, 107: 224, 161: 162, 132: 219}  # Corona, Gramercy, Midtown Center, JFK Airport: a neighbour of each
     by_id = shapes.set_index("OBJECTID").geometry
     assert all(by_id[one].intersection(by_id[other]).length > 500 for one, other in near.items())
 

@@ -1,4 +1,4 @@
-"""The simulator as a command, in processes of its own."""
+"""The simulator's command, run in processes of its own."""
 
 import io
 import os
@@ -105,7 +105,7 @@ def test_serve_prints_its_url_and_stops_cleanly_when_told_to(number: signal.Sign
         assert [requests.get(lookup, timeout=10).status_code for _ in range(2)] == [503, 200]
         assert url_file.read_text() == f"{url}\n"
         zones = requests.get(f"{url}/misc/taxi_zones.zip", timeout=30).content
-        assert "taxi_zones.shp" in zipfile.ZipFile(io.BytesIO(zones)).namelist()  # not in a folder, as asked
+        assert "taxi_zones.shp" in zipfile.ZipFile(io.BytesIO(zones)).namelist()  # at the top level, as requested
         process.send_signal(number)
         _, errors = process.communicate(timeout=10)
     finally:
@@ -122,8 +122,8 @@ def test_serve_prints_its_url_and_stops_cleanly_when_told_to(number: signal.Sign
 def test_others_reach_it_only_where_the_host_says_so(host: str, elsewhere: bool, tmp_path: Path) -> None:
     with TlcSimulator(tmp_path, host=host) as simulator:
         assert simulator.url.startswith("http://127.0.0.1:")
-        other = simulator.url.replace("127.0.0.1", "127.0.0.2")  # this machine too, by another of its addresses
-        # Another process, for these may talk to no address but 127.0.0.1.
+        other = simulator.url.replace("127.0.0.1", "127.0.0.2")  # another address of this machine
+        # In another process, because the tests' own may only connect to 127.0.0.1.
         code = f"import requests; print(requests.get('{other}/misc/taxi_zone_lookup.csv', timeout=10).status_code)"
         asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
         if elsewhere:

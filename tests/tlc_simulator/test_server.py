@@ -1,4 +1,4 @@
-"""The site on localhost, through plain `requests`."""
+"""The simulated site, asked with plain `requests`."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ LOOKUP = "/misc/taxi_zone_lookup.csv"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all tests of this module: what one has made, the next need not."""
+    """A folder that the tests of this module share, so that each file is generated only once."""
     return tmp_path_factory.mktemp("made")
 
 

@@ -1,4 +1,4 @@
-"""The trips: the catalogue's layouts, the same every time, and the real data's quirks."""
+"""The trips: the catalogue's layouts, reproducible bytes, and the quirks of the real data."""
 
 from pathlib import Path
 
@@ -266,7 +266,7 @@ class TestTheLayoutsWithCoordinates:
         assert inside.convex_hull.area > 0.6 * park.area
 
     def test_places_are_in_the_trips_own_zone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        # The same trips, with zone ids in place of the index.
+        # The same trips, with zone IDs instead of the index.
         monkeypatch.setitem(trips._VALUES_BEFORE_ZONES, "__index_level_0__", "265 * pickup_zone + dropoff_zone")
         write_month(tmp_path / "month.parquet", "yellow", "2010-02", rows=10_000)
         shapes = city.zone_shapes().set_index("OBJECTID").to_crs("EPSG:4326").geometry

@@ -1,4 +1,4 @@
-"""Apply the rules to a month's rows, between writing and publishing them."""
+"""Apply the rules to a month's rows after they are written and before they are published."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import duckdb
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.audit.rules import (
     ACCEPTABLE,
-    DUPLICATES_LOOKED_FOR_IN,
+    DUPLICATES_SAMPLE_ROWS,
     MONTH_RULES,
     TRIP_RULES,
     MonthRule,
@@ -25,11 +25,11 @@ from include.nyc_taxi.months import Month
 
 @dataclass(frozen=True)
 class Check:
-    """What a rule found in a month.
+    """The result of one rule for a month.
 
     Attributes:
-        value: what was found; None where the rule does not apply.
-        detail: the same as a sentence.
+        value: the measured value; None if the rule does not apply.
+        detail: a sentence about the value.
     """
 
     rule: str
@@ -45,11 +45,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in a month.
+    """The results of all rules for a month.
 
     Attributes:
-        counts: numbers of rows, by name: for each rule about trips, those that break it; `null_<column>` for each
-            column; `exact_duplicates`.
+        counts: numbers of rows by name: for each rule about trips the rows that break it, for each column
+            `null_<column>`, `exact_duplicates`, and the counts from the file (`InFile.counts`).
         checks: one for each rule.
     """
 
@@ -57,24 +57,24 @@ class Audit:
     checks: tuple[Check, ...]
 
     def errors(self, *, accepted: bool = False) -> tuple[Check, ...]:
-        """Broken rules for which the month must not be published; if it was accepted, those that nobody can accept."""
+        """The broken rules that refuse the month; if it was `accepted`, only those that nobody can override."""
         found = (check for check in self.checks if not check.passed and check.severity is Severity.ERROR)
         return tuple(check for check in found if not (accepted and check.rule in ACCEPTABLE))
 
     @property
     def warnings(self) -> tuple[Check, ...]:
-        """Broken rules of a month that is published: they are shown, no more."""
+        """All broken rules. If the month is published nevertheless, they are only reported."""
         return tuple(check for check in self.checks if not check.passed)
 
 
 @dataclass(frozen=True)
 class InFile:
-    """What was found in the file itself, before its values were cast.
+    """Findings about the file itself, before its values were cast.
 
     Attributes:
-        rows: as the file's footer says.
-        counts: numbers of rows, by name; they join the audit's own (see `published.count_lost`).
-        examples: for columns with values that could not be read, by our name: one of them.
+        rows: the number of rows according to the file's footer.
+        counts: numbers of rows by name, which are added to the audit's own (see `row_mapping.count_lost`).
+        examples: one unreadable value for each column that has some, by our name.
         unknown_columns: columns that the catalogue does not know.
     """
 
@@ -102,7 +102,7 @@ def audit(
     """Apply all rules to a month's rows.
 
     Args:
-        relation: SQL to read them, and no others, as a FROM clause has it.
+        relation: SQL for a FROM clause that reads exactly these rows.
     """
     rows, counts = _count(con, fleet, month, relation)
     counts |= {"exact_duplicates": _duplicates(con, fleet, relation, rows), **in_file.counts}
@@ -110,7 +110,7 @@ def audit(
     context = {
         "examples": dict(in_file.examples),
         "unknown_columns": list(in_file.unknown_columns),
-        # Where places become zones, what the file says of the place is counted by itself.
+        # If the file gives coordinates, places outside all zones are counted separately.
         "never_empty": [name for name in fleet.never_empty if f"outside_{name}" not in counts],
     }
     bound = {
@@ -127,32 +127,32 @@ def audit(
 def _count(
     con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month, relation: str
 ) -> tuple[int, dict[str, int]]:
-    """The month's rows, and how many of them break each rule or have a null, in one pass."""
+    """Count the rows, the rows that break each rule, and the nulls in each column, in one pass."""
     rules = rules_of(fleet)
     aggregates = [f"count_if({rule.condition(fleet, '$start::DATE')})" for rule in rules]
     aggregates += [f"count(*) - count({name})" for name in fleet.column_names]
-    numbers = ", ".join(f"coalesce({sql}, 0)" for sql in aggregates)  # count_if of nothing but nulls is null
+    numbers = ", ".join(f"coalesce({sql}, 0)" for sql in aggregates)  # count_if is null if all values are null
     row = con.execute(f"SELECT count(*), {numbers} FROM {relation}", {"start": month.first_day}).fetchone()
-    assert row is not None  # an aggregate without GROUP BY gives one row
+    assert row is not None  # an aggregate without GROUP BY always returns one row
     names = [rule.name for rule in rules] + [f"null_{name}" for name in fleet.column_names]
     return row[0], dict(zip(names, row[1:], strict=True))
 
 
 def _duplicates(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, relation: str, rows: int) -> int:
-    """How many rows have another before them that is like them in every column.
+    """How many rows equal an earlier row in every column.
 
-    Rows are compared by a hash of 64 bits. In a long month only those with every n-th hash are: like rows have like
-    hashes, so the share is right, and the number is that of the part, n times.
+    Rows are compared by a 64-bit hash. In a large month, only the rows whose hash is divisible by n are compared, and
+    their number is multiplied by n. Equal rows have equal hashes, so the sample contains all copies of its rows.
     """
-    every = max(1, math.ceil(rows / DUPLICATES_LOOKED_FOR_IN))
-    part = ""
+    every = max(1, math.ceil(rows / DUPLICATES_SAMPLE_ROWS))
+    sample = ""
     if every > 1:
-        # Told by a hash of few columns: that of all of them is needed for the part only.
+        # A hash of a few columns selects the sample, so that the hash of all columns is computed only for the sample.
         few = [name for name in ("pickup_datetime", "dropoff_datetime", "pickup_zone_id") if name in fleet.column_names]
-        part = f"WHERE hash({', '.join(few)}) % {every} = 0"
+        sample = f"WHERE hash({', '.join(few)}) % {every} = 0"
     (copies,) = con.execute(
         "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM ("
-        f"SELECT hash({', '.join(fleet.column_names)}) AS h FROM {relation} {part}"
+        f"SELECT hash({', '.join(fleet.column_names)}) AS h FROM {relation} {sample}"
         ") GROUP BY h)"
     ).fetchone() or (0,)
     return int(copies) * every
@@ -167,5 +167,5 @@ def _check_month(con: duckdb.DuckDBPyConnection, rule: MonthRule, bound: dict[st
     used = {name: value for name, value in bound.items() if re.search(rf"\${name}\b", rule.sql)}
     value, detail = con.execute(rule.sql, used).fetchone() or (None, None)
     if value is None:
-        return Check(rule.name, rule.severity, rule.limit, None, "does not apply: nothing to compare with")
+        return Check(rule.name, rule.severity, rule.limit, None, "does not apply: there is nothing to compare with")
     return Check(rule.name, rule.severity, rule.limit, float(value), detail)

@@ -1,4 +1,4 @@
-"""The record of what the audit has found, in the table `quality_checks`, and the report on it."""
+"""Store the audit's results in the table `quality_checks`, and report them."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,8 +14,6 @@ from include.nyc_taxi.audit.rules import Severity
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.without_pandas import without_pandas
 
-# -- the record
-
 
 def record(
     con: duckdb.DuckDBPyConnection,
@@ -26,10 +24,13 @@ def record(
     *,
     published: bool,
 ) -> None:
-    """Replace what `quality_checks` has of the month. Call it inside a transaction.
+    """Replace the month's rows in `quality_checks`. Call it within a transaction.
 
-    The checks of a month that was refused stand beside those of the month that is published, until one is published
-    again.
+    The checks of a refused load are kept beside those of the published month until the month is published again.
+
+    Args:
+        checks: the results of the audit.
+        published: whether the month was published with these checks, or refused because of them.
     """
     start = month.first_day
     con.execute(
@@ -47,7 +48,7 @@ def record(
 
 @without_pandas()
 def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month) -> str:
-    """What `quality_checks` has of a month, as tables: of the load that is published, and of one refused since.
+    """The contents of `quality_checks` for a month, as tables: of the published load, and of a load refused since then.
 
     Raises:
         FleetError: there is no such fleet.
@@ -62,17 +63,17 @@ def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month) -> str
     except duckdb.CatalogException:  # nothing has been loaded at all
         found = []
     if not found:
-        return f"{fleet_name} {month}: not loaded, so nothing has been checked."
+        return f"{fleet_name} {month} is not loaded, so no rule has been checked."
     parts = []
     for (published, checked_at, run_id), group in itertools.groupby(found, lambda row: row[:3]):
         rows = [row[3:] for row in group]
         broken = sum(not passed for *_, passed, _ in rows)
         parts.append(
-            f"{fleet_name} {month}, {'published' if published else 'REFUSED, the old month was kept'} "
+            f"{fleet_name} {month}, {'published' if published else 'REFUSED (the earlier load was kept)'} "
             f"{checked_at:%Y-%m-%d %H:%M} UTC by {run_id}: {len(rows)} rules, {broken} broken\n"
             + tabulate(
                 [_line(published, *row) for row in rows],
-                ("result", "rule", "found", "at most", "in words"),
+                ("result", "rule", "found", "limit", "detail"),
                 disable_numparse=True,
             )
         )

@@ -1,7 +1,7 @@
-"""The rules of the audit, as data: about single trips, and about a month as a whole.
+"""The rules of the audit, as data: rules about single trips, and rules about a month as a whole.
 
-No row is left out for what is found: the trips stay as published. The view `trips_flagged` says which rules each trip
-breaks, and `trips_clean` passes over those that were no trip, or whose money or miles cannot be true.
+The audit removes no rows: trips stay as published. The view `trips_flagged` shows which rules each trip breaks, and
+`trips_clean` omits rows that were not trips and trips with an impossible amount or distance.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from enum import StrEnum
 
 from include.nyc_taxi import catalogue
 
-DUPLICATES_LOOKED_FOR_IN = 250_000
-"""Rows. In a longer month exact duplicates are looked for in a part of the rows, and their number is estimated."""
+DUPLICATES_SAMPLE_ROWS = 250_000
+"""In months with more rows, exact duplicates are searched in a sample of about this size and their number estimated."""
 
 
 class Severity(StrEnum):
-    """What breaking a rule does: ERROR rolls the month back and keeps the old one, WARN publishes it and says so."""
+    """The effect of breaking a rule: ERROR rolls back the load and keeps the old month, WARN only logs a warning."""
 
     ERROR = "error"
     WARN = "warn"
@@ -24,18 +24,20 @@ class Severity(StrEnum):
 class TripRule:
     """A rule about single trips; its value is the share of the month's trips that break it.
 
-    Breaking one never refuses a month: the TLC's own files have all of these. Its name stands among the `flags` of such
-    a trip in the views `trips_flagged` and `trips_clean`.
+    Breaking it never refuses a month, because such trips occur in the TLC's own files. The views `trips_flagged` and
+    `trips_clean` list the name of the rule among the `flags` of such a trip.
 
     Attributes:
-        name: also the key in `loads.quality` of the number of trips that break it.
-        columns: columns of the table that it looks at; it does not apply to a fleet that lacks one of them.
-        sql: true for a trip that breaks it; `{month}` is the first day of the file's month, `{not_finite}` is true
-            where one of the trip's numbers is NaN or infinite.
+        name: the rule's name, and the key of its count in `loads.quality`.
+        columns: the columns that the rule reads; it does not apply to a fleet that lacks one of them. Empty means all
+            columns of type DOUBLE.
+        sql: a condition that is true for a trip that breaks the rule. `{month}` stands for the first day of the file's
+            month, and `{not_finite}` for a condition that is true if one of the trip's numbers is NaN or infinite.
         limit: the largest share that passes without a warning.
-        breaks: what such trips are or have, to complete "12 of 345 trips …".
-        reason: why there is the rule, why the limit is what it is, and why such trips are clean or not.
-        is_clean: whether `trips_clean` keeps such a trip: it was one, and its money and miles can be true.
+        breaks: the end of the sentence "12 of 345 trips …".
+        reason: why the rule and its limit exist, and why such trips are clean or not.
+        is_clean: whether `trips_clean` keeps such trips, because they took place and their amounts and distances are
+            possible.
     """
 
     name: str
@@ -47,21 +49,21 @@ class TripRule:
     is_clean: bool
 
     def applies_to(self, fleet: catalogue.Fleet) -> bool:
-        """Whether the fleet's trips have what the rule looks at."""
+        """Whether the fleet has all columns that the rule reads."""
         return self.columns_of(fleet) <= fleet.table_columns.keys() and bool(self.columns_of(fleet))
 
     def columns_of(self, fleet: catalogue.Fleet) -> set[str]:
-        """The columns that the rule looks at."""
+        """The columns that the rule reads."""
         return set(self.columns or _numbers(fleet))
 
     def condition(self, fleet: catalogue.Fleet, month: str) -> str:
-        """The rule's SQL for a fleet's trips; `month` is SQL for the first day of the file's month."""
+        """The rule's condition for a fleet's trips; `month` is SQL for the first day of the file's month."""
         not_finite = " OR ".join(f"NOT isfinite({name})" for name in _numbers(fleet))
         return self.sql.format(month=month, not_finite=not_finite)
 
 
 def _numbers(fleet: catalogue.Fleet) -> list[str]:
-    """The columns that can hold NaN and infinity: money and miles."""
+    """The columns that can contain NaN and infinity: amounts and distances."""
     return [column.name for column in fleet.columns if column.type == "DOUBLE"]
 
 
@@ -70,13 +72,13 @@ class MonthRule:
     """A rule about a month as a whole.
 
     Attributes:
-        sql: a query that gives the value and a sentence about it, in one row; no row or null: the rule does not apply.
-            `$fleet`, `$month` (its first day), `$rows`, `$rows_in_file`, `$counts` (JSON, as in `loads.quality`) and
-            `$context` (JSON, see `audit`) are bound. The month's own new row in `loads` is not written yet.
-        severity, limit: the largest value that passes, and what happens above it.
-        unit: what the value is.
-        reason: why there is the rule, and why the limit is what it is.
-        can_be_accepted: for an ERROR, whether somebody who has looked at the file can have it loaded all the same.
+        sql: a query that returns one row with the value and a sentence about it. If it returns no row or null, the rule
+            does not apply. Its parameters are `$fleet`, `$month` (the first day), `$rows`, `$rows_in_file`, `$counts`
+            (JSON, as in `loads.quality`) and `$context` (JSON, see `engine.audit`). The new load is not in `loads` yet.
+        severity, limit: the largest value that passes, and the effect of a larger one.
+        unit: the unit of the value.
+        reason: why the rule and its limit exist.
+        can_be_accepted: for an ERROR, whether a user who has examined the file may have it loaded anyway.
     """
 
     name: str
@@ -92,33 +94,35 @@ _AUTUMN_NIGHT = (
     "month(pickup_datetime) = 11 AND day(pickup_datetime) <= 7 AND isodow(pickup_datetime) = 7 "
     "AND hour(pickup_datetime) < 2 AND dropoff_datetime > pickup_datetime - INTERVAL 1 HOUR"
 )
-"""The clocks go back from 2 to 1 o'clock on the first Sunday of November: a trip over that hour seems to end early."""
+"""On the first Sunday of November the clocks go back from 2 to 1 a.m., so a trip at that time may seem to end before it
+begins."""
 
 
 def _plausible(fare: str) -> str:
-    """SQL for: a distance and a fare that a real trip can have, whatever its clock says."""
+    """SQL for whether the distance and the fare are possible for a real trip, regardless of its times."""
     return f"trip_distance > 0 AND trip_distance <= 100 AND {fare} > 0 AND {fare} <= 1000"
 
 
 _TRIP_PAID = "total_amount > 0 AND trip_distance > 0 AND trip_distance <= 1000"
 
-# The columns of a taxi's charge, and of a ride of the big apps, with what shows that somebody paid.
+# For taxis and for the high-volume apps: the fare, the columns that show that somebody paid, and the amount paid.
 _CHARGES = (
     ("fare_amount", ("fare_amount", "total_amount"), "greatest(fare_amount, total_amount)"),
     ("base_passenger_fare", ("base_passenger_fare", "driver_pay"), "greatest(base_passenger_fare, driver_pay)"),
 )
 
-# Each is written the way that DuckDB evaluates fastest (docs/explanation/performance.md): the audit is most of what a
-# load costs more than a bare insert. CASE evaluates what follows THEN for the few rows that need it; AND evaluates both
-# sides for all. NaN is greater than infinity in DuckDB, so that `x < 'inf'` leaves both out.
+# Each condition is written in the form that DuckDB evaluates fastest, because the audit causes most of the difference
+# between a load and a bare insert (docs/explanation/performance.md). CASE evaluates the part after THEN only for the
+# rows that need it, while AND evaluates both sides for all rows. In DuckDB NaN is greater than infinity, so `x < 'inf'`
+# excludes both.
 TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
         "unknown_zone",
         ("pickup_zone_id", "dropoff_zone_id"),
         f"pickup_zone_id NOT BETWEEN 1 AND {catalogue.ZONES} OR dropoff_zone_id NOT BETWEEN 1 AND {catalogue.ZONES}",
         0,
-        f"have a zone id outside 1 to {catalogue.ZONES}",
-        "Zone 0 stands in real fhv files of 2017 and 2018. The id stays as published, and counts in no zone.",
+        f"have a zone ID outside 1 to {catalogue.ZONES}",
+        "Real fhv files of 2017 and 2018 contain zone 0. The ID stays as published, and the trip counts in no zone.",
         is_clean=True,
     ),
     TripRule(
@@ -127,7 +131,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "pickup_datetime < {month} OR pickup_datetime >= {month} + INTERVAL 1 MONTH",
         0.05,
         "were picked up outside the file's month",
-        "A few strays are in every file (up to 1 in 2,000 here), most of them of the hours before or after the month.",
+        "Every file contains a few strays (up to 1 in 2,000), mostly from the hours just before or after the month.",
         is_clean=True,
     ),
     TripRule(
@@ -136,7 +140,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "pickup_datetime < {month} - INTERVAL 1 MONTH OR pickup_datetime >= {month} + INTERVAL 2 MONTH",
         0.001,
         "were picked up more than a month before or after the file's month",
-        "Meters whose clock was never set, or is years off: one or two a file.",
+        "Some meters have a clock that was never set or is years off: one or two trips per file.",
         is_clean=False,
     ),
     TripRule(
@@ -145,7 +149,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         f"CASE WHEN dropoff_datetime < pickup_datetime THEN NOT ({_AUTUMN_NIGHT}) END",
         0.01,
         "ended before they began",
-        "Slips of the clock; more than a few mean that the columns have been mixed up.",
+        "Clock errors cause a few of these. Many mean that the columns have been mixed up.",
         is_clean=False,
     ),
     TripRule(
@@ -153,8 +157,8 @@ TRIP_RULES: tuple[TripRule, ...] = (
         ("pickup_datetime", "dropoff_datetime"),
         f"CASE WHEN dropoff_datetime < pickup_datetime THEN {_AUTUMN_NIGHT} END",
         0.01,
-        "ended before they began because the clocks were set back for winter",
-        "Times are local: on the first Sunday of November the hour after 1 o'clock comes twice. The trips are real.",
+        "ended before they began because the clocks were set back in autumn",
+        "Times are local, and the hour after 1 a.m. occurs twice on the first Sunday of November. The trips are real.",
         is_clean=True,
     ),
     TripRule(
@@ -163,7 +167,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "epoch_us(dropoff_datetime) - epoch_us(pickup_datetime) > 86_400_000_000",
         0.005,
         "took more than 24 hours",
-        "Meters that nobody stopped. Those of just under a day are as wrong, but cannot be told from true ones.",
+        "Nobody stopped the meter. Trips of just under a day are as wrong, but cannot be distinguished from real ones.",
         is_clean=False,
     ),
     *(
@@ -181,15 +185,15 @@ TRIP_RULES: tuple[TripRule, ...] = (
             (
                 f"no_duration_{fare}",
                 0.1,
-                "took no time by their clock, but have a distance (up to 100 miles) and a fare (up to $1,000)",
-                "The meters of vendor 7 send no time of the drop-off: 1.2 % of yellow 2026. The trips are real.",
+                "took no time according to the clock, but have a distance (up to 100 miles) and a fare (up to $1,000)",
+                "The meters of vendor 7 do not send the drop-off time: 1.2 % of yellow 2026. The trips are real.",
                 True,
             ),
             (
                 f"no_duration_no_trip_{fare}",
                 0.02,
                 "took no time, and lack a plausible distance or a fare",
-                "Meters started and stopped at once: nothing shows that anybody was driven anywhere.",
+                "The meter was started and stopped at once. There is no evidence that anybody was driven anywhere.",
                 False,
             ),
         )
@@ -200,7 +204,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "trip_distance < 0 AND trip_distance > '-inf'::DOUBLE",
         0.001,
         "have a negative distance",
-        "No meter counts backwards.",
+        "A real distance cannot be negative.",
         is_clean=False,
     ),
     TripRule(
@@ -209,7 +213,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "trip_distance > 1000 AND trip_distance < 'inf'::DOUBLE",
         0.005,
         "are longer than 1,000 miles",
-        "Faults of the meter: 53 of 72,044 in green 2023-03, with more miles than all other trips together.",
+        "Meter errors: in green 2023-03, 53 of 72,044 trips have more miles than all other trips together.",
         is_clean=False,
     ),
     TripRule(
@@ -228,7 +232,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "{not_finite}",
         0.001,
         "have an amount or a distance that is NaN or infinite",
-        "One NaN makes a sum of millions NaN. Sums leave such values out, as if they were null.",
+        "A single NaN would make the sum of millions of values NaN, so sums ignore such values like nulls.",
         is_clean=False,
     ),
     TripRule(
@@ -237,8 +241,8 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "is_reversed",
         0.1,
         "are a charge that was reversed, or its reversal",
-        "A reversal is a second row with the same times, zones and vendor and a negative amount. Both rows count: "
-        "0.55 % of green 2023-03. Neither is a trip that was paid for.",
+        "A reversal is a second row with the same times, zones and vendor, and the negated amount. The rule counts "
+        "both rows (0.55 % of green 2023-03). Neither is a trip that was paid for.",
         is_clean=False,
     ),
     *(
@@ -252,12 +256,22 @@ TRIP_RULES: tuple[TripRule, ...] = (
             is_clean,
         )
         for name, limit, reason, is_clean in (
-            ("fare_amount", 0.2, "Reversals (0.3 % of green 2023-03), and flex fares: those were trips.", True),
-            ("base_passenger_fare", 0.05, "Corrections, and discounts greater than the fare: those were trips.", True),
+            (
+                "fare_amount",
+                0.2,
+                "Reversals (0.3 % of green 2023-03), which other rules exclude, and flex fares, which were real trips.",
+                True,
+            ),
+            (
+                "base_passenger_fare",
+                0.05,
+                "Corrections, which another rule excludes, and discounts larger than the fare, which were real trips.",
+                True,
+            ),
             (
                 "total_amount",
                 0.05,
-                "A reversal, whether its charge is in the file or not: in green all but 1 to 8.",
+                "A reversal, even if its charge is not in the file, as for 1 to 8 reversals in each month of green.",
                 False,
             ),
         )
@@ -268,7 +282,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         f"CASE WHEN fare_amount < 0 AND fare_amount > '-inf'::DOUBLE THEN {_TRIP_PAID} END",
         0.2,
         "have a negative fare_amount, but a positive total_amount and a distance",
-        "Flex fares of vendor 2, agreed in an app, are sent so: 3.8 % of yellow 2025. The trips are real.",
+        "Flex fares, which are agreed in an app, look like this: 3.8 % of yellow 2025, vendor 2. The trips are real.",
         is_clean=True,
     ),
     TripRule(
@@ -277,7 +291,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         f"CASE WHEN fare_amount < 0 AND fare_amount > '-inf'::DOUBLE THEN total_amount >= 0 AND NOT ({_TRIP_PAID}) END",
         0.05,
         "have a negative fare_amount, and lack a positive total_amount or a distance",
-        "Corrections: nothing shows that anybody was driven anywhere.",
+        "Corrections. There is no evidence that anybody was driven anywhere.",
         is_clean=False,
     ),
     TripRule(
@@ -286,8 +300,8 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "CASE WHEN base_passenger_fare < 0 AND base_passenger_fare > '-inf'::DOUBLE "
         "THEN NOT (driver_pay > 0 AND trip_distance > 0 AND trip_distance <= 1000) END",
         0.05,
-        "have a negative base_passenger_fare, and no driver was paid for a distance",
-        "Corrections: nothing shows that anybody was driven anywhere.",
+        "have a negative base_passenger_fare, and lack a payment to the driver or a distance",
+        "Corrections. There is no evidence that anybody was driven anywhere.",
         is_clean=False,
     ),
     *(
@@ -308,7 +322,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         "passenger_count = 0",
         0.2,
         "have no passenger",
-        "The driver types the number in, or does not: the trip is a trip all the same. 16 % in yellow 2019-02.",
+        "The driver did not enter the number: 16 % of yellow 2019-02. The trips are real.",
         is_clean=True,
     ),
     TripRule(
@@ -316,8 +330,8 @@ TRIP_RULES: tuple[TripRule, ...] = (
         ("passenger_count",),
         "passenger_count > 9 OR passenger_count < 0",
         0.001,
-        "have more than 9 passengers, or fewer than none",
-        "A taxi takes 4 or 5, a van 9: a slip when the number was typed in. The trip is a trip all the same.",
+        "have more than 9 passengers, or a negative number",
+        "A taxi takes 4 or 5 passengers, and a van 9. The driver mistyped the number, but the trips are real.",
         is_clean=True,
     ),
 )
@@ -327,8 +341,8 @@ _BEFORE = "fleet = $fleet AND partition_month >= $month - INTERVAL 12 MONTH AND 
 _DUPLICATES = f"""
     SELECT
         n / $rows,
-        format('{{:,}} rows are like one before them in all columns', n)
-        || if($rows > {DUPLICATES_LOOKED_FOR_IN}, ' (estimated from a part of the month)', '')
+        format('{{:,}} rows equal an earlier row in all columns', n)
+        || if($rows > {DUPLICATES_SAMPLE_ROWS}, ' (estimated from a sample)', '')
     FROM (SELECT ($counts->'exact_duplicates')::BIGINT AS n)
 """
 _SHARE = """
@@ -348,16 +362,17 @@ _UNREADABLE = """
 
 
 COMPARED_FROM_ROWS = 100
-"""In the larger of two editions of a month. The TLC's smallest files have tens of thousands of rows."""
+"""Two editions are compared if the larger one has at least this many rows. The TLC's smallest files have tens of
+thousands."""
 
 
 def _share(name: str) -> str:
-    """The query of a rule about a month for the share of trips that break the rule about trips called `name`."""
+    """A query for the share of trips that break the trip rule called `name`."""
     (rule,) = (rule for rule in TRIP_RULES if rule.name == name)
     return _SHARE.format(name=name, breaks=rule.breaks.replace("'", "''"))
 
 
-# What is an ERROR here must be something that no file of the TLC's can be: each was held against what is known of them.
+# An ERROR must be impossible in a genuine file. Each was compared with what is known about the TLC's files.
 MONTH_RULES: tuple[MonthRule, ...] = (
     MonthRule(
         "rows_equal_footer",
@@ -365,7 +380,7 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.ERROR,
         0,
         "rows",
-        "The file's own footer says how many trips there are: not one may be lost or doubled.",
+        "The file's footer gives the number of trips. None may be lost or duplicated.",
         can_be_accepted=False,
     ),
     MonthRule(
@@ -373,21 +388,22 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         f"""
         SELECT
             greatest($rows / rows_loaded, rows_loaded / $rows),
-            format('{{:,}} rows; the edition loaded before has {{:,}}', $rows, rows_loaded)
+            format('{{:,}} rows; the previous edition has {{:,}}', $rows, rows_loaded)
         FROM latest_loads WHERE fleet = $fleet AND partition_month = $month AND rows_loaded > 0
             AND greatest($rows, rows_loaded) >= {COMPARED_FROM_ROWS}
         """,
         Severity.ERROR,
         1.5,
-        "ratio, of the greater number to the smaller",
-        "A month is published again because some rows were corrected. Half a month has lost its data. "
-        f"Two editions with fewer than {COMPARED_FROM_ROWS} rows each are not compared: a few rows are much there.",
+        "ratio of the larger number to the smaller",
+        "The TLC republishes a month to correct some of its rows. A far smaller edition is incomplete. Editions with "
+        f"fewer than {COMPARED_FROM_ROWS} rows are not compared, because a few rows make a large difference there.",
     ),
     MonthRule(
         "columns_filled",
         """
         SELECT count(*), coalesce(
-            string_agg(name, ', ' ORDER BY name) || ': null in every trip', 'no column that must have values is empty'
+            string_agg(name, ', ' ORDER BY name) || if(count(*) = 1, ' is', ' are') || ' null in every trip',
+            'all required columns contain values'
         )
         FROM (SELECT unnest(CAST($context->'never_empty' AS VARCHAR[])) AS name)
         WHERE ($counts->>('null_' || name))::BIGINT = $rows AND $rows > 0
@@ -395,7 +411,7 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.ERROR,
         0,
         "columns",
-        "No month of the TLC's is without times, places or fares: the file's columns have been lost.",
+        "Every genuine month has times, places and fares. If they are missing, the file has lost its columns.",
     ),
     MonthRule(
         "ids_are_whole_numbers",
@@ -407,7 +423,7 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.ERROR,
         0,
         "rows",
-        "Zone 74.5 is no zone, and rounded it would be a wrong one: the file's columns have been mixed up.",
+        "There is no zone 74.5, and rounding it would give a wrong zone. The file's columns have been mixed up.",
     ),
     MonthRule(
         "columns_readable",
@@ -415,7 +431,7 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.ERROR,
         0.2,
         "share of rows",
-        "So many values that do not fit mean that the column holds something else.",
+        "If this many values do not fit its type, the column contains something else.",
     ),
     MonthRule(
         "values_readable",
@@ -423,7 +439,7 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.WARN,
         0,
         "share of rows",
-        "A single slip in a file of millions of rows does not keep the others out: it becomes null, and is counted.",
+        "A single bad value among millions of rows does not refuse the month. It becomes null and is counted.",
     ),
     MonthRule(
         "zones_of_this_city",
@@ -431,7 +447,7 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.ERROR,
         0.2,
         "share of rows",
-        "The TLC's own files have a few (some 9,000 in all of fhv 2018); many mean that it is another column.",
+        "The TLC's own files contain a few (about 9,000 in all of fhv 2018). Many mean that it is another column.",
     ),
     MonthRule(
         "trips_of_this_month",
@@ -439,7 +455,7 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.ERROR,
         0.5,
         "share of rows",
-        "Strays are in every file; where most trips are, it is another month's.",
+        "Every file contains strays. If most trips are strays, the file is for another month.",
     ),
     MonthRule(
         "every_trip_doubled",
@@ -447,20 +463,20 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.ERROR,
         0.45,
         "share of rows",
-        "A file that has each trip twice (0.5) would double the month.",
+        "A file that contains each trip twice has a share of 0.5.",
     ),
     MonthRule(
         "columns_known",
         """
         SELECT len(names), if(
-            len(names) > 0, 'left out, as the catalogue does not know them: ' || array_to_string(names, ', '),
-            'the catalogue knows every column'
+            len(names) > 0, 'columns that the catalogue does not know are left out: ' || array_to_string(names, ', '),
+            'the catalogue knows all columns'
         ) FROM (SELECT CAST($context->'unknown_columns' AS VARCHAR[]) AS names)
         """,
         Severity.WARN,
         0,
         "columns",
-        "The TLC has added a column: add it to include/nyc_taxi/catalogue/fleets.py, then run the month again.",
+        "The TLC has added a column. Add it to include/nyc_taxi/catalogue/fleets.py and load the month again.",
     ),
     MonthRule(
         "exact_duplicates",
@@ -468,19 +484,19 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         Severity.WARN,
         0.02,
         "share of rows",
-        "Rare in taxis' files, which have amounts and seconds; in fhv, a base and times, two trips may well be alike.",
+        "Rare for taxis, whose files have amounts and times. Files of fhv have few columns, so two trips can be equal.",
     ),
     MonthRule(
         "codes_known",
         """
-        SELECT max(n) / $rows, format('{:,} texts of {} are not in the catalogue', max(n), arg_max(name[9:], n))
+        SELECT max(n) / $rows, format('{:,} values of {} are not in the catalogue', max(n), arg_max(name[9:], n))
         FROM (SELECT unnest(map_entries($counts::JSON::MAP(VARCHAR, BIGINT)), recursive := true)) AS counts(name, n)
         WHERE name[:8] = 'unknown_' AND name <> 'unknown_zone' HAVING count(*) > 0
         """,
         Severity.WARN,
         0.001,
         "share of rows",
-        "A text that the catalogue has no id for becomes null: add it to include/nyc_taxi/catalogue/fleets.py.",
+        "Texts without an ID in the catalogue become null. Add them to include/nyc_taxi/catalogue/fleets.py.",
     ),
     MonthRule(
         "nulls_as_before",
@@ -502,15 +518,15 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         SELECT
             greatest(0, max(rise)) / 100,
             if(max(rise) > 0, format(
-                '{{}} is null in {{:.1f}} % of the trips, in the months before in {{:.1f}} % at most',
+                '{{}} is null in {{:.1f}} % of the trips, and was in at most {{:.1f}} % in earlier months',
                 arg_max(name, rise), arg_max(now, rise), arg_max(before, rise)
-            ), 'no column has more nulls than in the months before')
+            ), 'no column has more nulls than in earlier months')
         FROM shares HAVING count(*) > 0
         """,
         Severity.WARN,
         0.2,
-        "rise of the share of nulls over the 12 months before, in the column where it is greatest",
-        "A column that has run dry is no longer what reports take it for. In green 2021-01 it was 0.15, over 2020-04.",
+        "largest increase in a column's share of nulls, compared with its highest share in the 12 months before",
+        "Reports should not rely on a column that is no longer filled. From green 2020-04 to 2021-01 it rose by 0.15.",
     ),
     MonthRule(
         "rows_as_in_12_months",
@@ -523,47 +539,47 @@ MONTH_RULES: tuple[MonthRule, ...] = (
         """,
         Severity.WARN,
         2,
-        "ratio, of the greater number to the smaller",
-        "Half a month, or two in one. From month to month a fleet changes by a fifth; March 2020 is the exception.",
+        "ratio of the larger number to the smaller",
+        "The file may have lost or doubled its trips. Fleets change by about a fifth per month, except in March 2020.",
     ),
     MonthRule(
         "rows_as_a_year_before",
         """
         SELECT
             greatest($rows / rows_loaded, rows_loaded / $rows),
-            format('{:,} rows; a year before there were {:,}', $rows, rows_loaded)
+            format('{:,} rows; the same month a year before has {:,}', $rows, rows_loaded)
         FROM latest_loads WHERE fleet = $fleet AND partition_month = $month - INTERVAL 1 YEAR
         """,
         Severity.WARN,
         2.5,
-        "ratio, of the greater number to the smaller",
-        "Seasons are alike; a fleet that grows or shrinks by more in a year is worth a look.",
+        "ratio of the larger number to the smaller",
+        "The same months of two years are similar. If a fleet grows or shrinks by more, check the file.",
     ),
 )
 
 
 ACCEPTABLE = frozenset(rule.name for rule in MONTH_RULES if rule.can_be_accepted)
-"""The rules about a month that somebody who has looked at the file can have passed over."""
+"""The rules about a month that a user who has examined the file can override."""
 
 
 def rules_of(fleet: catalogue.Fleet) -> list[TripRule]:
-    """The rules about trips that apply to a fleet: those whose columns it has."""
+    """The rules about trips that apply to a fleet, because it has their columns."""
     return [rule for rule in TRIP_RULES if rule.applies_to(fleet)]
 
 
 def flags(fleet: catalogue.Fleet) -> str:
-    """SQL for the names of the rules that a trip of the fleet's table breaks, as a list."""
+    """SQL for a list of the names of the rules that a trip in the fleet's table breaks."""
     names = ", ".join(
         f"CASE WHEN {rule.condition(fleet, 'partition_month')} THEN '{rule.name}' END" for rule in rules_of(fleet)
     )
-    # Not with a lambda: a DuckDB file keeps it in a form that later versions of DuckDB will not read.
+    # A lambda would be shorter, but a view with one cannot be read by later versions of DuckDB.
     return f"coalesce(string_split(nullif(concat_ws(' ', {names}), ''), ' '), CAST([] AS VARCHAR[]))"
 
 
 def is_clean(fleet: catalogue.Fleet) -> str:
-    """SQL for whether a trip of the fleet's table is clean.
+    """SQL for whether a trip in the fleet's table is clean.
 
-    A rule that looks at a null says neither yes nor no, and the trip stays.
+    If a null makes a rule's condition null, the trip counts as not breaking the rule.
     """
     broken = [f"({rule.condition(fleet, 'partition_month')})" for rule in rules_of(fleet) if not rule.is_clean]
     return " AND ".join(f"{condition} IS NOT TRUE" for condition in broken)

@@ -1,7 +1,7 @@
-"""The catalogue: what the TLC publishes, as data. Everything that differs from fleet to fleet stands here.
+"""The catalogue: the TLC's fleets and their files, described as data. All differences between fleets are defined here.
 
-`fleets` has the fleets with their files' layouts, `types` says what a fleet, a layout and a column are, and `matching`
-maps the columns of a file to ours. It imports only the package's basics (errors, months).
+`fleets` lists the fleets and the layouts of their files, `types` defines fleet, layout and column, and `matching` maps
+a file's columns to the warehouse's. This room imports only the package's basics (errors, months).
 """
 
 from include.nyc_taxi.catalogue.fleets import (

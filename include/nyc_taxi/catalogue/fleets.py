@@ -1,29 +1,29 @@
-"""The fleets, with the layouts of their files over the years.
+"""The fleets, and the layouts of their files over the years.
 
-Source: the TLC's trip record data dictionaries, and the column names of all files it had published by mid-2024.
-Adding a fleet means adding a `Fleet` here: tables, loads, DAGs, maps and the simulator read this catalogue.
+Sources: the TLC's trip record data dictionaries, and the column names of all files published by mid-2024. To add a
+fleet, add a `Fleet` here: tables, loads, DAGs, maps and the simulator all read this catalogue.
 """
 
-from include.nyc_taxi.catalogue.types import Coded, Column, Coordinates, Fleet, Layout, Origin
+from include.nyc_taxi.catalogue.types import INDEX, Coded, Column, Coordinates, Fleet, Layout, Origin
 from include.nyc_taxi.errors import FleetError
 
 ZONE_LOOKUP_PATH = "/misc/taxi_zone_lookup.csv"
 ZONE_SHAPES_PATH = "/misc/taxi_zones.zip"
 ZONES = 265
-"""Zone ids are 1 to 265; 264 is "Unknown", 265 is "Outside of NYC"."""
+"""The number of zones. Their IDs are 1 to 265; 264 means "Unknown" and 265 "Outside of NYC"."""
 
 CITY_TIME = "America/New_York"
-"""What the TLC's times are in. Times that a file marks as UTC are taken at their word, and become the city's."""
+"""The time zone of the TLC's times. If a file marks its times as UTC, they are converted to this zone."""
 
 
 def _parse(text: str) -> tuple[tuple[str, str], ...]:
-    """Column lists below are written "name TYPE, name TYPE", as in SQL."""
+    """Parse a column list written as in SQL: "name TYPE, name TYPE"."""
     pairs = (item.split() for item in text.split(","))
     return tuple((name, kind) for name, kind in pairs)
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """Our columns, written "our_name TYPE published_name"."""
+    """Parse our columns, written "our_name TYPE published_name, …"."""
     triples = (item.split() for item in text.split(","))
     return tuple(Column(name, kind, published) for name, kind, published in triples)
 
@@ -32,7 +32,7 @@ _YELLOW_2009 = """vendor_name VARCHAR, Trip_Pickup_DateTime VARCHAR, Trip_Dropof
     Trip_Distance DOUBLE, Start_Lon DOUBLE, Start_Lat DOUBLE, Rate_Code DOUBLE, store_and_forward DOUBLE, End_Lon DOUBLE,
     End_Lat DOUBLE, Payment_Type VARCHAR, Fare_Amt DOUBLE, surcharge DOUBLE, mta_tax DOUBLE, Tip_Amt DOUBLE,
     Tolls_Amt DOUBLE, Total_Amt DOUBLE"""
-# DDS (Digital Dispatch Systems) was gone before the TLC numbered its vendors.
+# DDS (Digital Dispatch Systems) closed before the TLC numbered its vendors.
 _VENDORS = {"CMT": 1, "VTS": 2, "DDS": None}
 _PAYMENTS = {
     **dict.fromkeys(("CREDIT", "CRE", "CRD"), 1),
@@ -90,7 +90,7 @@ _YELLOW_2023 = """VendorID INTEGER, tpep_pickup_datetime TIMESTAMP, tpep_dropoff
     trip_distance DOUBLE, RatecodeID BIGINT, store_and_fwd_flag VARCHAR, PULocationID INTEGER, DOLocationID INTEGER,
     payment_type BIGINT, fare_amount DOUBLE, extra DOUBLE, mta_tax DOUBLE, tip_amount DOUBLE, tolls_amount DOUBLE,
     improvement_surcharge DOUBLE, total_amount DOUBLE, congestion_surcharge DOUBLE, Airport_fee DOUBLE"""
-# Until 2023-01 `ehail_fee` was all null and had Parquet's null type, which DuckDB writes and reads as INTEGER.
+# Until 2023-01 `ehail_fee` was always null and had Parquet's null type, which DuckDB reads and writes as INTEGER.
 _GREEN_2014 = """VendorID BIGINT, lpep_pickup_datetime TIMESTAMP, lpep_dropoff_datetime TIMESTAMP, store_and_fwd_flag VARCHAR,
     RatecodeID DOUBLE, PULocationID BIGINT, DOLocationID BIGINT, passenger_count DOUBLE, trip_distance DOUBLE,
     fare_amount DOUBLE, extra DOUBLE, mta_tax DOUBLE, tip_amount DOUBLE, tolls_amount DOUBLE, ehail_fee INTEGER,
@@ -101,7 +101,7 @@ _GREEN_2023 = """VendorID INTEGER, lpep_pickup_datetime TIMESTAMP, lpep_dropoff_
     trip_distance DOUBLE, fare_amount DOUBLE, extra DOUBLE, mta_tax DOUBLE, tip_amount DOUBLE, tolls_amount DOUBLE,
     ehail_fee DOUBLE, improvement_surcharge DOUBLE, total_amount DOUBLE, payment_type BIGINT, trip_type BIGINT,
     congestion_surcharge DOUBLE"""
-# `SR_Flag` is all null in many months, and then has Parquet's null type.
+# In many months `SR_Flag` is always null, and has Parquet's null type.
 _FHV = """dispatching_base_num VARCHAR, pickup_datetime TIMESTAMP, dropOff_datetime TIMESTAMP, PUlocationID DOUBLE,
     DOlocationID DOUBLE, SR_Flag INTEGER, Affiliated_base_number VARCHAR"""
 _FHVHV = """hvfhs_license_num VARCHAR, dispatching_base_num VARCHAR, originating_base_num VARCHAR,
@@ -110,9 +110,9 @@ _FHVHV = """hvfhs_license_num VARCHAR, dispatching_base_num VARCHAR, originating
     tolls DOUBLE, bcf DOUBLE, sales_tax DOUBLE, congestion_surcharge DOUBLE, airport_fee DOUBLE, tips DOUBLE,
     driver_pay DOUBLE, shared_request_flag VARCHAR, shared_match_flag VARCHAR, access_a_ride_flag VARCHAR,
     wav_request_flag VARCHAR, wav_match_flag VARCHAR"""
-_CONGESTION_PRICING = ", cbd_congestion_fee DOUBLE"  # the toll below 60th Street, from January 2025
+_CONGESTION_PRICING = ", cbd_congestion_fee DOUBLE"  # the toll south of 60th Street, since January 2025
+_REQUEST_SOURCE = ", request_source VARCHAR"  # the app that sent the passenger, or A; since June 2026
 
-_REQUEST_SOURCE = ", request_source VARCHAR"  # the app that sent the passenger, or A; from June 2026
 _TAXI_NEVER_EMPTY = (
     "pickup_datetime",
     "dropoff_datetime",
@@ -123,7 +123,6 @@ _TAXI_NEVER_EMPTY = (
     "total_amount",
 )
 
-_INDEX = "__index_level_0__"  # of the table that a file was made from: nothing of the trip
 
 FLEETS: dict[str, Fleet] = {
     fleet.name: fleet
@@ -134,8 +133,8 @@ FLEETS: dict[str, Fleet] = {
             layouts=(
                 Layout("2009-01", "2009-12", _parse(_YELLOW_2009), _YELLOW_2009_ORIGINS),
                 Layout("2010-01", "2010-12", _parse(_YELLOW_2010), _YELLOW_2010_ORIGINS),
-                # Two months were published with the index of the table they were made from.
-                Layout("2010-02", "2010-03", _parse(f"{_YELLOW_2010}, {_INDEX} BIGINT"), _YELLOW_2010_ORIGINS),
+                # Two months were published with the row index of a pandas table.
+                Layout("2010-02", "2010-03", _parse(f"{_YELLOW_2010}, {INDEX} BIGINT"), _YELLOW_2010_ORIGINS),
                 Layout("2011-01", "2023-01", _parse(_YELLOW_2011)),
                 Layout("2023-02", "2024-12", _parse(_YELLOW_2023)),
                 Layout("2025-01", "2026-05", _parse(_YELLOW_2023 + _CONGESTION_PRICING)),
@@ -274,14 +273,14 @@ COMMON_COLUMNS: tuple[tuple[str, str], ...] = (
     ("passenger_count", "INTEGER"),
     ("total_amount", "DOUBLE"),
 )
-"""What the view `trips` shows of every fleet, after `fleet` and `partition_month`; null where a fleet lacks one."""
+"""The columns of the view `trips` after `fleet` and `partition_month`; null for fleets that lack the column."""
 
 
 def fleet(name: str) -> Fleet:
-    """The fleet of that name.
+    """The fleet called `name`.
 
     Raises:
-        FleetError: no such fleet; the message lists those there are.
+        FleetError: there is no such fleet; the message lists all fleets.
     """
     if name not in FLEETS:
         raise FleetError(f"no fleet {name!r} in the catalogue: expected one of {', '.join(FLEETS)}")
@@ -289,10 +288,10 @@ def fleet(name: str) -> Fleet:
 
 
 def file_name(fleet_name: str, month: str) -> str:
-    """Name of a month's file, here and on the TLC's site.
+    """The name of a month's file, in raw/ and on the TLC's site.
 
     Raises:
-        FleetError: no such fleet.
+        FleetError: there is no such fleet.
         MonthError: `month` is malformed, or before the fleet's first month.
     """
     fleet(fleet_name).layout(month)
@@ -300,5 +299,5 @@ def file_name(fleet_name: str, month: str) -> str:
 
 
 def file_path(fleet_name: str, month: str) -> str:
-    """Path of a month's file on the TLC's site, with a leading slash. Raises as `file_name` does."""
+    """The path of a month's file on the TLC's site, with a leading slash. Raises the same errors as `file_name`."""
     return f"/trip-data/{file_name(fleet_name, month)}"

@@ -1,10 +1,13 @@
-"""What a fleet, a layout and a column are."""
+"""The types of the catalogue: fleet, layout, column and origin."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from include.nyc_taxi.errors import MonthError
 from include.nyc_taxi.months import Month
+
+INDEX = "__index_level_0__"
+"""A column that pandas adds to a file. It numbers the rows of a table and says nothing about a trip."""
 
 
 @dataclass(frozen=True)
@@ -13,8 +16,8 @@ class Column:
 
     Attributes:
         name: our name, in snake case.
-        type: its DuckDB type, to which every file's column is cast.
-        published_as: the TLC's name for it. Compared without regard to case: `airport_fee` became `Airport_fee`.
+        type: its DuckDB type. The column of every file is cast to it.
+        published_as: the TLC's name for it. Its case is ignored, because `airport_fee` once became `Airport_fee`.
     """
 
     name: str
@@ -24,10 +27,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Coded:
-    """A published column of texts in place of the ids of the TLC's data dictionary.
+    """A published column of texts instead of the IDs in the TLC's data dictionary.
 
     Attributes:
-        codes: the id of each text, in capitals and without spaces around it; None where the dictionary has no id for it.
+        codes: the ID for each text, or None if the dictionary has none. The texts are in capitals, without spaces around
+            them.
     """
 
     published_as: str
@@ -36,14 +40,14 @@ class Coded:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Two published columns in degrees (WGS84) in place of a zone id."""
+    """Two published columns with degrees (WGS84) instead of a zone ID."""
 
     longitude: str
     latitude: str
 
 
 Origin = str | Coded | Coordinates
-"""What of a file becomes a column of ours; a string is the name of the file's column, which is cast."""
+"""The source of one of our columns in a file. A string is the name of the file's column, which is cast."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,10 @@ class Layout:
     """The columns of a fleet's files over a span of months, in the files' own order.
 
     Attributes:
-        first_month, last_month: the span, both included; None is "until now".
+        first_month, last_month: the span, both included; a `last_month` of None means "until now".
         columns: (name, DuckDB type) pairs as published.
-        origins: for layouts that are not of today's names and codes, what becomes which column of ours, by our name.
+        origins: the origin of each of our columns, by our name, if the layout's names or codes differ from today's;
+            otherwise empty.
     """
 
     first_month: str
@@ -67,17 +72,17 @@ class Layout:
 
     @property
     def has_zones(self) -> bool:
-        """False where trips have coordinates in place of zone ids."""
+        """False if trips have coordinates instead of zone IDs."""
         return not any(isinstance(origin, Coordinates) for origin in self.origins.values())
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """A kind of taxi for which the TLC publishes one file a month.
+    """A kind of vehicle for which the TLC publishes one file per month.
 
     Attributes:
-        layouts: in order of time; where spans overlap, the later in the list is the more special one and wins.
-        never_empty: our names of columns that have a value in some trips of every month that the TLC has published.
+        layouts: in chronological order. If spans overlap, the layout later in the list is more specific and wins.
+        never_empty: our names of the columns that contain at least one value in every published month.
     """
 
     name: str
@@ -96,17 +101,17 @@ class Fleet:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Our column names, in the table's order, without `partition_month`."""
+        """Our names of the TLC's columns, in the table's order."""
         return tuple(column.name for column in self.columns)
 
     @property
     def has_reversals(self) -> bool:
-        """Whether trips have what tells a reversed charge: times, and an amount that can be negative."""
+        """Whether reversed charges can be identified, which takes times and an amount that can be negative."""
         return {"pickup_datetime", "dropoff_datetime", "total_amount"} <= set(self.column_names)
 
     @property
     def table_columns(self) -> dict[str, str]:
-        """The columns of the fleet's table with their DuckDB types: the TLC's, and those that the load adds."""
+        """The DuckDB types of all columns of the fleet's table, by name: the TLC's columns and those added by a load."""
         added = {"partition_month": "DATE"} | ({"is_reversed": "BOOLEAN"} if self.has_reversals else {})
         return {column.name: column.type for column in self.columns} | added
 
@@ -114,7 +119,7 @@ class Fleet:
         """The layout of `month`'s file.
 
         Raises:
-            MonthError: the TLC published nothing for this fleet before its first month.
+            MonthError: `month` is malformed, or before the fleet's first month.
         """
         Month(month)
         fitting = [x for x in self.layouts if x.first_month <= month <= (x.last_month or month)]
@@ -126,13 +131,13 @@ class Fleet:
 
     @property
     def required(self) -> tuple[Column, ...]:
-        """Columns that every layout of today's names has; the others are null where a file lacks them."""
+        """The columns that every layout with today's names has. The others are null if a file lacks them."""
         layouts = [{name.casefold() for name in x.names} for x in self.layouts if not x.origins]
         return tuple(c for c in self.columns if all(c.published_as.casefold() in names for names in layouts))
 
 
 def published_names(origin: Origin) -> tuple[str, ...]:
-    """The file's columns that an origin is made of."""
+    """The names of the file's columns that an origin reads."""
     if isinstance(origin, Coordinates):
         return origin.longitude, origin.latitude
     return (origin.published_as if isinstance(origin, Coded) else origin,)

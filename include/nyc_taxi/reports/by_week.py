@@ -1,4 +1,4 @@
-"""Trips by week: the table `trips_by_week`, and a CSV file and a line chart made from it."""
+"""Trips by week: the table `trips_by_week`, and the CSV file and line chart made from it."""
 
 import csv
 from collections.abc import Iterable
@@ -22,16 +22,16 @@ HEADER = ("period", "num_trips", *SUMS, *CLEAN)
 
 @dataclass(frozen=True)
 class Week:
-    """A week's figures; None is what the fleet's trips have no column for.
+    """A week's figures; a figure is None if the fleet's trips lack its column.
 
     Attributes:
-        num_trips: trips whose pickup is in the week.
-        total_amount: their fares with all that is added to them, in dollars.
-        trip_distance: in miles.
-        passenger_count: sum of what drivers entered; trips without a number add nothing.
-        clean_trips, clean_total_amount, clean_trip_distance: the same of the trips in the view `trips_clean`: one that
-            is recorded as thousands of miles long outweighs all others. None too where an older version has counted
-            the week.
+        num_trips: the trips whose pickup is in the week.
+        total_amount: the sum of their total amounts, in dollars.
+        trip_distance: the sum of their distances, in miles.
+        passenger_count: the sum of the numbers that drivers entered.
+        clean_trips, clean_total_amount, clean_trip_distance: the same for the trips in the view `trips_clean`, because
+            a single trip recorded with thousands of miles can outweigh all others. They are also None if an older
+            version of this project counted the week.
     """
 
     num_trips: int
@@ -45,7 +45,7 @@ class Week:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """What an aggregation did: the week's figures, and the CSV file with that many weeks."""
+    """The result of an aggregation: the week's figures, and the CSV file with its number of weeks."""
 
     week: Week
     weeks: int
@@ -53,18 +53,22 @@ class Aggregate:
 
 
 def csv_path(outputs: Path) -> Path:
-    """Where the CSV file of all weeks is, in the fleet's outputs folder."""
+    """The path of the CSV file with all weeks; `outputs` is the fleet's outputs folder."""
     return outputs / "trips_by_week.csv"
 
 
 def chart_path(outputs: Path) -> Path:
-    """Where the line chart of all weeks is, in the fleet's outputs folder."""
+    """The path of the line chart of all weeks; `outputs` is the fleet's outputs folder."""
     return outputs / "trips_by_week.png"
 
 
 @without_pandas()
 def aggregate_week(con: duckdb.DuckDBPyConnection, fleet: str, monday: date, outputs: Path) -> Aggregate:
-    """Replace a week's row in `trips_by_week`, in one transaction, and write the CSV file of all the fleet's weeks."""
+    """Replace a week's row in `trips_by_week` in one transaction; then write the CSV file of all the fleet's weeks.
+
+    Raises:
+        FleetError: there is no such fleet.
+    """
     catalogue.fleet(fleet)
 
     def count() -> None:
@@ -77,7 +81,7 @@ def aggregate_week(con: duckdb.DuckDBPyConnection, fleet: str, monday: date, out
 
 
 def replace_weeks(con: duckdb.DuckDBPyConnection, fleet: str, mondays: Iterable[date]) -> None:
-    """Count the weeks again from the trips that are loaded. Call it inside a transaction."""
+    """Recount the weeks from the loaded trips. Call it within a transaction."""
     which = catalogue.fleet(fleet)
     types = {column.name: column.type for column in which.columns}
 
@@ -99,14 +103,14 @@ def replace_weeks(con: duckdb.DuckDBPyConnection, fleet: str, mondays: Iterable[
 
 @without_pandas()
 def counted_weeks(con: duckdb.DuckDBPyConnection, fleet: str) -> dict[date, Week]:
-    """What `trips_by_week` has of the fleet, by Monday, oldest first."""
+    """The fleet's rows in `trips_by_week`, by Monday, oldest first."""
     weeks = warehouse.readable(con, "trips_by_week")
     found = con.execute(f"SELECT {', '.join(HEADER)} FROM {weeks} WHERE fleet = ? ORDER BY period", [fleet])
     return {monday: Week(*figures) for monday, *figures in found.fetchall()}
 
 
 def weeks_with_trips(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month) -> set[date]:
-    """The Mondays of all weeks in which a trip of one month's file was picked up, strays included."""
+    """The Mondays of all weeks that contain a pickup of the month's file, including its strays."""
     found = con.execute(
         f"SELECT DISTINCT date_trunc('week', pickup_datetime)::DATE FROM {fleet.table} "
         "WHERE partition_month = ? AND pickup_datetime IS NOT NULL",
@@ -117,24 +121,24 @@ def weeks_with_trips(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, mon
 
 @without_pandas()
 def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> dict[date, Week]:
-    """Write all the fleet's weeks, oldest first, money (dollars) and miles rounded to 2; empty is what is not known.
+    """Write all the fleet's committed weeks to the CSV file, oldest first, and their provenance to a file beside it.
 
-    One process at a time writes what is then committed: of several, the last has seen the others' weeks. Where the
-    trips of the weeks come from is written beside the file, for the chart.
+    Amounts (in dollars) and distances (in miles) have two decimals. Unknown figures are empty. One process writes at a
+    time, so that the last of several writers includes the weeks of the others.
 
     Returns:
-        The weeks written, by Monday.
+        The weeks in the file, by Monday.
     """
     with locked(_lock(outputs)):
         weeks = counted_weeks(con, fleet)
         months = {month.first_day for monday in weeks for month in months_of_week(monday)}
-        # Before the CSV: should the process be killed in between, figures with a newer source are better than without.
+        # The provenance comes first: if the process is killed in between, too new a provenance is better than none.
         provenance.write(provenance.of_months(con, fleet, months), csv_path(outputs))
         with replacing(csv_path(outputs)) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(HEADER)
             for monday, week in weeks.items():
-                # Money and miles are the only figures that are not whole.
+                # Only amounts and distances are floats.
                 writer.writerow((monday, *(f"{x:.2f}" if isinstance(x, float) else x for x in astuple(week))))
     return weeks
 
@@ -144,27 +148,28 @@ def _lock(outputs: Path) -> Path:
 
 
 def is_chart_old(outputs: Path) -> bool:
-    """Whether the CSV file has changed since the chart was drawn. False where no week has been counted."""
+    """Whether the CSV file has changed since the chart was drawn. False if no week has been counted."""
     table, chart = csv_path(outputs), chart_path(outputs)
     return table.exists() and not (chart.exists() and chart.stat().st_mtime >= table.stat().st_mtime)
 
 
 def draw_chart(fleet: str, outputs: Path) -> Path:
-    """Draw the line chart of all weeks from the CSV file; returns its path.
+    """Draw the line chart of all weeks from the CSV file, and return its path.
 
     Raises:
+        FleetError: there is no such fleet.
         FileNotFoundError: no week has been counted yet.
     """
-    from include.nyc_taxi.reports import charts  # slow to import, and of no use to those who count
+    from include.nyc_taxi.reports import charts  # slow to import, and not needed for counting
 
-    # Weeks are drawn side by side: without the lock one of them could put a picture of older figures over a newer.
+    # Without the lock, one of several concurrent runs could replace the chart by one with older figures.
     with locked(_lock(outputs)):
         with csv_path(outputs).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         charts.draw_weeks(
             catalogue.fleet(fleet).title,
             [date.fromisoformat(row["period"]) for row in rows],
-            # A file of an older version has no figures of clean trips.
+            # Files from older versions have no figures about clean trips.
             {name: [float(row.get(name) or "nan") for row in rows] for name in HEADER[1:]},
             provenance.read(csv_path(outputs)),
             chart_path(outputs),

@@ -1,4 +1,4 @@
-"""Trips by zone: the table `trips_by_zone`, and GeoJSON files of Manhattan made from it."""
+"""Trips by zone: the table `trips_by_zone`, and the GeoJSON files of Manhattan made from it."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -17,13 +17,13 @@ from include.nyc_taxi.without_pandas import without_pandas
 
 @dataclass(frozen=True)
 class Aggregate:
-    """What an aggregation did.
+    """The result of an aggregation.
 
     Attributes:
-        zones: pickup zones that had a trip in the month.
-        trips: trips of the month with a pickup zone.
-        manhattan_trips: those of them that began in Manhattan.
-        month_file, overall_file: the GeoJSON files written, of the month and of all months loaded so far.
+        zones: the number of pickup zones with a trip in the month.
+        trips: the number of trips in the month that have a pickup zone.
+        manhattan_trips: the number of those trips that began in Manhattan.
+        month_file, overall_file: the GeoJSON files of the month, and of all months counted so far.
     """
 
     zones: int
@@ -34,41 +34,42 @@ class Aggregate:
 
 
 def month_stats_path(outputs: Path, month: Month) -> Path:
-    """Where a month's GeoJSON is, in the fleet's outputs folder."""
+    """The path of a month's GeoJSON file; `outputs` is the fleet's outputs folder."""
     return outputs / f"manhattan_stats_{month}.geojson"
 
 
 def month_map_path(outputs: Path, month: Month) -> Path:
-    """Where a month's map is, in the fleet's outputs folder."""
+    """The path of a month's map; `outputs` is the fleet's outputs folder."""
     return outputs / f"manhattan_map_{month}.png"
 
 
 def month_density_map_path(outputs: Path, month: Month) -> Path:
-    """Where a month's map of trips per km² is, in the fleet's outputs folder."""
+    """The path of a month's map of trips per km²; `outputs` is the fleet's outputs folder."""
     return outputs / f"manhattan_map_density_{month}.png"
 
 
 def made_since(outputs: Path, month: Month, moment: datetime) -> bool:
-    """Whether a month's GeoJSON and its map, the last of a run's outputs, are there and younger than `moment`."""
+    """Whether a month's GeoJSON file and map, which a run makes last, exist and are newer than `moment`."""
     made = (month_stats_path(outputs, month), month_map_path(outputs, month))
     return all(path.exists() and path.stat().st_mtime > moment.timestamp() for path in made)
 
 
 def overall_stats_path(outputs: Path) -> Path:
-    """Where the GeoJSON over all months is, in the fleet's outputs folder."""
+    """The path of the GeoJSON file of all months; `outputs` is the fleet's outputs folder."""
     return outputs / "manhattan_stats.geojson"
 
 
 @without_pandas()
 def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month, outputs: Path) -> Aggregate:
-    """Fill `trips_by_zone` for a month of a fleet, and write the GeoJSON of the month and of all months so far.
+    """Count a month's trips in `trips_by_zone`, and write the GeoJSON files of the month and of all months so far.
 
-    Reads the month's rows and `trips_by_zone`, so its cost does not grow with what else is loaded. The table is written
-    in one transaction. The files are written afterwards, one run at a time, each from what is then committed: of
-    several runs the last to write has seen the others' months.
+    It reads only the month's rows and `trips_by_zone`, so its cost does not grow with the number of loaded months. The
+    table is written in one transaction, and the files afterwards from the committed table. One run at a time writes
+    them, so that the last of several runs includes the months of the others.
 
     Raises:
-        MissingDataError: the month is not loaded, or the zones are not.
+        FleetError: there is no such fleet.
+        MissingDataError: the month or the zones are not loaded.
     """
     fleet, start = catalogue.fleet(fleet_name), month.first_day
 
@@ -82,7 +83,7 @@ def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Mont
             "WHERE fleet = ? AND partition_month = ?",
             [fleet_name, start],
         ).fetchone() or (0, 0)
-        # Not every month has a trip with a zone: in 2015 the for-hire bases reported hardly any.
+        # A loaded month may have no trip with a zone: in 2015 the for-hire bases reported hardly any zones.
         if not zones and not con.execute(f"FROM {fleet.table} WHERE partition_month = ? LIMIT 1", [start]).fetchone():
             raise MissingDataError(
                 f"{fleet_name} {month} has no trips in the warehouse: clear the task `load` of this run first"
@@ -100,13 +101,19 @@ def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Mont
 
 
 def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list[date], path: Path) -> int:
-    """Write one feature a Manhattan zone, with the trips of `months` (in order) together; returns their sum.
+    """Write one feature per zone of Manhattan with its trips in all `months`, and return the sum of these trips.
 
-    The file is GeoJSON by RFC 7946: degrees, outer rings counter-clockwise, holes clockwise.
-    The collection says in `fleet`, `first_month`, `last_month` and `months` what it covers, in `simulated` whether any
-    of it is made up (null: not known) and in `source` where it comes from: a map is drawn from the file alone.
+    The file is GeoJSON according to RFC 7946: degrees, outer rings counter-clockwise, holes clockwise. A map is drawn
+    from the file alone, so the collection also has the members `fleet`, `first_month`, `last_month` and `months` (their
+    number), `simulated` (null if unknown) and `source`.
+
+    Args:
+        months: the first days of the months, in order.
+
+    Raises:
+        MissingDataError: the zones are not loaded.
     """
-    import shapely  # not for those who only import the paths above
+    import shapely  # imported here because many callers need only the paths above
 
     from include.nyc_taxi.reports.geography import areas_km2, on_the_ground
 
@@ -115,7 +122,7 @@ def _write_geojson(con: duckdb.DuckDBPyConnection, fleet_name: str, months: list
     ).fetchall()
     if not rows:
         raise MissingDataError("the warehouse has no zones of Manhattan: run the DAG taxi_zones, then clear this task")
-    # A shapefile has its outer rings clockwise, and so has the table; GeoJSON wants the opposite.
+    # Outer rings are clockwise in a shapefile, and therefore in the table, but counter-clockwise in GeoJSON.
     polygons = shapely.orient_polygons(shapely.from_wkt([row[-1] for row in rows]))
     areas = areas_km2(on_the_ground(polygons))
     shapes = shapely.to_geojson(polygons)

@@ -1,4 +1,4 @@
-"""Line charts, drawn without a display. Needs no warehouse."""
+"""Draw line charts, without a display and without the warehouse."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ LEFT_PIXELS, RIGHT_PIXELS = 108, 40
 HEAD_PIXELS, PANEL_PIXELS, GAP_PIXELS, AXIS_PIXELS, LINE_PIXELS, FOOT_PIXELS = 155, 228, 64, 88, 26, 40
 MOST_TICKS = 8
 TICK_STEPS = (1, 2, 3, 4, 6, 8, 13, 26, 39, 52, 78, 104)
-"""Weeks from one label of the axis to the next; beyond these, whole numbers of years of 52 weeks."""
+"""The possible distances in weeks between two labels of the axis. Larger distances are multiples of 52 weeks."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,11 @@ class _Panel:
     """A panel of the chart.
 
     Attributes:
-        figure: the name of what it shows.
-        shown_with: it is there if the fleet has any of this: clean trips of a fleet without money have none either.
-        word: what it is of, where clean trips alone count.
+        figure: the figure that it shows.
+        shown_with: the figure without which the panel is omitted. A fleet without amounts, for example, has no panel
+            for the amounts of its clean trips.
+        whole: whether the figure is a whole number.
+        word: a word for the figure if it counts only clean trips; otherwise empty.
     """
 
     title: str
@@ -54,17 +56,18 @@ def draw_weeks(
     provenance: Provenance,
     picture: Path,
 ) -> None:
-    """Draw weekly figures as lines, one panel a figure, 1200 pixels wide; a week that is missing is a gap in the line.
+    """Draw weekly figures as lines, with one panel per figure. A missing week is a gap in the line.
 
-    Money and miles are those of clean trips: with the others they are nonsense (53 of the 72,044 trips in green 2023-03
-    have 698,217 of its 896,913 miles). What is left out is said below the panels. The picture grows with the number of
-    panels.
+    Amounts and distances include only clean trips, because the others make them meaningless: in green 2023-03, 53 of
+    72,044 trips have 698,217 of its 896,913 miles. Notes below the panels say how many trips are left out. The picture
+    is 1200 pixels wide, and its height depends on the number of panels.
 
     Args:
-        title: what the figures are of ("Green taxis").
+        title: the fleet's title, such as "Green taxis".
         mondays: the weeks, in order.
         figures: num_trips, total_amount, trip_distance, passenger_count, clean_trips, clean_total_amount and
-            clean_trip_distance, each with as many values as there are weeks; NaN is a gap too.
+            clean_trip_distance, each with one value per week. NaN makes a gap.
+        provenance: the source of the trips.
         picture: the PNG file to write.
     """
     shown = [panel for panel in PANELS if any(not math.isnan(value) for value in figures[panel.shown_with])]
@@ -92,7 +95,7 @@ def draw_weeks(
 
 
 def _notes(figures: Mapping[str, Sequence[float]], words: Sequence[str]) -> list[str]:
-    """What to know about panels that show clean trips alone; nothing where there are none."""
+    """The notes about panels that include only clean trips; none if there are no such panels."""
     if not words:
         return []
     what, notes = " and ".join(words), []
@@ -101,20 +104,18 @@ def _notes(figures: Mapping[str, Sequence[float]], words: Sequence[str]) -> list
         trips = sum(int(count) for count, is_known in zip(figures["num_trips"], known, strict=True) if is_known)
         left_out = trips - sum(int(count) for count in figures["clean_trips"] if not math.isnan(count))
         share = pictures.number(100 * left_out / trips) if trips else "0"
-        why = "their fares, distances or times cannot" if left_out else "no fare, distance or time is one that cannot"
-        notes.append(
-            f"{left_out:,} of {pictures.counted(trips, 'trip')} ({share} %) left out of {what}: {why} be true "
-            "(view trips_clean)"
-        )
+        reason = "their fares, distances or times are implausible" if left_out else "all are plausible"
+        counts = f"{left_out:,} of {pictures.counted(trips, 'trip')} ({share} %)"
+        notes.append(f"{counts} left out of {what}: {reason} (view trips_clean)")
     if older := known.count(False):
         were = "1 week was" if older == 1 else f"{older:,} weeks were"
         again = "that week" if older == 1 else "those weeks"
-        notes.append(f"{were} counted by an older version, without {what} of clean trips: run {again} again")
+        notes.append(f"{were} counted by an older version, without {what} of clean trips; run {again} again")
     return notes
 
 
 def _with_gaps(mondays: Sequence[date], values: Sequence[float]) -> tuple[list[date], list[float]]:
-    """The points of a line that breaks where a week is missing."""
+    """All weeks from the first to the last, with NaN for missing ones, so that the line is interrupted there."""
     known = dict(zip(mondays, values, strict=True))
     count = (mondays[-1] - mondays[0]).days // 7 + 1
     weeks = [mondays[0] + timedelta(days=7 * n) for n in range(count)]
@@ -122,7 +123,7 @@ def _with_gaps(mondays: Sequence[date], values: Sequence[float]) -> tuple[list[d
 
 
 def _draw_panel(axes: Axes, panel: _Panel, weeks: list[date], values: list[float]) -> None:
-    # A week between two gaps has no line to either side: the marker shows it. Many weeks need none.
+    # The markers show weeks between two gaps, which have no line. With many weeks, small markers suffice.
     axes.plot(
         np.array(weeks, dtype="datetime64[D]"),
         values,
@@ -134,9 +135,9 @@ def _draw_panel(axes: Axes, panel: _Panel, weeks: list[date], values: list[float
     axes.set_title(panel.title, loc="left", fontsize=15)
     known = [value for value in values if not math.isnan(value)]
     low, high = min(0.0, *known, 0.0), max(0.0, *known, 0.0)
-    if low == high:  # no week has any
+    if low == high:  # all known values are 0
         high = 1
-    room = 0.08 * (high - low)  # a marker at the edge is not cut in two
+    room = 0.08 * (high - low)  # so that no marker is cut off at the edge
     axes.set_ylim(low - (room if low else 0), high + room)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=panel.whole))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
@@ -151,7 +152,7 @@ def _draw_panel(axes: Axes, panel: _Panel, weeks: list[date], values: list[float
 
 
 def _short(value: float) -> str:
-    """A number of an axis: "2.5M", "300k", "20", "0.5"."""
+    """A number for the labels of an axis, such as "2.5M", "300k", "20" or "0.5"."""
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
             return f"{value / unit:g}{letter}"
@@ -159,11 +160,11 @@ def _short(value: float) -> str:
 
 
 def _label_mondays(axes: Axes, mondays: Sequence[date]) -> None:
-    """Label the axis with Mondays, dates with their year, however many weeks there are."""
+    """Label the axis with the full dates of Mondays."""
     first, last = mondays[0], mondays[-1]
     ticks = tick_mondays(first, last)
     axes.set_xticks(np.array(ticks, dtype="datetime64[D]"), [f"{monday}" for monday in ticks], fontsize=13)
-    axes.tick_params(axis="x", pad=9)  # below the 0 of the other axis
+    axes.tick_params(axis="x", pad=9)  # to clear the 0 of the other axis
     room = max(3.5, (last - first).days * 0.03)
     left, right = date2num([first, last])  # type: ignore[no-untyped-call]
     axes.set_xlim(left - room, right + room)
@@ -171,7 +172,7 @@ def _label_mondays(axes: Axes, mondays: Sequence[date]) -> None:
 
 
 def tick_mondays(first: date, last: date) -> list[date]:
-    """Mondays for an axis, from the first on at equal distances: each week's if they are few."""
+    """The Mondays to label, at equal distances from the first on: at most `MOST_TICKS`, and all of them if they fit."""
     weeks = (last - first).days // 7 + 1
     step = next((step for step in TICK_STEPS if weeks <= step * MOST_TICKS), 0)
     step = step or 52 * math.ceil(weeks / MOST_TICKS / 52)

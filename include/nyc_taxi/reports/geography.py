@@ -1,4 +1,4 @@
-"""Shapes of zones on the ground: from degrees to feet, and how large they are."""
+"""Project the shapes of zones from degrees to feet, and compute their areas."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import pyproj
 import shapely
 
 DEGREES, FEET = "EPSG:4326", "EPSG:2263"
-"""WGS84, and New York's state plane in US survey feet, in which the TLC publishes the zones."""
+"""WGS84, and New York's state plane in US survey feet, which the TLC uses for its zones."""
 KM2_PER_SQUARE_FOOT = (1200 / 3937 / 1000) ** 2
-"""A US survey foot is 1200/3937 of a metre."""
+"""A US survey foot is 1200/3937 of a metre long."""
 
 
 def on_the_ground(shapes: Any) -> Any:
@@ -19,8 +19,8 @@ def on_the_ground(shapes: Any) -> Any:
 
 
 def areas_km2(feet: Any) -> list[float]:
-    """The area of each of the shapes that `on_the_ground` gives, in square kilometres.
+    """The areas in square kilometres of shapes projected by `on_the_ground`.
 
-    The plane is conformal and made for New York: within the city its areas are right to 0.02 %.
+    The projection is conformal and made for New York: within the city its areas are correct to 0.02 %.
     """
     return [float(area) * KM2_PER_SQUARE_FOOT for area in shapely.area(feet)]

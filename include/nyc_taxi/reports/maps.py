@@ -1,4 +1,4 @@
-"""Maps of Manhattan, drawn from the GeoJSON files that `aggregate` writes. Needs no warehouse."""
+"""Draw maps of Manhattan from the GeoJSON files that `aggregate` writes, without the warehouse."""
 
 import json
 import textwrap
@@ -36,16 +36,16 @@ from include.nyc_taxi.reports.provenance import Provenance
 WIDTH_PIXELS, HEIGHT_PIXELS = 1000, 1300
 NAMED_ZONES = 5
 LEGEND = (800, 120, 825, 440)
-"""The legend's bar: left, bottom, right, top. Manhattan leans to the right, so that its lower right is free."""
+"""The left, bottom, right and top edges of the legend's bar. It is at the lower right, where Manhattan leaves room."""
 _AROUND_LEGEND = shapely.box(LEGEND[0] - 20, 0, WIDTH_PIXELS, LEGEND[3] + 75)
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The pictures drawn: of the month, and of all months loaded so far.
+    """The maps drawn: of the month, and of all months counted so far.
 
     Attributes:
-        density_month_file, density_overall_file: the same by area; None where the setting does not ask for them.
+        density_month_file, density_overall_file: the same with trips per km²; None unless the setting asks for them.
     """
 
     month_file: Path
@@ -55,13 +55,13 @@ class Maps:
 
 
 def draw_maps(month: Month, outputs: Path) -> Maps:
-    """Draw a map of a month and one over all months, from the GeoJSON files in a fleet's folder `outputs`.
+    """Draw the maps of a month and of all months from the GeoJSON files in the fleet's outputs folder.
 
-    Where the setting `NYC_TAXI_MAP_DENSITY` asks for it, two more show trips per km².
+    If the setting `NYC_TAXI_MAP_DENSITY` is on, two more maps show trips per km².
 
     Raises:
-        FileNotFoundError: `aggregate` has not written one of them.
-        SettingError: the setting has a value that it cannot have.
+        FileNotFoundError: `aggregate` has not written one of the GeoJSON files.
+        SettingError: the setting is invalid.
     """
     density = settings.map_density()
     month_file, overall_file = month_map_path(outputs, month), outputs / "manhattan_map.png"
@@ -71,26 +71,26 @@ def draw_maps(month: Month, outputs: Path) -> Maps:
             month_file, overall_file, month_density_map_path(outputs, month), outputs / "manhattan_map_density.png"
         )
     draw_map(month_stats_path(outputs, month), done.month_file, done.density_month_file)
-    # Months are drawn side by side: without the lock one of them could put a picture of older figures over a newer.
+    # Without the lock, one of several concurrent runs could replace the map by one with older figures.
     with locked(outputs / ".manhattan_map.lock"):
         draw_map(overall_stats_path(outputs), done.overall_file, done.density_overall_file)
     return done
 
 
 def draw_map(stats: Path, picture: Path, density_picture: Path | None = None) -> None:
-    """Draw the choropleth of trips by pickup zone from a GeoJSON file of `aggregate`, 1000 pixels wide.
+    """Draw a choropleth of trips by pickup zone from a GeoJSON file of `aggregate`. The picture is 1000 pixels wide.
 
     Args:
-        density_picture: where to draw trips per km² as well.
+        density_picture: the file for a second map, with trips per km²; None for no such map.
     """
     collection = json.loads(stats.read_text(encoding="utf-8"))
-    # Feet on the ground in place of degrees: the island keeps its true shape.
+    # Projected to feet, the island keeps its true shape.
     shapes = on_the_ground([shape(feature["geometry"]) for feature in collection["features"]])
     zones = [feature["properties"] for feature in collection["features"]]
     trips = [int(zone["num_trips"]) for zone in zones]
     pictures.save(_figure(collection, shapes, trips, "Trips", "by pickup zone"), picture)
     if density_picture:
-        # From the shapes, not from `trips_per_km2`: a file of an older version has none.
+        # Computed from the shapes, because files from older versions lack `trips_per_km2`.
         density = [count / area for count, area in zip(trips, areas_km2(shapes), strict=True)]
         pictures.save(_figure(collection, shapes, density, "Trips per km²", "per km² of pickup zone"), density_picture)
 
@@ -104,7 +104,7 @@ def _figure(collection: dict[str, Any], shapes: Any, values: Sequence[float], wh
         figure,
         f"{catalogue.fleet(collection['fleet']).title}, {period}",
         f"{total} that began in Manhattan, {how}{gap}",
-        # A file of an older version says nothing about it.
+        # Files from older versions lack these members.
         Provenance(collection.get("simulated"), collection.get("source")),
     )
     axes = figure.add_axes(
@@ -112,8 +112,8 @@ def _figure(collection: dict[str, Any], shapes: Any, values: Sequence[float], wh
     )
     highest = max(values)
     whole = all(isinstance(value, int) for value in values)
-    # A square-root scale: a few zones have most of the trips, and on a linear one all others would look alike.
-    # The legend of counts begins at 1, as zones without a trip have a colour of their own.
+    # A few zones have most of the trips: on a linear scale, all other zones would look the same.
+    # The legend of counts begins at 1, because zones without trips have their own style.
     norm = PowerNorm(gamma=0.5, vmin=1 if whole and highest > 1 else 0, vmax=highest or 1)
     _draw_zones(axes, shapes, np.asarray(values), norm)
     pictures.legend(figure, LEGEND, norm, what, others=[("No trips", pictures.NO_TRIPS)], whole=whole)
@@ -138,7 +138,7 @@ def _draw_zones(axes: Axes, shapes: Any, values: Any, norm: PowerNorm) -> None:
 
 
 def _outline(polygon: Any) -> Outline:
-    """A zone as matplotlib draws it. Holes are left white because they go round the other way."""
+    """A zone as a path for matplotlib. Holes stay white because their rings run in the opposite direction."""
     rings = [
         Outline(np.asarray(ring.coords)[:, :2], closed=True)
         for part in shapely.get_parts(shapely.orient_polygons(polygon))
@@ -154,16 +154,22 @@ def _period(collection: dict[str, Any]) -> tuple[str, str]:
     return span_label(first, last), gap
 
 
-# -- the names of the busiest zones --
+# -- Labels of the busiest zones
 
 GAP, LABEL_GAP, LINE = 26, 14, 21
-"""Between the island and a label, between two labels, and from line to line in a label."""
+"""The distances between the island and a label, between two labels, and between the lines of a label."""
 LABEL_SIZE = 13
 
 
 @dataclass
 class _Label:
-    """A name beside the island: `point` is in its zone; left, bottom, width and height are of the text's box."""
+    """A label beside the island.
+
+    Attributes:
+        point: a point in the zone.
+        left, bottom, width, height: the box around the text.
+        is_left: whether the label is to the left of the island.
+    """
 
     lines: list[str]
     point: tuple[float, float]
@@ -191,7 +197,7 @@ class _Label:
 def _name_busiest(
     figure: Figure, axes: Axes, shapes: Any, zones: Sequence[dict[str, Any]], values: Sequence[float]
 ) -> None:
-    """Write name and figure of the busiest zones beside the island, each with a line to its zone."""
+    """Write the names and values of the busiest zones beside the island, each with a line to its zone."""
     axes.apply_aspect()
     on_page = shapely.transform(shapes, axes.transData.transform)
     order = sorted(range(len(zones)), key=lambda i: (-values[i], zones[i]["zone_id"]))
@@ -206,7 +212,7 @@ def _name_busiest(
 
 
 def _inside(zone: Any) -> tuple[float, float]:
-    """A point in the zone's largest part, in the midst of it where that is in it."""
+    """A point in the zone's largest part: its centroid, unless that lies outside."""
     largest = max(shapely.get_parts(zone), key=lambda part: part.area)
     point = largest.centroid if largest.contains(largest.centroid) else largest.representative_point()
     return point.x, point.y
@@ -244,10 +250,10 @@ def _draw_label(figure: Figure, label: _Label) -> None:
 
 
 def _place(labels: list[_Label], coast: Any) -> None:
-    """Find each label its place: on the nearer side of the island if there is room, none over another.
+    """Place the labels without overlaps, each on the nearer side of the island if there is room.
 
     Args:
-        coast: all corners of all zones on the page.
+        coast: the corners of all zones, in pixels.
     """
 
     def island(bottom: float, top: float) -> tuple[float, float]:
@@ -262,13 +268,13 @@ def _place(labels: list[_Label], coast: Any) -> None:
         label.is_left = bool(x - west < east - x if fits_left == fits_right else fits_left)
     for is_left in (True, False):
         column = sorted((label for label in labels if label.is_left is is_left), key=lambda label: label.point[1])
-        # The legend is on the right: labels that would come over it go above it.
+        # If a label would cover the legend on the right, the labels of that side go above the legend.
         for lowest in (60, LEGEND[3] + 80):
             _spread(column, lowest, HEIGHT_PIXELS - 130)
             for label in column:
                 west, east = island(label.bottom - 8, label.bottom + label.height + 8)
                 label.left = west - GAP - label.width if is_left else east + GAP
-            # Where a line would run through another label, all of the side begin at one edge.
+            # If a line would cross another label, all labels of the side are aligned at one edge.
             if any(a is not b and a.leader.intersects(b.box) for a in column for b in column):
                 edge = min(a.left + a.width for a in column) if is_left else max(a.left for a in column)
                 for label in column:
@@ -280,7 +286,7 @@ def _place(labels: list[_Label], coast: Any) -> None:
 
 
 def _spread(column: list[_Label], lowest: float, highest: float) -> None:
-    """Put labels, given from the lowest up, beside their zones, only so far off that none covers another."""
+    """Place labels, ordered from the lowest up, as close to the heights of their zones as possible without overlaps."""
     for label in column:
         label.bottom = label.point[1] - label.height / 2
     for _ in range(100):

@@ -1,6 +1,6 @@
-"""What all pictures share: page, title, source line, the mark on simulated data, numbers and legends.
+"""Parts that all pictures share: page, title, source line, mark for simulated data, numbers and legends.
 
-Drawn with matplotlib's own fonts, without a display. Lengths are in pixels: a picture has 100 to the inch.
+Pictures are drawn with matplotlib's own fonts and without a display. Lengths are in pixels, at 100 pixels per inch.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,58 +24,58 @@ DPI = 100
 MARGIN = 40
 GREY = "0.35"
 COLOURS = "viridis"
-"""Can be read with every kind of colour blindness and in print: lightness rises all the way, from few to many."""
+"""Readable with every kind of colour blindness and in grey print, because the lightness always increases."""
 NO_TRIPS: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.7", "hatch": "////", "linewidth": 0.6}
-"""Neither dark as few trips are nor yellow as many: in print, too, the hatching tells it apart."""
+"""The style of zones without trips. The hatching distinguishes it from the colours even in grey print."""
 SIMULATED = "Simulated data"
 
 
 def new_figure(width: int, height: int) -> Figure:
-    """An empty white page. A Figure of its own, not pyplot: no display, no state shared between tasks."""
+    """An empty white page. It avoids pyplot, which needs a display and shares state between figures."""
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, picture: Path) -> None:
-    """Write the page as a PNG file; equal figures give equal bytes."""
+    """Write the page as a PNG file. Equal figures give equal bytes."""
     with replacing(picture) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def size(figure: Figure) -> tuple[int, int]:
-    """Width and height of the page."""
+    """The width and height of the page."""
     width, height = figure.get_size_inches() * figure.dpi
     return round(width), round(height)
 
 
 def area(figure: Figure, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
-    """What `Figure.add_axes` takes for the area between these edges, counted from the page's lower left corner."""
+    """The rectangle for `Figure.add_axes`, from edges measured from the page's lower left corner."""
     width, height = size(figure)
     return left / width, bottom / height, (right - left) / width, (top - bottom) / height
 
 
 def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> Text:
-    """Write text at a place counted from the page's lower left corner, smaller where it would leave the page."""
+    """Write text at a position measured from the page's lower left corner; shrink it if it does not fit the page."""
     width, height = size(figure)
     written = figure.text(x / width, y / height, text, **style)
     room = x - 10 if style.get("ha") == "right" else width - 10 - x
     while (taken := extent(written).width) > room:
-        # Letters do not shrink quite in proportion; each round comes nearer.
+        # The width is not quite proportional to the font size, so this takes several rounds.
         points = float(written.get_fontsize())
         written.set_fontsize(min(points * room / taken, points - 0.25))
     return written
 
 
 def extent(text: Text) -> Any:
-    """The box that a text covers on the page."""
+    """The bounding box of a text on the page."""
     return text.get_window_extent()
 
 
 def head(figure: Figure, title: str, lead: str, provenance: Provenance) -> None:
-    """Write the title and the line below it, into the page's uppermost 100 pixels, and the source at its foot.
+    """Write the title and the line below it (`lead`) into the page's top 100 pixels, and the source at the bottom.
 
-    The mark "Simulated data" stands before the lead: whoever sees the figures sees it.
+    For simulated trips, the mark "Simulated data" stands before the lead.
     """
     _, height = size(figure)
     write(figure, MARGIN, height - 58, title, fontsize=25, weight="bold")
@@ -90,33 +90,33 @@ def head(figure: Figure, title: str, lead: str, provenance: Provenance) -> None:
 
 
 def counted(count: int, what: str) -> str:
-    """A number with its noun ("1 trip", "1,234 trips")."""
+    """A number with its noun, such as "1 trip" or "1,234 trips"."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def number(value: float) -> str:
-    """A number of a legend or a label: whole from 10 on, with two digits below ("12,345", "2.5", "0.031")."""
+    """A number for a legend or label: whole from 10 on, below that with two digits ("12,345", "2.5", "0.031")."""
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
 def colour(value: float, norm: Normalize) -> Any:
-    """The colour of a value on the scale, as red, green, blue and opacity from 0 to 1."""
+    """The colour of a value on the scale: red, green, blue and opacity, each from 0 to 1."""
     return colormaps[COLOURS](float(norm(value)))
 
 
 def ink(background: Any) -> str:
-    """Black or white, whichever can be read better on the colour (the contrast as WCAG 2 counts it)."""
+    """Black or white, whichever has the higher contrast with the background according to WCAG 2."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in background[:3]]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
 
 
 def scale_ticks(norm: Normalize, apart: float, whole: bool) -> list[float]:
-    """Numbers for a legend: its two ends, and between them round ones that lie well apart.
+    """The numbers for a legend: its two ends, and round numbers between them.
 
     Args:
-        apart: the least distance of two, as a share of the legend's length.
-        whole: only whole numbers.
+        apart: the smallest distance between two numbers, as a share of the legend's length.
+        whole: whether to use only whole numbers.
     """
     low, high = float(norm.vmin or 0), float(norm.vmax or 0)
     chosen, places = [low, high], [0.0, 1.0]
@@ -144,13 +144,14 @@ def legend(
     whole: bool = False,
     label: Callable[[float], str] = number,
 ) -> Axes:
-    """Draw an upright colour bar whose labels cover the whole range, with what its colours mean above it.
+    """Draw a vertical colour bar whose labels cover the whole range.
 
     Args:
-        box: left, bottom, right and top of the bar.
-        others: what is drawn in no colour of the bar: name and style of each; they stand below it.
-        whole: no number between two whole ones is of use.
-        label: how the bar's numbers are written.
+        box: the left, bottom, right and top edges of the bar.
+        title: the meaning of the colours, written above the bar.
+        others: names and styles of other areas of the picture, shown below the bar.
+        whole: whether to label only whole numbers.
+        label: formats a number for its label.
     """
     left, bottom, right, top = box
     axes = figure.add_axes(area(figure, left, bottom, right, top))

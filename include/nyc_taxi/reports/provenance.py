@@ -1,4 +1,4 @@
-"""Where trips come from, for the pictures drawn of them: which site, and whether they are made up."""
+"""The provenance of trips, shown in pictures: the site they came from, and whether they are simulated."""
 
 import json
 from collections.abc import Collection
@@ -11,21 +11,20 @@ from urllib.parse import urlsplit
 from include.nyc_taxi.files import replacing
 
 if TYPE_CHECKING:
-    import duckdb  # not for those who draw
+    import duckdb  # drawing does not need it
 
 TLC = "NYC Taxi & Limousine Commission (TLC)"
 NAMED_HOSTS = 3
-"""A source line names this many hosts and counts the others, so that it stays one line."""
+"""The most hosts that a source line names, so that it fits on one line. It only counts the others."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the trips of some months come from.
+    """The provenance of the trips of some months.
 
     Attributes:
-        simulated: True if the trips of any of the months are made up, False if those of none are; None where that is
-            not known: an older version has loaded them.
-        source: a sentence for a reader, without login, password or path; None where it is not known.
+        simulated: whether any of the trips are simulated; None if unknown, because an older version loaded them.
+        source: a description for readers, without logins, passwords and paths; None if the source is unknown.
     """
 
     simulated: bool | None = None
@@ -33,27 +32,27 @@ class Provenance:
 
 
 def of_months(con: "duckdb.DuckDBPyConnection", fleet: str, months: Collection[date]) -> Provenance:
-    """Look up in `latest_loads` where what is loaded of a fleet's `months` (their first days) comes from."""
+    """The provenance of a fleet's `months` (given by their first days), according to `latest_loads`."""
     from include.nyc_taxi import warehouse
 
-    loads = warehouse.readable(con, "latest_loads")
-    found = con.execute(f"SELECT partition_month, source_url, simulated FROM {loads} WHERE fleet = ?", [fleet])
-    sources = [(url, made_up) for month, url, made_up in found.fetchall() if month in months]
-    if not sources:
+    latest_loads = warehouse.readable(con, "latest_loads")
+    found = con.execute(f"SELECT partition_month, source_url, simulated FROM {latest_loads} WHERE fleet = ?", [fleet])
+    loads = [(url, made_up) for month, url, made_up in found.fetchall() if month in months]
+    if not loads:
         return Provenance()
-    marks = {made_up for _, made_up in sources}
-    known = None if None in marks or len(sources) < len(set(months)) else False
+    marks = {made_up for _, made_up in loads}
+    known = None if None in marks or len(loads) < len(set(months)) else False
     return Provenance(
         simulated=True if True in marks else known,
         source="; ".join(
-            _said(what, {_host(url) for url, made_up in sources if bool(made_up) is simulated})
+            _source(what, {_host(url) for url, made_up in loads if bool(made_up) is simulated})
             for simulated, what in ((False, TLC), (True, "simulated trips, not the TLC's data"))
-            if any(bool(made_up) is simulated for _, made_up in sources)
+            if any(bool(made_up) is simulated for _, made_up in loads)
         ),
     )
 
 
-def _said(what: str, hosts: set[str | None]) -> str:
+def _source(what: str, hosts: set[str | None]) -> str:
     names = sorted(host for host in hosts if host)
     others = len(names) - NAMED_HOSTS
     where = ", ".join(names[:NAMED_HOSTS]) + (f" and {others} more" if others > 0 else "")
@@ -61,31 +60,31 @@ def _said(what: str, hosts: set[str | None]) -> str:
 
 
 def _host(url: str) -> str | None:
-    """The host of an address: what follows a login and comes before port and path."""
+    """The host in a URL, without login, port and path."""
     try:
         return urlsplit(url).hostname
-    except ValueError:  # no address at all
+    except ValueError:  # not a URL
         return None
 
 
 def path_beside(figures: Path) -> Path:
-    """Where the provenance of a file of figures is kept: `<name>.source.json` beside it."""
+    """The path of the provenance of a file of figures: `<name>.source.json` beside it."""
     return figures.with_name(figures.name + ".source.json")
 
 
 def lock_path(figures: Path) -> Path:
-    """What to hold while a file of figures and its provenance are written or read, so that both are of one writer."""
+    """The lock to hold while a file of figures and its provenance are written or read, so that the two agree."""
     return figures.with_name(".sources.lock")
 
 
 def write(provenance: Provenance, figures: Path) -> None:
-    """Keep the provenance beside a file of figures whose own format has no place for it."""
+    """Write the provenance beside a file of figures whose format has no place for it."""
     with replacing(path_beside(figures)) as temporary:
         temporary.write_text(json.dumps(asdict(provenance)), encoding="utf-8")
 
 
 def read(figures: Path) -> Provenance:
-    """The provenance kept beside a file of figures; nothing is known where an older version has written the file."""
+    """Read the provenance beside a file of figures. It is unknown if an older version wrote the file."""
     try:
         kept = json.loads(path_beside(figures).read_text(encoding="utf-8"))
     except FileNotFoundError:

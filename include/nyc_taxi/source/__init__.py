@@ -1,5 +1,5 @@
-"""The source: the TLC's site and the files that come from it.
+"""The source: the TLC's site, and its files as downloaded.
 
-`site` asks what the site has, `download` fetches a file and records its edition, and `parquet` reads what a file says
-about itself. It imports the package's basics and the catalogue.
+`site` asks which files are published or changed, `download` fetches a file and records its edition, and `parquet` reads
+a file's footer. This room imports the package's basics and the catalogue.
 """

@@ -1,4 +1,4 @@
-"""Fetch a file over HTTP: streamed, verified, retried, and complete or absent under its final name."""
+"""Download a file over HTTP: streamed, retried, verified, and either complete under its final name or absent."""
 
 import errno
 import json
@@ -17,24 +17,25 @@ from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.errors import DownloadError, NotPublishedError, NycTaxiError, RefusedError
 from include.nyc_taxi.files import replacing
 from include.nyc_taxi.source.parquet import verify_parquet
+from include.nyc_taxi.source.site import conditions
 from include.nyc_taxi.urls import without_login
 
 log = logging.getLogger(__name__)
 
 Verify = Callable[[Path], None]
-"""Raise DownloadError when a complete transfer is not the file that was asked for; or another error of this package,
-where it is that file and can never be used."""
+"""Raise DownloadError if a completely transferred file is not the requested one, or another error of this package if it
+is the requested one but can never be used."""
 
 
 class Site(Protocol):
-    """Where files come from: the hook for the TLC's site, or anything that answers alike."""
+    """The site to download from: the hook for the TLC's site, or any object with the same methods."""
 
     def fetch(self, path: str, headers: Mapping[str, str]) -> requests.Response:
-        """Send a GET; return the response with its body not yet read, whatever its status."""
+        """Send a GET request; return the response, whatever its status, without reading its body."""
         ...
 
     def url(self, path: str) -> str:
-        """The full address of `path`, for messages and for the record: without a login."""
+        """The full URL of `path`, without a login, for messages and records."""
         ...
 
 
@@ -47,11 +48,11 @@ _TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.Ch
 
 @dataclass(frozen=True)
 class Edition:
-    """Which edition of a file is here. Kept beside the file as `<name>.edition.json`.
+    """The edition of a downloaded file. It is stored beside the file as `<name>.edition.json`.
 
     Attributes:
-        url: where it came from.
-        etag, last_modified: as the server said, or None where it said nothing.
+        url: where the file came from.
+        etag, last_modified: the server's headers, or None if it did not send them.
         bytes: the file's size.
     """
 
@@ -63,12 +64,12 @@ class Edition:
 
 @dataclass(frozen=True)
 class Download:
-    """What a download did.
+    """The result of a download.
 
     Attributes:
         path: the file.
-        edition: which edition it is.
-        fetched: False where the edition on the server was here already.
+        edition: its edition.
+        fetched: False if the server's edition had been downloaded before.
     """
 
     path: Path
@@ -77,7 +78,7 @@ class Download:
 
 
 class TransientDownloadError(DownloadError, permanent=False):
-    """Worth another attempt; `retry_after` is in seconds, from the server's Retry-After."""
+    """An error that another attempt may cure. `retry_after` is the server's Retry-After in seconds."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -85,39 +86,39 @@ class TransientDownloadError(DownloadError, permanent=False):
 
 
 def read_edition(path: Path) -> Edition | None:
-    """The edition of the file at `path`, or None where it is not known or the file is not as it was fetched."""
+    """The edition of the file at `path`, or None if it is unknown or the file has changed since its download."""
     try:
         edition = Edition(**json.loads(_edition_path(path).read_text()))
-        edition = replace(edition, url=without_login(edition.url))  # older versions noted the login, too
+        edition = replace(edition, url=without_login(edition.url))  # older versions recorded the login too
         return edition if path.stat().st_size == edition.bytes else None
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
-def _note(path: Path, edition: Edition) -> None:
+def _record(path: Path, edition: Edition) -> None:
     with replacing(_edition_path(path)) as temporary:
-        temporary.write_text(_note_text(edition))
+        temporary.write_text(_as_text(edition))
 
 
-def _note_text(edition: Edition) -> str:
+def _as_text(edition: Edition) -> str:
     return json.dumps(asdict(edition), indent=1) + "\n"
 
 
 def forget_edition(path: Path) -> None:
-    """Forget which edition the file at `path` is, so that the next download fetches it anew.
+    """Delete the record of the edition of the file at `path`, so that the next download fetches the file again.
 
-    For a file that turns out to be damaged: while its edition is known, the site answers that it has not changed (304).
+    This is for damaged files: as long as the edition is known, the site answers that the file has not changed (304).
     """
     _edition_path(path).unlink(missing_ok=True)
 
 
 def month_path(fleet: str, month: str) -> Path:
-    """Where a month's file is kept, as the TLC published it."""
+    """The path of a month's file, which is stored exactly as the TLC published it."""
     return settings.raw_dir() / catalogue.file_name(fleet, month)
 
 
 def download_month(site: Site, fleet: str, month: str) -> Download:
-    """Bring a month's file to its place in raw/; see `download` for what that does and raises."""
+    """Download a month's file into raw/; see `download` for details and errors."""
     return download(site, catalogue.file_path(fleet, month), month_path(fleet, month), verify_parquet)
 
 
@@ -130,18 +131,18 @@ def download(
     attempts: int = ATTEMPTS,
     max_wait: float = MAX_WAIT_SECONDS,
 ) -> Download:
-    """Bring the file at `source`, a path on the site, to `path`, unless that edition is there (conditional GET).
+    """Download the file at `source`, a path on the site, to `path`, unless `path` already has that edition.
 
-    A broken, refused or timed-out transfer and the statuses 408, 425, 429 and 5xx are tried again: after as many
-    seconds as Retry-After says, else with exponential backoff up to `max_wait` seconds. A server that asks for more
-    than `max_wait` is not kept a worker for: that is an error, and the task's own retry comes later.
-    Memory does not grow with the file.
+    The request is a conditional GET. Broken, refused and timed-out transfers and the statuses 408, 425, 429, 500, 502,
+    503 and 504 are retried after the seconds in Retry-After, or else with exponential backoff of up to `max_wait`
+    seconds. If the server asks for more than `max_wait`, the download fails instead of occupying a worker; the task's
+    own retry comes later. Memory use does not depend on the file's size.
 
     Raises:
-        NotPublishedError: 403 or 404.
-        RefusedError: another status from 400 to 499 that is not tried again.
-        DownloadError: anything else, when attempts are used up or at once when another attempt would not help.
-        NycTaxiError: another error of `verify`. In any case, whatever was at `path` before is still there.
+        NotPublishedError: the status is 403 or 404.
+        RefusedError: another status from 400 to 499 that is not retried.
+        DownloadError: anything else, after the last attempt or as soon as another attempt cannot help.
+        NycTaxiError: another error from `verify`. After any error, the previous file is still at `path`.
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(attempts),
@@ -167,32 +168,23 @@ def _wait(max_wait: float) -> Callable[[tenacity.RetryCallState], float]:
 
 
 def _download_once(site: Site, source: str, path: Path, verify: Verify) -> Download:
-    here, url = read_edition(path), without_login(site.url(source))
-    if here and here.url != url:
-        here = None  # another site's file: its dates and tags say nothing here
+    local, url = read_edition(path), without_login(site.url(source))
+    if local and local.url != url:
+        local = None  # ETags and dates of another site cannot be compared
     try:
-        with site.fetch(source, _conditions(here)) as response:
-            if response.status_code == requests.codes.not_modified and here:
-                log.info("%s: the edition on the server is here already (%s), not fetched again", path.name, here.etag)
-                if _edition_path(path).read_text() != _note_text(here):  # it has a login in it; see `read_edition`
-                    _note(path, here)
-                return Download(path, here, fetched=False)
+        headers = conditions(local.etag, local.last_modified) if local else conditions(None, None)
+        with site.fetch(source, headers) as response:
+            if response.status_code == requests.codes.not_modified and local:
+                log.info("%s: not downloaded again, because edition %s has not changed", path.name, local.etag)
+                if _edition_path(path).read_text() != _as_text(local):  # the record has a login; see `read_edition`
+                    _record(path, local)
+                return Download(path, local, fetched=False)
             _check_status(response, url)
             edition = _receive(response, url, path, verify)
     except _TRANSIENT as error:
-        raise TransientDownloadError(f"{url}: the connection failed or broke off: {error}") from error
-    log.info("%s: fetched %s bytes, ETag %s", path.name, f"{edition.bytes:,}", edition.etag)
+        raise TransientDownloadError(f"{url}: the connection failed or was interrupted: {error}") from error
+    log.info("%s: downloaded %s bytes, ETag %s", path.name, f"{edition.bytes:,}", edition.etag)
     return Download(path, edition, fetched=True)
-
-
-def _conditions(here: Edition | None) -> dict[str, str]:
-    # Compressed transfer would make Content-Length the length of something else than the file.
-    headers = {"Accept-Encoding": "identity"}
-    if here and here.etag:
-        headers["If-None-Match"] = here.etag
-    elif here and here.last_modified:
-        headers["If-Modified-Since"] = here.last_modified
-    return headers
 
 
 def _check_status(response: requests.Response, url: str) -> None:
@@ -203,7 +195,7 @@ def _check_status(response: requests.Response, url: str) -> None:
     if status in (requests.codes.forbidden, requests.codes.not_found):
         raise NotPublishedError(
             f"{found}: the TLC has not published the file, or has withdrawn it. To wait for a month, clear "
-            "`wait_for_file` of this run; for another file, check NYC_TAXI_TLC_URL and the connection `tlc`"
+            "`wait_for_file` of this run. For any other file, check NYC_TAXI_TLC_URL and the connection `tlc`"
         )
     if status in RETRIED_STATUSES:
         raise TransientDownloadError(found, _retry_after(response.headers.get("Retry-After")))
@@ -212,7 +204,7 @@ def _check_status(response: requests.Response, url: str) -> None:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header, which is a number of seconds or an HTTP date."""
+    """The seconds to wait according to a Retry-After header, which holds a number of seconds or an HTTP date."""
     if not value:
         return None
     try:
@@ -226,7 +218,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _receive(response: requests.Response, url: str, path: Path, verify: Verify) -> Edition:
-    """Write the body under a temporary name, verify it, move it into place, then note its edition."""
+    """Write the body under a temporary name, verify it, move it into place, and record its edition."""
     try:
         with replacing(path) as temporary:
             size = 0
@@ -238,8 +230,8 @@ def _receive(response: requests.Response, url: str, path: Path, verify: Verify) 
                 verify(temporary)
             except NycTaxiError as error:
                 raise type(error)(f"{url}: {error}".replace(temporary.name, path.name)) from error
-            # While the new file has no note of its own it must not have the old one's: a kill between the two
-            # steps then costs one more fetch, and never passes one edition off as the other.
+            # The old record must not stand beside the new file. A kill before the new record is written then costs one
+            # more download, but never makes one edition pass for the other.
             _edition_path(path).unlink(missing_ok=True)
         edition = Edition(
             url=url,
@@ -247,15 +239,15 @@ def _receive(response: requests.Response, url: str, path: Path, verify: Verify) 
             last_modified=response.headers.get("Last-Modified"),
             bytes=size,
         )
-        _note(path, edition)
+        _record(path, edition)
         return edition
     except OSError as error:
-        # requests' own errors are OSErrors too: those are the transfer's and are retried by the caller.
+        # The errors of requests are OSErrors too. They concern the transfer, which the caller retries.
         if isinstance(error, requests.RequestException):
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DownloadError(
-                f"{path}: no space left while writing {url}; the temporary file is removed. "
+                f"{path}: no space left while writing {url}; the temporary file has been deleted. "
                 "Free some space or set NYC_TAXI_DATA_DIR to a larger disk, then clear this task"
             ) from error
         raise DownloadError(f"{path}: cannot be written: {error}") from error

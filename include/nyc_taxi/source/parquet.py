@@ -1,4 +1,4 @@
-"""Look into a Parquet file without reading its rows."""
+"""Inspect and verify Parquet files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from include.nyc_taxi.without_pandas import without_pandas
 
 MAGIC = b"PAR1"
 FOOTER_BYTES = 16_000_000
-"""No larger footer is read: DuckDB takes 17 times its size in memory for it. Those of the TLC have some 10 kB."""
+"""The largest footer that is read, because DuckDB needs 17 times its size in memory. The TLC's have about 10 kB."""
 NOT_THE_FILES_FAULT = (duckdb.OutOfMemoryException, duckdb.InterruptException)
-"""What reading a file can also raise, and says nothing of the file."""
+"""Errors that can occur while a file is read but do not mean that it is damaged."""
 SIMULATED = "nyc_taxi_simulated"
-"""The key in a file's metadata which says that its trips are made up: what is drawn from them must say so too."""
+"""The metadata key that marks a file of simulated trips. Pictures drawn from such trips must be marked too."""
 
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file's footer says.
+    """The contents of a Parquet file's footer.
 
     Attributes:
         rows: the number of rows.
-        types: DuckDB's type of each column, by the column's name, in the file's order.
-        simulated: whether the file says that its trips are made up, as those of our simulator do.
+        types: each column's DuckDB type, by the column's name, in the file's order.
+        simulated: whether the file is marked as containing simulated trips, as our simulator marks its files.
     """
 
     rows: int
@@ -34,21 +34,21 @@ class Footer:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns, in the file's order."""
+        """The column names, in the file's order."""
         return tuple(self.types)
 
 
 def read_footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
-    """Read a file's footer, and nothing else of it.
+    """Read a file's footer, but none of its rows.
 
     Raises:
-        duckdb.Error: the file is no Parquet file.
+        duckdb.Error: the file is not a Parquet file.
         LayoutError: the footer is far larger than a month of trips needs.
-        OSError: the file is not there.
+        OSError: the file does not exist.
     """
     _check_footer_size(path)
     (rows,) = con.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(path)]).fetchone() or (0,)
-    # DESCRIBE binds the file's schema as a query would see it; parquet_schema() lists nested nodes too.
+    # DESCRIBE shows the columns as a query sees them; parquet_schema() would also list nested fields.
     described = con.execute(
         "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(?))", [str(path)]
     )
@@ -62,26 +62,25 @@ def read_footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
 def _check_footer_size(path: Path) -> None:
     size = path.stat().st_size
     if size < len(MAGIC) + 8:
-        return  # no Parquet file: DuckDB says what is wrong with it
+        return  # not a Parquet file; DuckDB explains what is wrong with it
     with path.open("rb") as file:
         file.seek(size - len(MAGIC) - 4)
         footer = int.from_bytes(file.read(4), "little")
-    if FOOTER_BYTES < footer <= size:  # one that is larger than the file is damaged
+    if FOOTER_BYTES < footer <= size:  # a larger number means that the file is damaged
         raise LayoutError(
-            f"{path.name}: expected a footer of at most {FOOTER_BYTES:,} bytes, found one of {footer:,}: the file has "
-            "thousands of row groups or columns. Write it with fewer and larger row groups"
+            f"{path.name}: expected a footer of at most {FOOTER_BYTES:,} bytes, found {footer:,} bytes: the file has "
+            "thousands of row groups or columns. Write it with fewer, larger row groups"
         )
 
 
 @without_pandas()
 def is_readable(path: Path) -> bool:
-    """Whether every page of the file can be read; reads all of it.
+    """Whether every page of the file can be read. This reads the whole file.
 
-    A page that decodes to other values than were written passes, also where it carries a checksum: DuckDB does not
-    compare that, and the TLC's files have none.
+    A damaged page that can still be decoded goes unnoticed: DuckDB ignores checksums, and the TLC's files have none.
 
     Raises:
-        duckdb.Error: it cannot be told, for want of memory, say.
+        duckdb.Error: the answer is unknown, for example because there is not enough memory.
     """
     try:
         with duckdb.connect() as con:
@@ -95,11 +94,11 @@ def is_readable(path: Path) -> bool:
 
 @without_pandas()
 def verify_parquet(path: Path) -> None:
-    """Check that `path` is a whole Parquet file: the magic bytes at both ends, and a footer that DuckDB can read.
+    """Check that `path` is a complete Parquet file, with magic bytes at both ends and a footer that DuckDB can read.
 
     Raises:
-        DownloadError: it is something else (an error page, say); the message shows how it begins.
-        LayoutError: its footer is too large; see `read_footer`.
+        DownloadError: the file is something else, such as an error page; the message shows how it begins.
+        LayoutError: the footer is too large; see `read_footer`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -109,7 +108,7 @@ def verify_parquet(path: Path) -> None:
     if head[:4] != MAGIC or tail != MAGIC or size <= 2 * len(MAGIC):
         raise DownloadError(
             f"{path.name}: expected a Parquet file ({MAGIC!r} at both ends), found {size:,} bytes "
-            f"beginning {head[:60]!r} and ending {tail!r}; is the server answering with an error page?"
+            f"beginning with {head[:60]!r} and ending with {tail!r}; did the server send an error page?"
         )
     try:
         with duckdb.connect() as con:

@@ -1,61 +1,100 @@
-"""Ask the TLC's site which months it has published."""
+"""Ask the TLC's site about files with HEAD requests: is a file published, and has it changed?"""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import requests
 
-from include.nyc_taxi import catalogue
+Key = TypeVar("Key")
 
-REQUESTS_AT_ONCE = 4
+Head = Callable[[str, Mapping[str, str]], requests.Response]
+"""Send a HEAD request for an address with these headers and a timeout; return the response, whatever its status."""
 
 
-Head = Callable[[str], requests.Response]
-"""Send a HEAD for a path on the TLC's site, with a time-out; return the response, whatever its status."""
+@dataclass(frozen=True)
+class Question:
+    """A file to ask about.
+
+    Attributes:
+        address: what `Head` takes: the file's path or URL.
+        etag, last_modified: the known edition, if any; the site then says only whether the file has changed.
+        required: a header without which an answer with status 200 is useless.
+    """
+
+    address: str
+    etag: str | None = None
+    last_modified: str | None = None
+    required: Literal["ETag", "Last-Modified"] | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the site says of a month's file; `last_modified` as in the header."""
+    """What the site says about a file.
+
+    Attributes:
+        published: False for status 403 or 404.
+        last_modified, etag: the headers of the current edition. If the file has not changed or is not published, the
+            edition in the question.
+    """
 
     published: bool
     last_modified: str | None = None
+    etag: str | None = None
 
 
-def ask_site(head: Head, wanted: Sequence[tuple[str, str]]) -> tuple[dict[tuple[str, str], Answer], str | None]:
-    """Ask the site for months' files, four at a time, and no more of it once it could not be asked.
+def conditions(etag: str | None, last_modified: str | None) -> dict[str, str]:
+    """The headers that request a file only if it is not this edition; None, None requests it unconditionally."""
+    # A compressed transfer would have another ETag and another Content-Length than the file.
+    headers = {"Accept-Encoding": "identity"}
+    if etag:
+        headers["If-None-Match"] = etag
+    elif last_modified:
+        headers["If-Modified-Since"] = last_modified
+    return headers
 
-    Args:
-        wanted: pairs of fleet and month.
+
+def ask_site(
+    head: Head, questions: Mapping[Key, Question], *, at_once: int = 4, max_problems: int = 1
+) -> tuple[dict[Key, Answer], dict[Key, str]]:
+    """Ask the site about several files, `at_once` at a time; stop after `max_problems` requests without an answer.
 
     Returns:
-        The answers by fleet and month, and in a few words why some are lacking, or None.
+        The answers, and for each request without one a short reason; both by the keys of `questions`. Neither contains
+        the files that were not asked about any more.
     """
-    answers: dict[tuple[str, str], Answer] = {}
-    problems: list[str] = []
-    stop = threading.Event()
+    answers: dict[Key, Answer] = {}
+    problems: dict[Key, str] = {}
 
-    def ask(fleet: str, month: str) -> None:
-        if stop.is_set():
+    def ask(key: Key) -> None:
+        if len(problems) >= max_problems:
             return
-        try:
-            with head(catalogue.file_path(fleet, month)) as response:
-                status, modified = response.status_code, response.headers.get("Last-Modified")
-        except requests.RequestException as error:
-            problems.append("no answer in time" if isinstance(error, requests.Timeout) else type(error).__name__)
-            stop.set()
-            return
-        if status == requests.codes.ok:
-            answers[fleet, month] = Answer(published=True, last_modified=modified)
-        elif status in (requests.codes.forbidden, requests.codes.not_found):
-            answers[fleet, month] = Answer(published=False)
+        answer = _ask(head, questions[key])
+        if isinstance(answer, Answer):
+            answers[key] = answer
         else:
-            problems.append(f"status {status}")
-            stop.set()
+            problems[key] = answer
 
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        for done in [pool.submit(ask, fleet, month) for fleet, month in wanted]:
+    with ThreadPoolExecutor(at_once) as pool:
+        for done in [pool.submit(ask, key) for key in questions]:
             done.result()
-    return answers, problems[0] if problems else None
+    return answers, problems
+
+
+def _ask(head: Head, question: Question) -> Answer | str:
+    """The answer to one question, or why there is none."""
+    try:
+        with head(question.address, conditions(question.etag, question.last_modified)) as response:
+            status, headers = response.status_code, response.headers
+    except requests.Timeout:
+        return "no answer in time"
+    except requests.RequestException as error:
+        return type(error).__name__
+    if status in (requests.codes.not_modified, requests.codes.forbidden, requests.codes.not_found):
+        return Answer(status == requests.codes.not_modified, question.last_modified, question.etag)
+    if status != requests.codes.ok:
+        return f"status {status}"
+    if question.required and not headers.get(question.required):
+        return f"status 200 without {question.required}, which it had when it was loaded"
+    return Answer(True, headers.get("Last-Modified"), headers.get("ETag"))

@@ -1,5 +1,6 @@
-"""Status: which months are loaded, missing, failed, published again or withdrawn.
+"""Status: which months are loaded, missing, failed, republished or withdrawn.
 
-`freshness` compares what is published, downloaded and loaded, `editions` finds months that the TLC has published again
-or withdrawn, and `text` puts a status into a table and sentences. It imports every room but reports and web.
+`freshness` derives each month's state, `text` shows the states as a table and sentences, and `editions` finds months
+that the TLC has republished or withdrawn. This room imports the package's basics, the catalogue, the source and the
+trips.
 """

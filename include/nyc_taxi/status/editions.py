@@ -1,8 +1,8 @@
-"""Editions: months that the TLC has published again, or withdrawn, since they were loaded.
+"""Editions: find loaded months that the TLC has since republished or withdrawn.
 
-A *look* asks the site for every loaded month (HEAD), on the condition that it is not as last seen. What the site has
-said is kept in a ledger, a JSON file in raw/, by address: so a withdrawal is reported once, and a look that is tried
-again asks only for what it does not know yet. The ledger may be lost: the next look asks anew, by what is loaded.
+A *check* asks the site about every loaded month with a conditional HEAD request. The site's answers are kept by URL in
+a ledger, a JSON file in raw/. A withdrawal is therefore reported only once, and a repeated check asks only about months
+that have not been answered yet. If the ledger is lost, the next check rebuilds it from the loaded months.
 """
 
 import contextlib
@@ -10,50 +10,45 @@ import dataclasses
 import hashlib
 import json
 import logging
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
-import requests
-
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.months import Month
+from include.nyc_taxi.source.site import Answer, Head, Question, ask_site
 from include.nyc_taxi.trips.loaded import LoadedMonth
 from include.nyc_taxi.urls import without_login
 
 log = logging.getLogger(__name__)
 
 REQUESTS_AT_ONCE = 2
-PROBLEMS_AT_MOST = 3
-"""So many months of which the site says nothing: then it is left alone. One bad file does not hide all the others."""
-NAMED_AT_MOST = 12
+MAX_PROBLEMS = 3
+"""A check stops after this many requests without an answer. One would be too few: a single bad file must not hide all
+the others."""
+MAX_NAMED = 12
 SHORTEST_MONTH = timedelta(days=28)
-
-Head = Callable[[str, Mapping[str, str]], requests.Response]
-"""Send a HEAD for an address with headers, with a time-out; return the response, whatever its status."""
 
 
 class SiteError(NycTaxiError, permanent=False):
-    """The site did not say of every month what is there now."""
+    """The site did not answer for every month."""
 
 
 class AnswersError(NycTaxiError, permanent=True):
-    """The record of what the site said before cannot be read."""
+    """The ledger of the site's answers cannot be read."""
 
 
 @dataclass(frozen=True)
 class WatchedMonth:
-    """A month that is loaded from the site that is asked now.
+    """A month that was loaded from the site that the check asks.
 
     Attributes:
-        url: where it came from.
-        etag, last_modified: the edition loaded, as in `download.Edition`; one of them is there.
+        url: where it was loaded from.
+        etag, last_modified: the loaded edition, as in `download.Edition`; at least one of them is known.
     """
 
     fleet: str
@@ -67,11 +62,11 @@ class WatchedMonth:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a look asks for.
+class Check:
+    """The months that one check asks about.
 
     Attributes:
-        since: when it began; see `_now`.
+        since: when the check began, as `_now` writes it.
     """
 
     since: str
@@ -79,16 +74,16 @@ class Look:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """The look that `dataclasses.asdict` has made `values` of."""
+        """Restore a check from the result of `dataclasses.asdict`."""
         return cls(values["since"], tuple(WatchedMonth(**month) for month in values["months"]))
 
 
 @dataclass(frozen=True)
 class Run:
-    """The run that loads a new edition; equal for equal editions, and different for all others.
+    """The run that loads a new edition. The same edition always gives an equal run, another edition a different one.
 
     Attributes:
-        logical_date: in the month, never its first moment, at which the schedule and backfills have their run.
+        logical_date: a moment in the month, but never its first: the schedule and backfills use that one.
     """
 
     fleet: str
@@ -98,14 +93,14 @@ class Run:
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What the site said of a month, as the ledger has it.
+class _Seen:
+    """A ledger entry: what the site last said about a month.
 
     Attributes:
-        answered_at: see `_now`.
-        published: False: 403 or 404, though the month was there when it was loaded.
-        etag, last_modified: the edition there; of a withdrawn month the one before, if a look has seen it.
-        reported_by: the look that has reported the withdrawal.
+        answered_at: as `_now` writes it.
+        published: False if the site answered 403 or 404.
+        etag, last_modified: the site's edition; for a withdrawn month the last one known.
+        reported_by: the check that has reported the withdrawal.
     """
 
     answered_at: str
@@ -115,11 +110,11 @@ class _Answer:
     reported_by: str | None = None
 
 
-def begin(site: str, loads: Mapping[str, Mapping[str, LoadedMonth]]) -> Look:
-    """The look at all months of `loads` (by fleet and month) that came from `site`, an address without a path.
+def begin(site: str, loads: Mapping[str, Mapping[str, LoadedMonth]]) -> Check:
+    """Begin a check of all months in `loads` (by fleet and month) that were loaded from `site`, a URL without a path.
 
-    Addresses are compared, and kept, without logins. Months from elsewhere are left alone, and those whose edition
-    nobody has named: there is nothing to compare.
+    URLs are compared and kept without logins. Two kinds of months are ignored because there is nothing to compare:
+    those from another site, and those whose edition is unknown.
     """
     site = without_login(site)
     months = [
@@ -130,127 +125,95 @@ def begin(site: str, loads: Mapping[str, Mapping[str, LoadedMonth]]) -> Look:
         and (load.etag or load.last_modified)
     ]
     others = sum(map(len, loads.values())) - len(months)
-    log.info("%s months are loaded from %s", len(months), site)
+    log.info("%s months were loaded from %s", len(months), site)
     if others:
-        log.info("%s more are left alone: they are from another site, or from one that names no editions", others)
-    return Look(_now(), tuple(months))
+        log.info("ignoring %s other months: they came from another site, or their editions are unknown", others)
+    return Check(_now(), tuple(months))
 
 
-def ask(head: Head, look: Look) -> None:
-    """Ask the site for the look's months, two at a time, and note what it says; not again for those it has answered.
+def ask(head: Head, check: Check) -> None:
+    """Ask the site about the months that it has not answered for in this check, two at a time, and keep its answers.
 
     Raises:
-        SiteError: it did not say it of all. What it has said is noted.
-        AnswersError: the record of its answers cannot be read.
+        SiteError: the site did not answer for every month. Its other answers are kept.
+        AnswersError: the ledger cannot be read.
     """
-    known = _read(_ledger_path())
-    wanted = [month for month in look.months if not _answered(known.get(month.url), look)]
-    problems: list[str] = []
-    stop = threading.Event()
-
-    def ask_for(month: WatchedMonth) -> _Answer | None:
-        if stop.is_set():
-            return None
-        try:
-            return _ask_for(head, month, known.get(month.url))
-        except SiteError as error:
-            problems.append(str(error))
-            if len(problems) >= PROBLEMS_AT_MOST:
-                stop.set()
-            return None
-
-    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        asked = zip(wanted, pool.map(ask_for, wanted), strict=True)
-        answers = {month.url: answer for month, answer in asked if answer}
+    ledger = _read(_ledger_path())
+    questions = {
+        month.url: _question(month, ledger.get(month.url))
+        for month in check.months
+        if not _answered(ledger.get(month.url), check)
+    }
+    answers, problems = ask_site(head, questions, at_once=REQUESTS_AT_ONCE, max_problems=MAX_PROBLEMS)
     _record(answers)
-    log.info("%s of %s months answered", len(answers), len(wanted))
+    log.info("the site answered for %s of %s months", len(answers), len(questions))
     if problems:
+        reasons = "; ".join(f"{url}: {reason}" for url, reason in problems.items())
         raise SiteError(
-            f"the site did not say of {len(wanted) - len(answers)} of {len(look.months)} months what is there now: "
-            f"{'; '.join(problems)}. What it has said of the others counts, the next try asks for the rest"
+            f"the site did not answer for {len(questions) - len(answers)} of {len(check.months)} months: {reasons}. "
+            "Its other answers are kept, and the next try asks only about the rest"
         )
 
 
-def republished(look: Look) -> list[Run]:
-    """The runs that load what the site has in another edition than the warehouse, as far as it has told this look."""
-    known = _read(_ledger_path())
+def republished(check: Check) -> list[Run]:
+    """The runs that load new editions, for the months about which the site has answered this check."""
+    ledger = _read(_ledger_path())
     runs = []
-    for month in look.months:
-        seen = known.get(month.url)
-        if seen and seen.published and _answered(seen, look) and _differs(month, seen):
+    for month in check.months:
+        seen = ledger.get(month.url)
+        if seen and seen.published and _answered(seen, check) and _differs(month, seen):
             run = _run(month, seen)
             log.info(
-                "%s: the site has the edition %s of %s, loaded is %s of %s; the run %s of taxi_trips_%s loads it, and "
-                "is queued for as long as that DAG is paused",
+                "%s: the site has edition %s of %s, and edition %s of %s is loaded; run %s of taxi_trips_%s loads the "
+                "new one, and stays queued while that DAG is paused",
                 *(month, seen.etag, seen.last_modified, month.etag, month.last_modified, run.run_id, month.fleet),
             )
             runs.append(run)
     return runs
 
 
-def withdrawn(look: Look, name: str) -> list[WatchedMonth]:
-    """The withdrawn months that it is for the look called `name` to report: those that no other has reported."""
+def withdrawn(check: Check, name: str) -> list[WatchedMonth]:
+    """The withdrawn months that the check called `name` must report, because no other check has reported them."""
     with _ledger() as ledger:
-        gone = [month for month in look.months if (seen := ledger.get(month.url)) and not seen.published]
+        gone = [month for month in check.months if (seen := ledger.get(month.url)) and not seen.published]
         for month in gone:
             seen = ledger[month.url]
             ledger[month.url] = dataclasses.replace(seen, reported_by=seen.reported_by or name)
         ours = [month for month in gone if ledger[month.url].reported_by == name]
     if others := [month for month in gone if month not in ours]:
-        log.info("withdrawn, and reported by an earlier look: %s", _listed(others))
+        log.info("already reported as withdrawn by an earlier check: %s", _listed(others))
     return ours
 
 
-def report(look: Look, months: Sequence[WatchedMonth]) -> str:
-    """One sentence on months that are withdrawn."""
-    every = "; of all that is loaded it has nothing now: is NYC_TAXI_TLC_URL right, may this machine ask it?"
-    return (
-        f"the TLC's site has withdrawn {_listed(months)} (403 or 404): the warehouse keeps what is loaded of "
-        f"{'it' if len(months) == 1 else 'them'}{every if len(months) == len(look.months) else ''}"
+def report(check: Check, months: Sequence[WatchedMonth]) -> str:
+    """One sentence about withdrawn months."""
+    return f"the TLC's site has withdrawn {_listed(months)} (403 or 404); the warehouse keeps the loaded trips" + (
+        ". Every loaded month is affected: check NYC_TAXI_TLC_URL, and whether the site blocks this machine"
+        if len(months) == len(check.months)
+        else ""
     )
 
 
-def _ask_for(head: Head, month: WatchedMonth, seen: _Answer | None) -> _Answer:
-    """Ask for one month. Raises SiteError when the answer does not say which edition is there."""
+def _question(month: WatchedMonth, seen: _Seen | None) -> Question:
+    """Ask whether the site still has the edition that it last named, or else the loaded one."""
     known = seen if seen and (seen.etag or seen.last_modified) else month
-    # Compressed transfer would be given another ETag; see download.
-    headers = {"Accept-Encoding": "identity"}
-    if known.etag:
-        headers["If-None-Match"] = known.etag
-    elif known.last_modified:
-        headers["If-Modified-Since"] = known.last_modified
-    try:
-        with head(month.url, headers) as response:
-            status, etag, modified = response.status_code, *map(response.headers.get, ("ETag", "Last-Modified"))
-    except requests.RequestException as error:
-        what = "no answer in time" if isinstance(error, requests.Timeout) else type(error).__name__
-        raise SiteError(f"{month.url}: {what}") from error
-    if status == requests.codes.not_modified:
-        return _Answer(_now(), True, known.etag, known.last_modified)
-    if status in (requests.codes.forbidden, requests.codes.not_found):
-        return _Answer(_now(), False, known.etag, known.last_modified)
-    if status != requests.codes.ok:
-        raise SiteError(f"{month.url}: status {status}")
-    if not (etag if month.etag else modified):
-        name = "ETag" if month.etag else "Last-Modified"
-        raise SiteError(f"{month.url}: status 200 without {name}, which it had when it was loaded")
-    return _Answer(_now(), True, etag, modified)
+    return Question(month.url, known.etag, known.last_modified, required="ETag" if month.etag else "Last-Modified")
 
 
-def _answered(seen: _Answer | None, look: Look) -> bool:
-    return seen is not None and seen.answered_at >= look.since
+def _answered(seen: _Seen | None, check: Check) -> bool:
+    return seen is not None and seen.answered_at >= check.since
 
 
-def _differs(month: WatchedMonth, seen: _Answer) -> bool:
+def _differs(month: WatchedMonth, seen: _Seen) -> bool:
     if month.etag:
         return (seen.etag or "").removeprefix("W/") != month.etag.removeprefix("W/")
     return seen.last_modified != month.last_modified
 
 
-def _run(month: WatchedMonth, seen: _Answer) -> Run:
-    # With its date: an edition that comes back after another is published anew, and is to be loaded again.
+def _run(month: WatchedMonth, seen: _Seen) -> Run:
+    # The date is part of the digest: an edition that comes back after another is a new publication to be loaded.
     digest = hashlib.sha256("\n".join((month.url, seen.etag or "", seen.last_modified or "")).encode()).hexdigest()[:12]
-    # Airflow takes a run of the same date for the same run.
+    # Each edition needs its own logical date: Airflow treats two runs with the same date as the same run.
     offset = 1 + int(digest, 16) % (SHORTEST_MONTH // timedelta(microseconds=1) - 1)
     start = Month(month.month).first_day
     return Run(
@@ -261,12 +224,12 @@ def _run(month: WatchedMonth, seen: _Answer) -> Run:
     )
 
 
-def _record(answers: Mapping[str, _Answer]) -> None:
+def _record(answers: Mapping[str, Answer]) -> None:
     with _ledger() as ledger:
         for url, answer in answers.items():
             before = ledger.get(url)
             reported_by = before.reported_by if before and not answer.published else None
-            ledger[url] = dataclasses.replace(answer, reported_by=reported_by)
+            ledger[url] = _Seen(_now(), answer.published, answer.etag, answer.last_modified, reported_by)
 
 
 def _ledger_path() -> Path:
@@ -274,33 +237,33 @@ def _ledger_path() -> Path:
 
 
 @contextlib.contextmanager
-def _ledger() -> Iterator[dict[str, _Answer]]:
-    """The ledger by address, to be changed; written when the block ends well. No other process writes beside."""
+def _ledger() -> Iterator[dict[str, _Seen]]:
+    """Yield the ledger, by URL, to be changed; it is locked meanwhile, and written unless the block raises."""
     path = _ledger_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_suffix(".lock")):
         ledger = _read(path)
         yield ledger
         with replacing(path) as temporary:
-            written = {url: dataclasses.asdict(answer) for url, answer in sorted(ledger.items())}
+            written = {url: dataclasses.asdict(seen) for url, seen in sorted(ledger.items())}
             temporary.write_text(json.dumps(written, indent=1) + "\n")
 
 
-def _read(path: Path) -> dict[str, _Answer]:
+def _read(path: Path) -> dict[str, _Seen]:
     try:
-        # Older versions had logins in the addresses; what is written from now on has none.
-        return {without_login(url): _Answer(**answer) for url, answer in json.loads(path.read_text()).items()}
+        # Older versions kept URLs with logins.
+        return {without_login(url): _Seen(**seen) for url, seen in json.loads(path.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError) as error:
-        raise AnswersError(f"{path}: cannot be read ({error}); remove it, the next look makes it anew") from error
+        raise AnswersError(f"{path}: cannot be read ({error}). Delete it: the next check rebuilds it") from error
 
 
 def _listed(months: Sequence[WatchedMonth]) -> str:
-    more = len(months) - NAMED_AT_MOST
-    return ", ".join(map(str, months[:NAMED_AT_MOST])) + (f" and {more} more" if more > 0 else "")
+    more = len(months) - MAX_NAMED
+    return ", ".join(map(str, months[:MAX_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _now() -> str:
-    """Now as a text that sorts by time: UTC, with microseconds."""
+    """The current time as text that sorts by time: UTC, with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

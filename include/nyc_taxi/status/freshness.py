@@ -1,4 +1,4 @@
-"""How fresh the warehouse is, by fleet and month: what is published, downloaded and loaded, and what is not."""
+"""The state of each month of a fleet: whether it is published, downloaded and loaded, and whether its run failed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ACTIVE = ("queued", "running")
 
 
 class State(StrEnum):
-    """How a month is. Upper case is what an operator should look at: something is not in the warehouse."""
+    """The state of a month. States in capitals need an operator's attention: something is not in the warehouse."""
 
     FRESH = "fresh"
     NEW_EDITION = "NEW EDITION"
@@ -32,14 +32,14 @@ class State(StrEnum):
 
 
 class Run(Protocol):
-    """A run of a month: as much of it as is needed here.
+    """A DAG run, with the properties that matter here.
 
     Attributes:
-        month: None for a run that is about no month.
+        month: the run's month; None for a run without one.
         state: "queued", "running", "failed" or "success".
-        started: UTC; None while it is queued.
+        started: in UTC; None while the run is queued.
         failed: the tasks that have failed for good.
-        cancelled: whether it was ended by somebody, or with the backfill that it was part of, and by no failure.
+        cancelled: whether somebody ended the run, or it ended with its backfill, although none of its tasks failed.
     """
 
     @property
@@ -58,15 +58,15 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class MonthStatus:
-    """A month of a fleet.
+    """The status of one month of a fleet.
 
     Attributes:
-        published: whether the TLC has published it; None where that is not known.
-        published_on: the newest edition's date that is known.
-        downloaded: bytes of the file in raw/; None where there is none.
-        load: the latest load; None where the month is not loaded.
-        age: time since that load.
-        failed: for FAILED and LOADED_FAILED, the tasks that have failed.
+        published: whether the TLC has published the month; None if this is unknown.
+        published_on: the date of the newest edition known.
+        downloaded: the size in bytes of the file in raw/; None if there is no file.
+        load: the latest load; None if the month is not loaded.
+        age: the time since that load.
+        failed: in the states FAILED and LOADED_FAILED, the tasks that failed.
     """
 
     fleet: str
@@ -81,7 +81,7 @@ class MonthStatus:
 
     @property
     def edition(self) -> str:
-        """The loaded edition: the first characters of its ETag, and its date."""
+        """The loaded edition as text: the first characters of its ETag, and its date; empty if nothing is loaded."""
         if self.load is None:
             return ""
         etag = (self.load.etag or "").removeprefix("W/").strip('"')[:8]
@@ -92,12 +92,12 @@ class MonthStatus:
 def months_of(
     fleet: str, first_month: Month, loaded: Iterable[str], run: Iterable[str | None], today: date
 ) -> list[str]:
-    """The months to report: from `first_month`, or the first that is loaded, to the last that has ended.
+    """The months to report: from `first_month` or an earlier loaded month, to the last month that has ended.
 
     Args:
-        first_month: the first month that catch-up makes; the fleet's own first month, where that is later.
-        loaded: months that are loaded, in any order.
-        run: months of runs: reported too, where they lie before all others.
+        first_month: the first month of the catch-up. If the fleet begins later, the report begins with the fleet.
+        loaded: the loaded months, in any order.
+        run: the months of runs. Those before all other months are reported too.
 
     Raises:
         FleetError: there is no such fleet.
@@ -105,12 +105,12 @@ def months_of(
     earliest = catalogue.fleet(fleet).first_month
     first = min([max(first_month, earliest), *loaded])
     last = max([Month.of(today.replace(day=1) - timedelta(days=1)), *loaded])
-    tried_before = {month for month in run if month and earliest <= month < first}
-    return sorted(tried_before) + (month_range(first, last) if first <= last else [])
+    earlier_runs = {month for month in run if month and earliest <= month < first}
+    return sorted(earlier_runs) + (month_range(first, last) if first <= last else [])
 
 
 def months_to_ask(fleet: str, months: Iterable[str], loads: Mapping[str, LoadedMonth]) -> list[str]:
-    """Those of `months` of which nothing here tells whether they are published: neither loaded nor in raw/."""
+    """The `months` to ask the TLC's site about, because they are neither loaded nor in raw/."""
     return [month for month in months if month not in loads and not read_edition(month_path(fleet, month))]
 
 
@@ -122,23 +122,27 @@ def fleet_status(
     runs: Iterable[Run],
     now: datetime,
 ) -> list[MonthStatus]:
-    """Put together what is known of a fleet's months.
+    """Determine the status of a fleet's months.
 
     Args:
-        loads: each loaded month's latest load.
-        answers: what the site said of months not loaded.
-        runs: runs of the fleet's DAG, the oldest start first; those that ended well settle what was before them.
-        now: UTC.
+        loads: the latest load of each loaded month.
+        answers: the site's answers about months that are not here, by fleet and month.
+        runs: the runs of the fleet's DAG, ordered by their start. A successful run clears the failures before it.
+        now: the current time in UTC.
+
+    Returns:
+        One status for each of `months`, in the same order.
     """
-    newest = _newest_unsettled(runs, loads)
+    unsettled = _newest_unsettled(runs, loads)
     last_loaded = max(loads, default="")
     found = []
     for month in months:
         path = month_path(fleet, month)
-        load, here, answer, run = loads.get(month), read_edition(path), answers.get((fleet, month)), newest.get(month)
-        published = True if load or here else (answer.published if answer else None)
-        state = _state(published, load, here, run, in_history=month < last_loaded)
-        editions = [edition.last_modified for edition in (load, here, answer) if edition]
+        load, local, run = loads.get(month), read_edition(path), unsettled.get(month)
+        answer = answers.get((fleet, month))
+        published = True if load or local else (answer.published if answer else None)
+        state = _state(published, load, local, run, is_before_a_load=month < last_loaded)
+        editions = [edition.last_modified for edition in (load, local, answer) if edition]
         found.append(
             MonthStatus(
                 fleet=fleet,
@@ -156,23 +160,21 @@ def fleet_status(
 
 
 def _newest_unsettled(runs: Iterable[Run], loads: Mapping[str, LoadedMonth]) -> dict[str, Run]:
-    """By month, the newest run that has not ended well, and that no later load or run has made good."""
+    """By month, the newest unsuccessful or active run that no later load or run has superseded."""
     newest: dict[str, Run] = {}
     for run in runs:
         month = run.month or ""
         before = newest.get(month)
-        if (
-            run.state == "success" and not run.failed
-        ):  # also one that found nothing new, or of which a task was left out
+        if run.state == "success" and not run.failed:  # including runs that found nothing new or skipped a task
             if before and before.state not in ACTIVE:
                 del newest[month]
-        elif not _is_history(run, loads.get(month)) and not (run.cancelled and _has_failed(before)):
+        elif not _is_superseded(run, loads.get(month)) and not (run.cancelled and _has_failed(before)):
             newest[month] = run
     return newest
 
 
-def _is_history(run: Run, load: LoadedMonth | None) -> bool:
-    """Whether the run is of no interest any more: another has loaded the month since."""
+def _is_superseded(run: Run, load: LoadedMonth | None) -> bool:
+    """Whether the run has ended, and another run has loaded the month since its start."""
     if load is None or run.run_id == load.run_id or run.started is None or run.state in ACTIVE:
         return False
     return run.started < load.loaded_at
@@ -185,34 +187,34 @@ def _has_failed(run: Run | None) -> bool:
 def _state(
     published: bool | None,
     load: LoadedMonth | None,
-    here: Edition | None,
+    local: Edition | None,
     run: Run | None,
     *,
-    in_history: bool,
+    is_before_a_load: bool,
 ) -> State:
     if _has_failed(run):
         return State.LOADED_FAILED if load else State.FAILED
-    if run and run.state in ACTIVE and published is not False:  # of a month that is not published, it only waits
+    if run and run.state in ACTIVE and published is not False:  # if the month is not published, the run only waits
         return State.RUNNING
     if load:
-        if here and _is_newer(here, load):
+        if local and _is_newer(local, load):
             return State.NEW_EDITION
         return State.LOADED_CANCELLED if run and run.cancelled else State.FRESH
     if run and run.cancelled and published is not False:
         return State.NOT_LOADED_CANCELLED
-    if published or (published is None and in_history):
+    if published or (published is None and is_before_a_load):
         return State.MISSING
     return State.NOT_LOADED if published is None else State.NOT_PUBLISHED
 
 
-def _is_newer(here: Edition, load: LoadedMonth) -> bool:
-    if (here.etag, here.last_modified, here.bytes) == (load.etag, load.last_modified, load.bytes):
+def _is_newer(local: Edition, load: LoadedMonth) -> bool:
+    if (local.etag, local.last_modified, local.bytes) == (load.etag, load.last_modified, load.bytes):
         return False
-    return (_day(here.last_modified) or date.max) >= (_day(load.last_modified) or date.min)
+    return (_day(local.last_modified) or date.max) >= (_day(load.last_modified) or date.min)
 
 
 def _day(last_modified: str | None) -> date | None:
-    """The day of a Last-Modified header, or None where it has none."""
+    """The date in a Last-Modified header; None if the header is missing or malformed."""
     try:
         return parsedate_to_datetime(last_modified).date() if last_modified else None
     except ValueError:

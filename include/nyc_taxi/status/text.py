@@ -1,4 +1,4 @@
-"""A status as text: a table of months, and sentences on what to do."""
+"""The status as text: a table of months, and sentences that say what to do."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,31 +9,29 @@ from tabulate import SEPARATING_LINE, tabulate
 from include.nyc_taxi.months import Month, month_range
 from include.nyc_taxi.status.freshness import MonthStatus, State
 
-LINES_ALIKE = 3
-"""So many months of which nothing is known have a line each; more are one line together."""
+MAX_BLANK_LINES = 3
+"""The most consecutive months without information that get a line each; more of them share one line."""
 
 HEADER = ("fleet", "month", "state", "published", "downloaded", "loaded (UTC)", "edition", "rows", "age")
 _ALIGNMENT = ("left", "left", "left", "left", "right", "left", "left", "right", "right")
 _BOLD_RED, _PLAIN = "\033[1;31m", "\033[0m"
 
 
-# -- as text
-
-
 def render(months: Sequence[MonthStatus], *, color: bool = False) -> str:
-    """A table, a line a month; months in a row of which nothing is known but that share one line."""
+    """A table with one line per month. Many consecutive months that are neither loaded nor downloaded share a line."""
     rows: list[Sequence[str]] = []
-    for alike in _grouped(months, lambda month: (month.fleet, _says_nothing(month) and month.state)):
-        if rows and rows[-1][0] != alike[0].fleet:
+    for group in _grouped(months, lambda month: (month.fleet, _is_blank(month) and month.state)):
+        if rows and rows[-1][0] != group[0].fleet:
             rows.append(SEPARATING_LINE)
-        if _says_nothing(alike[0]) and len(alike) > LINES_ALIKE:
-            rows.append(_row(alike[0], f"{alike[0].month} … {alike[-1].month}", color=color))
+        if _is_blank(group[0]) and len(group) > MAX_BLANK_LINES:
+            rows.append(_row(group[0], f"{group[0].month} … {group[-1].month}", color=color))
         else:
-            rows += [_row(month, month.month, color=color) for month in alike]
+            rows += [_row(month, month.month, color=color) for month in group]
     return tabulate(rows, HEADER, disable_numparse=True, colalign=_ALIGNMENT)
 
 
-def _says_nothing(month: MonthStatus) -> bool:
+def _is_blank(month: MonthStatus) -> bool:
+    """Whether nothing but the month's state is known."""
     return month.state in (State.NOT_LOADED, State.NOT_PUBLISHED) and month.downloaded is None
 
 
@@ -61,7 +59,7 @@ def _size(size: int) -> str:
 
 
 def age_in_words(age: timedelta) -> str:
-    """An age in the largest unit of which it has two or more: "3 days"."""
+    """An age in the largest unit that fits at least twice, such as "3 days"."""
     minutes = max(0, int(age.total_seconds() // 60))
     for unit, size in (("year", 525_960), ("month", 43_830), ("day", 1440), ("hour", 60)):
         if minutes >= 2 * size:
@@ -70,36 +68,36 @@ def age_in_words(age: timedelta) -> str:
 
 
 def sentences(months: Sequence[MonthStatus], command: str) -> list[str]:
-    """What to know and what to do, fleet by fleet: what is loaded, gaps, failures, editions not loaded.
+    """For each fleet, sentences about its loaded months, gaps, failures and new editions, with the commands to run.
 
     Args:
-        months: of one fleet or several, as `fleet_status` gives them.
-        command: what loads months once FLEET, FROM and TO are appended.
+        months: the statuses of one or more fleets, as `fleet_status` returns them.
+        command: the command that loads months when FLEET, FROM and TO are appended.
     """
     fleets = itertools.groupby(months, lambda month: month.fleet)
-    return [line for _, of_fleet in fleets for line in _of_fleet(list(of_fleet), command)]
+    return [line for _, group in fleets for line in _fleet_sentences(list(group), command)]
 
 
-def _of_fleet(months: Sequence[MonthStatus], command: str) -> Iterator[str]:
+def _fleet_sentences(months: Sequence[MonthStatus], command: str) -> Iterator[str]:
     fleet, loaded = months[0].fleet, [month.month for month in months if month.load]
-    yield f"{fleet}: {_what_is_loaded([month for month in months if month.load])}."
+    yield f"{fleet}: {_summary([month for month in months if month.load])}."
     for group in _grouped(months, lambda month: (month.state, month.failed, month.load is None)):
         first, last, state = group[0].month, group[-1].month, group[0].state
         span = first if first == last else f"{first} to {last}"
         is_are, them = ("is", "it") if first == last else ("are", "them")
         again = f"`{command} FLEET={fleet} FROM={first} TO={last}`"
         gap = _gap(first, last, loaded) if group[0].load is None else ""
-        mend = f"mend the cause that the task's log names, then run {again}"
+        fix = f"fix the cause given in the task's log, then run {again}"
         if state is State.MISSING:
             yield f"{fleet}: {span} {is_are} {gap or 'published but not loaded'}; {again} loads {them}."
         elif state is State.NOT_PUBLISHED and gap:
             yield f"{fleet}: {span} {is_are} {gap}: the TLC's site does not have {them}."
         elif state is State.FAILED:
             gap = f" and {is_are} {gap}" if gap else ""
-            yield f"{fleet}: {span} failed in {', '.join(group[0].failed)}{gap}; {mend}."
+            yield f"{fleet}: {span} failed in {', '.join(group[0].failed)}{gap}; {fix}."
         elif state is State.LOADED_FAILED:
             its_run = "its last run" if first == last else "their last runs"
-            yield f"{fleet}: {span} {is_are} loaded, but {its_run} failed in {', '.join(group[0].failed)}; {mend}."
+            yield f"{fleet}: {span} {is_are} loaded, but {its_run} failed in {', '.join(group[0].failed)}; {fix}."
         elif state is State.LOADED_CANCELLED:
             its_run = "its last run was" if first == last else "their last runs were"
             yield f"{fleet}: {span} {is_are} loaded, and {its_run} cancelled; {again} runs {them} again."
@@ -107,12 +105,12 @@ def _of_fleet(months: Sequence[MonthStatus], command: str) -> Iterator[str]:
             its_run = "its last run was" if first == last else "their last runs were"
             yield f"{fleet}: {span} {is_are} {gap or 'not loaded'}: {its_run} cancelled; {again} loads {them}."
         elif state is State.NEW_EDITION:
-            yield f"{fleet}: of {span} raw/ has a newer edition than the warehouse; {again} loads it."
+            yield f"{fleet}: raw/ has a newer edition of {span} than the warehouse; {again} loads it."
     yield from _unknown_columns(months)
 
 
 def _unknown_columns(months: Sequence[MonthStatus]) -> Iterator[str]:
-    """A sentence for each set of columns that loads have left out because the catalogue does not know them."""
+    """A sentence for each set of columns that were not loaded because the catalogue does not know them."""
     by_columns: dict[tuple[str, ...], list[str]] = {}
     for month in months:
         if month.load and month.load.unknown_columns:
@@ -123,11 +121,12 @@ def _unknown_columns(months: Sequence[MonthStatus]) -> Iterator[str]:
         yield (
             f"{months[0].fleet}: the files of {span} have {_counted(len(columns), 'column')} that the warehouse leaves "
             f"out: {', '.join(columns)}; add {them} to include/nyc_taxi/catalogue/fleets.py, "
-            "then run these months again."
+            "then load these months again."
         )
 
 
-def _what_is_loaded(loaded: Sequence[MonthStatus]) -> str:
+def _summary(loaded: Sequence[MonthStatus]) -> str:
+    """How many months are loaded, which, and when the last one was."""
     if not loaded:
         return "nothing is loaded yet"
     names = [month.month for month in loaded]
@@ -143,7 +142,7 @@ def _what_is_loaded(loaded: Sequence[MonthStatus]) -> str:
 
 
 def _gap(first: str, last: str, loaded: Sequence[str]) -> str:
-    """How the months from `first` to `last` are missing in the history; nothing where they come after it."""
+    """Where the months from `first` to `last` leave a gap between loaded months; empty if no later month is loaded."""
     before, after = [month for month in loaded if month < first], [month for month in loaded if month > last]
     if not after:
         return ""
@@ -155,7 +154,7 @@ def _counted(number: int, unit: str) -> str:
 
 
 def _grouped(months: Iterable[MonthStatus], key: Callable[[MonthStatus], object]) -> Iterator[list[MonthStatus]]:
-    """Months that follow one another and for which `key` gives the same."""
+    """Consecutive months with the same `key`."""
     for _, alike in itertools.groupby(months, key):
         group: list[MonthStatus] = []
         for month in alike:

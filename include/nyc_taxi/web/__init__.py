@@ -1,4 +1,5 @@
-"""Pages about the files that the pipelines have made, as HTML; the plugin `output_pages` serves them.
+"""Web pages that show the outputs. The plugin `output_pages` serves them in Airflow's web UI.
 
-It imports the package's basics and the catalogue.
+`pages` makes the pages from the templates in `html/`, and `conditional` interprets conditional requests and byte
+ranges. This room imports the package's basics and the catalogue.
 """

@@ -1,7 +1,7 @@
-"""What the web UI shows of the outputs folder: which files, and the pages about them.
+"""The pages of the web UI that list and show the files in the outputs folder.
 
-Knows no web framework: a function here answers a request, and `plugins/output_pages.py` passes the answer on. Who may
-ask is that plugin's business too.
+This module is independent of web frameworks: its functions return answers, and `plugins/output_pages.py` sends them.
+That plugin also controls access.
 """
 
 import base64
@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,17 +25,18 @@ from urllib.parse import quote
 
 from include.nyc_taxi import catalogue, months, settings
 from include.nyc_taxi.errors import FleetError
+from include.nyc_taxi.web import conditional
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 MEDIA_TYPES = {".png": "image/png", ".csv": "text/csv; charset=utf-8", ".geojson": "application/geo+json"}
-"""The kinds of files that are shown at all."""
+"""The media types of the files that may be shown, by suffix. No other files are shown."""
 PICTURE = ".png"
 TABLE_ROWS, TABLE_BYTES = 100, 10_000_000
 TABLE_COLUMNS, CELL_CHARACTERS = 200, 500
 CHUNK_BYTES = 256 * 1024
-"""So much of a file is in memory while it is sent."""
+"""The part of a file that is in memory while the file is sent."""
 
 NOT_MODIFIED = 304
 
@@ -46,20 +47,20 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "private, no-cache",  # a month that is made again has the same address
+    "Cache-Control": "private, no-cache",  # a file that is made again keeps its URL
 }
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What to send to the browser; the body of a file comes piece by piece."""
+    """The response to a request. The content of a file is read in chunks while it is sent."""
 
     status: int
     headers: dict[str, str]
     body: "bytes | Content" = field(repr=False)
 
     def without_body(self) -> "Answer":
-        """The answer to HEAD: as that to GET, with the length of the body in place of the body."""
+        """The response to a HEAD request: the headers of the response to GET, without its body."""
         if isinstance(self.body, bytes):
             length = {"Content-Length": str(len(self.body))} if self.status != NOT_MODIFIED else {}
         else:
@@ -69,7 +70,7 @@ class Answer:
 
 
 class Content(Iterator[bytes]):
-    """A part of an open file, read when it is sent. The file is closed at its end, or when nobody wants the rest."""
+    """A part of an open file, read in chunks. The file is closed at the end of the part, or by `close`."""
 
     def __init__(self, file: BinaryIO, start: int, length: int) -> None:
         self._file, self._left = file, length
@@ -91,11 +92,12 @@ class Content(Iterator[bytes]):
 
 @dataclass(frozen=True)
 class Output:
-    """A file of the outputs folder.
+    """A file in the outputs folder.
 
     Attributes:
-        path: below the outputs folder, as pages and links name it ("green/manhattan_map_2023-02.png").
-        bytes, made_at: its size, and when it was last made (UTC).
+        path: its path relative to the outputs folder, as used in links, such as "green/manhattan_map_2023-02.png".
+        bytes: its size.
+        made_at: when it was last written, in UTC.
     """
 
     path: str
@@ -108,7 +110,7 @@ class Output:
 
     @property
     def file(self) -> Path:
-        """Where it is."""
+        """The file's absolute path."""
         return settings.outputs_root() / self.path
 
     @property
@@ -117,19 +119,19 @@ class Output:
 
     @functools.cached_property
     def suffix(self) -> str:
-        """The kind of file, with its point; one of `MEDIA_TYPES`."""
+        """The file's suffix with its dot, a key of `MEDIA_TYPES`."""
         return "." + self.name.rpartition(".")[2]
 
     @functools.cached_property
     def _stem_and_month(self) -> tuple[str, str]:
-        """The name without its suffix and month, and the month; empty for a file that is of no month."""
+        """The name without its suffix and month, and the month, which is empty for a file without one."""
         stem = self.name.removesuffix(self.suffix)
         month = _MONTH.search(stem)
         return (stem[: month.start()], month[1]) if month else (stem, "")
 
     @property
     def folder(self) -> str:
-        """The folder's path below the outputs folder; empty for a file that is in no other."""
+        """The path of the file's folder relative to the outputs folder; empty for the outputs folder itself."""
         return "" if "/" not in self.path else self.path.rpartition("/")[0]
 
     @property
@@ -138,50 +140,50 @@ class Output:
 
     @property
     def title(self) -> str:
-        """The name as a reader would say it ("Manhattan map, February 2023")."""
+        """The name for readers, such as "Manhattan map, February 2023"."""
         whole = self.name.removesuffix(self.suffix)
         if self.folder == "requests":
-            return whole  # somebody has called it so
+            return whole  # the user chose this name
         stem, month = self._stem_and_month
         words = stem.replace("_", " ").strip() or whole
         return f"{words[:1].upper()}{words[1:]}" + (f", {months.Month(month).label}" if month else "")
 
     @functools.cached_property
     def subject(self) -> str:
-        """The same for files that show the same figures: a map and its GeoJSON, a chart and its CSV."""
+        """A key that files with the same figures share, such as a map and its GeoJSON, or a chart and its CSV."""
         return _KIND.sub("", self.name.removesuffix(self.suffix))
 
     @property
     def series(self) -> str:
-        """The same for the files that differ in their month only; empty for a file that is of no month."""
+        """A key that files share if only their months differ; empty for a file without a month."""
         stem, month = self._stem_and_month
         return stem + self.suffix if month else ""
 
     @property
     def order(self) -> tuple[str, str, str, str]:
-        """By folder, then what it is of, then the month."""
+        """The sort key: the folder, the subject without its month, the month, and the path."""
         subject, month = _MONTH.sub("", self.subject), self._stem_and_month[1]
         return self.folder, subject, month, self.path
 
 
 def relative_path(file: Path | str) -> str:
-    """The path below the outputs folder, with slashes, of a file that a task has made.
+    """The path of a file relative to the outputs folder, with slashes.
 
     Raises:
-        ValueError: the file is not in the outputs folder, so that no page could show it.
+        ValueError: the file is not in the outputs folder, so no page can show it.
     """
     root = settings.outputs_root()
     try:
         return Path(os.path.normpath(root / file)).relative_to(root).as_posix()
     except ValueError:
-        raise ValueError(f"{file} is not in the outputs folder {root}: the web UI shows only what is there") from None
+        raise ValueError(f"{file} is not in the outputs folder {root}: the web UI shows only files in it") from None
 
 
 def find(path: str) -> Output | None:
-    """The file that a request names, or None where there is none to show.
+    """The output at `path`, relative to the outputs folder; None if there is no file that may be shown.
 
-    That is also the answer for another kind of file, a hidden one, a symbolic link to another kind of file, and a path
-    or link that leads out of the outputs folder.
+    Files of other kinds and hidden files may not be shown, nor may symbolic links to files of another kind, and paths
+    and links that lead out of the outputs folder.
     """
     opened = _open(path)
     if opened is None:
@@ -191,10 +193,10 @@ def find(path: str) -> Output | None:
 
 
 def _open(path: str) -> BinaryIO | None:
-    """Open the file that `find` would find.
+    """Open the file that `find` would find, or return None.
 
-    What is opened is what was looked at: links are followed first, and none while the real path is opened, name by
-    name. Whoever swaps a folder or the file for a link in between gets nothing.
+    All links are resolved and checked first. The resolved path is then opened name by name without following links, so
+    that nobody can replace a folder or the file by a link in between.
     """
     parts = path.split("/")
     if not _may_be_shown(parts):
@@ -209,19 +211,19 @@ def _open(path: str) -> BinaryIO | None:
             folder = _opened(stack, real_root, os.O_DIRECTORY)
             for name in inside[:-1]:
                 folder = _opened(stack, name, os.O_DIRECTORY | os.O_NOFOLLOW, folder)
-            # Where it has become a pipe meanwhile: not to wait for its other end.
+            # O_NONBLOCK: if the file has been replaced by a pipe, opening it must not wait for a writer.
             file = os.open(inside[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         if stat.S_ISREG(os.fstat(file).st_mode):
             return os.fdopen(file, "rb")
         os.close(file)
-    # It is not there, or leads out, or its name is too long, or links go round in a circle.
+    # It does not exist or is outside the folder, its name is too long, or links form a loop.
     except (OSError, RuntimeError, ValueError):
         pass
     return None
 
 
 def _opened(stack: contextlib.ExitStack, name: str | Path, flags: int, folder: int | None = None) -> int:
-    """Open a folder, to be closed with the stack."""
+    """Open a folder that the stack closes."""
     opened = os.open(name, os.O_RDONLY | flags, dir_fd=folder)
     stack.callback(os.close, opened)
     return opened
@@ -236,7 +238,7 @@ def _may_be_named(name: str) -> bool:
 
 
 def list_outputs(folder: str | None = None) -> list[Output]:
-    """All files to show, or those of one folder, ordered by folder and name."""
+    """All outputs, or those in one folder (relative to the outputs folder), ordered by folder, subject and month."""
     root = settings.outputs_root()
     if folder is None:
         found = list(_below(root, ""))
@@ -252,9 +254,9 @@ def _is_inside(folder: str) -> bool:
 
 
 def _below(folder: Path | str, prefix: str, *, deep: bool = True) -> Iterator[Output]:
-    """The files of a folder that are to be shown, and of the folders in it; does not follow links to folders.
+    """The files that may be shown in a folder and, if `deep`, in its subfolders. Links to folders are not followed.
 
-    A file that is no link is where it seems to be: to look at each as `find` does takes ten times as long.
+    Only links are checked with `find`, because checking every file takes ten times as long.
     """
     try:
         entries = list(os.scandir(folder))
@@ -276,7 +278,7 @@ def _below(folder: Path | str, prefix: str, *, deep: bool = True) -> Iterator[Ou
 
 
 def folder_title(folder: str) -> str:
-    """A folder as a reader would say it: a fleet's title ("Green taxis"), or its own name."""
+    """A folder's name for readers: the fleet's title, such as "Green taxis", or the folder's own name."""
     try:
         return catalogue.fleet(folder).title
     except FleetError:
@@ -285,7 +287,7 @@ def folder_title(folder: str) -> str:
 
 
 def index_page(base: str) -> Answer:
-    """The page that lists all outputs. `base` is the path before `/outputs` and `/files` ("/nyc-taxi")."""
+    """The page that lists all outputs. `base` is the path before `/outputs` and `/files`, such as "/nyc-taxi"."""
     folders = [
         (folder, folder_title(folder), _groups(outputs))
         for folder, outputs in groupby(list_outputs(), key=lambda output: output.folder)
@@ -294,10 +296,15 @@ def index_page(base: str) -> Answer:
 
 
 def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> Answer:
-    """The page about one file: the picture or the figures, what belongs to it, the months before and after.
+    """The page about one output, with related files and links to the months before and after it.
 
     Args:
-        task: the task that the page was opened from: its name, and its own page's path on the web server.
+        base: as in `index_page`.
+        path: the output's path relative to the outputs folder.
+        task: the name of the task from which the page was opened, and the path of the task's page on the web server.
+
+    Returns:
+        A page with status 404 if there is no such output.
     """
     output = find(path)
     if output is None:
@@ -320,11 +327,15 @@ def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> An
 
 
 def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) -> Answer:
-    """The file itself: a picture to look at, anything else to download; or the part of it that is asked for.
+    """The output itself, or the requested range of it. Browsers show pictures and download all other files.
 
     Args:
-        asked: the headers of the request. Heeded are If-None-Match, If-Modified-Since, Range (one range; for more, the
-            whole file is sent) and If-Range (with an ETag).
+        base, path: as in `output_page`.
+        asked: the headers of the request. If-None-Match, If-Modified-Since, Range (a single range) and If-Range (with
+            an ETag) are supported; for several ranges, the whole file is sent.
+
+    Returns:
+        A response with status 200, 206, 304 or 416, or a page with status 404 if there is no such output.
     """
     asked = asked or {}
     file = _open(path)
@@ -339,14 +350,14 @@ def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) ->
         "Content-Type": MEDIA_TYPES[output.suffix],
         "Content-Disposition": f"{how}; filename*=UTF-8''{quote(output.name, safe='')}",
         "Accept-Ranges": "bytes",
-        # Whatever is in the file, it runs nothing and loads nothing; styles are the browser's own for a picture.
+        # The file may not run or load anything. Browsers need inline styles to show a picture.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox",
     }
-    if _has_it(asked, etag, facts.st_mtime):
+    if conditional.is_current(asked, etag, facts.st_mtime):
         file.close()
         return Answer(NOT_MODIFIED, _HEADERS | about, b"")
     start, end, status = 0, facts.st_size, 200
-    if asked.get("If-Range", etag) == etag and (part := _range(asked.get("Range", ""), facts.st_size)):
+    if part := conditional.requested_range(asked, etag, facts.st_size):
         start, end = part
         if start >= end:
             file.close()
@@ -358,40 +369,12 @@ def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) ->
     return Answer(status, _HEADERS | about | headers, Content(file, start, end - start))
 
 
-def _has_it(asked: Mapping[str, str], etag: str, modified: float) -> bool:
-    """Whether the browser has the file already."""
-    if (tags := asked.get("If-None-Match")) is not None:
-        return tags.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in tags.split(","))
-    try:
-        return int(modified) <= parsedate_to_datetime(asked.get("If-Modified-Since", "")).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return False
-
-
-def _range(text: str, size: int) -> tuple[int, int] | None:
-    """Where the part that is asked for begins and ends (not included); None for the whole file.
-
-    Also None for what is no range, and for several: a server may ignore them. A part that is not in the file ends where
-    it begins.
-    """
-    found = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", text.strip(), re.IGNORECASE)
-    if not found or found[0].endswith("=-"):
-        return None
-    first, last = found.groups()
-    if not first:
-        return max(0, size - int(last)), size
-    if last and int(last) < int(first):
-        return None
-    start = min(int(first), size)
-    return start, min(int(last) + 1, size) if last else size
-
-
 def _missing(base: str) -> Answer:
     return _page("missing.html", base, status=404)
 
 
 def _groups(outputs: Iterable[Output]) -> list[list[Output]]:
-    """Files that show the same figures together, the picture first."""
+    """Group files with the same figures, the picture first."""
     return [
         sorted(group, key=lambda output: (not output.is_picture, output.name))
         for _, group in groupby(outputs, key=lambda output: output.subject)
@@ -400,7 +383,7 @@ def _groups(outputs: Iterable[Output]) -> list[list[Output]]:
 
 @dataclass(frozen=True)
 class Table:
-    """The first rows of a file of figures, as text; `more` rows are not among them."""
+    """The first rows of a file of figures, as text. `more` is the number of further rows."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -408,7 +391,7 @@ class Table:
 
 
 def _table(output: Output) -> Table | None:
-    """The first rows of a CSV file, or the properties in a GeoJSON file; None where it cannot be shown as a table."""
+    """The first rows of a CSV file, or the first properties of a GeoJSON file; None if there is no table to show."""
     if output.is_picture or output.bytes > TABLE_BYTES:
         return None
     opened = _open(output.path)
@@ -417,7 +400,7 @@ def _table(output: Output) -> Table | None:
     try:
         with io.TextIOWrapper(opened, encoding="utf-8", newline="") as file:
             columns, rows, count = (_read_csv if output.suffix == ".csv" else _read_geojson)(file)
-    # A file that is damaged, or nested too deep for Python, can still be downloaded.
+    # A file that is damaged or too deeply nested for Python can still be downloaded.
     except (OSError, ValueError, LookupError, TypeError, AttributeError, csv.Error, RecursionError):
         return None
     if not 0 < len(columns) <= TABLE_COLUMNS:
@@ -427,7 +410,7 @@ def _table(output: Output) -> Table | None:
 
 
 def _read_csv(file: io.TextIOWrapper) -> tuple[list[str], list[list[str]], int]:
-    """The columns, the first rows, and how many rows there are."""
+    """The columns, the first rows, and the number of all rows."""
     lines = csv.reader(file)
     columns = next(lines, [])
     rows = [row[:TABLE_COLUMNS] for row in islice(lines, TABLE_ROWS)]
@@ -450,7 +433,7 @@ def _page(template: str, base: str, status: int = 200, **values: Any) -> Answer:
     html = environment.get_template(template).render(base=base, style=style, **values)
     headers = {
         "Content-Type": "text/html; charset=utf-8",
-        # No script at all, and no style but our own. The web UI of Airflow 3 shows the list in a frame.
+        # No scripts, and no styles except our own. The web UI of Airflow 3 shows the list in a frame.
         "Content-Security-Policy": (
             f"default-src 'none'; img-src 'self'; style-src '{style_hash}'; "
             "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -461,8 +444,8 @@ def _page(template: str, base: str, status: int = 200, **values: Any) -> Answer:
 
 @functools.cache
 def _templates() -> tuple["Environment", str, str]:
-    """The templates, the style sheet, and the hash by which a browser knows it."""
-    import jinja2  # not for the tasks, which only import the paths above
+    """The templates, the style sheet, and the hash with which the Content-Security-Policy allows it."""
+    import jinja2  # imported here because tasks need only the paths above
     from markupsafe import Markup
 
     environment = jinja2.Environment(
@@ -476,7 +459,7 @@ def _templates() -> tuple["Environment", str, str]:
     environment.filters["size"] = _size
     style = (_HTML / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return environment, Markup(style), f"sha256-{digest}"  # noqa: S704 - a file of our own
+    return environment, Markup(style), f"sha256-{digest}"  # noqa: S704 - our own file
 
 
 def _size(count: int) -> str:

@@ -162,7 +162,7 @@ class TestFiles:
 
     def test_a_load_that_fails_leaves_no_file(self, con, write_trips, tmp_path):
         path = write_trips("green", "2023-01", columns={"PULocationID": "999::BIGINT"})
-        with pytest.raises(Exception, match="zone id outside"):
+        with pytest.raises(Exception, match="zone ID outside"):
             load_month(con, "green", Month("2023-01"), path, "run")
         assert files(tmp_path, "green_trips") == []
 
