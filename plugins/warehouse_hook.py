@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import duckdb
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, mask_secret
 from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
+from tenacity import RetryCallState, Retrying, wait_exponential
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,34 +163,57 @@ class WarehouseHook(DuckDBHook):
             LakeError: the lake cannot be opened: its catalog does not answer.
             LakeStateError: an extension is missing, or the connection says another lake.
         """
+        from include.nyc_taxi.warehouse.lake import passwords_in
+
         database = self.get_database()
+        for password in passwords_in(database):  # DuckDB repeats them in errors, also when it loses the catalog later
+            mask_secret(password)
         if _is_file(database):
             Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
-        begun, wait = time.monotonic(), FIRST_WAIT_SECONDS
-        while True:
+        backoff, waiting_for = wait_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS), ""
+
+        def left(state: RetryCallState) -> float:
+            return self._patience(state)[0] - (state.seconds_since_start or 0)
+
+        def log_wait(state: RetryCallState) -> None:
+            nonlocal waiting_for
+            reason = self._patience(state)[1]
+            waiting_for = f"{self.place}, which {reason}"
+            self.log.info("%s %s; waiting", self.place, reason)
+
+        def sleep(seconds: float) -> None:
             try:
-                return self._open_lake(database) if self.is_lake else self._open(database)
-            except Exception as error:
-                if "Could not set lock" in str(error):
-                    timeout, why = self.lock_timeout, f"is open in process {_holder(error) or 'unknown'}"
-                elif self.is_lake and "Unable to connect to Postgres" in str(error):
-                    timeout, why = min(self.lock_timeout, CATALOG_TIMEOUT_SECONDS), "does not answer"
-                else:
-                    raise
-                left = begun + timeout - time.monotonic()
-                if left <= 0:
-                    if self.is_lake and "Could not set lock" not in str(error):
-                        raise
-                    raise WarehouseLockedError(_locked_message(self.place, self.lock_timeout, error)) from error
-                self.log.info("%s %s; waiting", self.place, why)
-                try:
-                    time.sleep(min(wait, left))
-                except BaseException as ended:  # the task's time limit, which knows nothing of this
-                    ended.add_note(f"waiting for {self.place}, which {why}")
-                    raise
-                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+                time.sleep(seconds)
+            except BaseException as ended:  # the task's time limit, which does not know what it interrupts
+                ended.add_note(f"waiting for {waiting_for}")
+                raise
+
+        return Retrying(
+            stop=lambda state: left(state) <= 0,
+            wait=lambda state: min(backoff(state), left(state)),
+            before_sleep=log_wait,
+            sleep=sleep,
+            reraise=True,
+        )(self._open, database)
+
+    def _patience(self, state: RetryCallState) -> tuple[float, str]:
+        """Seconds to keep trying after the last error, and what the warehouse is doing; 0 where waiting cannot help."""
+        error = state.outcome and state.outcome.exception()
+        if isinstance(error, WarehouseLockedError):
+            return self.lock_timeout, f"is open in process {_holder(error.__cause__)}"
+        if self.is_lake and "Unable to connect to Postgres" in str(error):
+            return min(self.lock_timeout, CATALOG_TIMEOUT_SECONDS), "does not answer"
+        return 0, ""
 
     def _open(self, database: str) -> DuckDBPyConnection:
+        try:
+            return self._open_lake(database) if self.is_lake else self._open_database(database)
+        except Exception as error:
+            if "Could not set lock" not in str(error):
+                raise
+            raise WarehouseLockedError(_locked_message(self.place, self.lock_timeout, error)) from error
+
+    def _open_database(self, database: str) -> DuckDBPyConnection:
         con = super().get_conn()
         _set_time_zone(con)
         if _is_file(database) and Path(database).stat().st_size >= LARGE_FILE_BYTES:
@@ -206,8 +230,6 @@ class WarehouseHook(DuckDBHook):
             _set_time_zone(con)
             self.load_extensions(con)
             data_path = self.connection_extra.get("data_path")
-            for password in lake.passwords_in(database):  # DuckDB repeats them when it loses the catalog later on
-                mask_secret(password)
             lake.attach(con, database, data_path, self._catalog_secret(), self._storage_secret())
             warehouse.make_ready(con)
         except Exception:
@@ -385,15 +407,15 @@ def _secret(kind: str, **values: str | int | bool | None) -> Secret:
     return Secret(kind, {name: value for name, value in values.items() if value not in (None, "")})
 
 
-def _holder(error: Exception) -> str | None:
-    """The pid that DuckDB's message names, if it does."""
+def _holder(error: BaseException | None) -> str:
+    """The pid in DuckDB's message about a lock, or "unknown"."""
     found = re.search(r"PID (\d+)", str(error))
-    return found.group(1) if found else None
+    return found[1] if found else "unknown"
 
 
 def _locked_message(database: str, waited: float, error: Exception) -> str:
     return (
-        f"{database} was open in another process (pid {_holder(error) or 'unknown'}) for all of the {waited:g} seconds "
+        f"{database} was open in another process (pid {_holder(error)}) for all of the {waited:g} seconds "
         "that this task may wait. Close that process (a DuckDB shell or notebook?), or if it is a task of ours, "
         "check that the pool `warehouse` has one slot; then clear this task"
     )

@@ -1,13 +1,12 @@
 """The warehouse hook, with real files and real processes."""
 
 import json
-import time
 from contextlib import closing
 from types import SimpleNamespace
 
 import duckdb
 import pytest
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, AirflowTaskTimeout, redact
 
 import warehouse_hook
 from include.nyc_taxi.warehouse.lake import LakeError
@@ -155,7 +154,7 @@ class TestLock:
             if len(pauses) == 8:
                 holder.communicate()  # it closes the file and ends
 
-        monkeypatch.setattr(warehouse_hook, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+        monkeypatch.setattr(warehouse_hook, "time", SimpleNamespace(sleep=pause))
         assert opened(WarehouseHook(database=str(database), lock_timeout=SIXTY_SECONDS)) == str(database)
         assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
@@ -212,6 +211,47 @@ class TestLock:
         with duckdb.connect(str(database)) as con:
             rows = con.execute("SELECT * FROM t ORDER BY ALL").fetchall()
         assert rows == [(who, number) for who in ("one", "two") for number in range(3)]
+
+
+class TestCatalogThatDoesNotAnswer:
+    """A lake's Postgres that is restarting is waited for, but not as long as a lock is."""
+
+    @pytest.fixture
+    def hook(self, define, tmp_path):
+        define(host="ducklake:postgres:host=127.0.0.1 port=1", extra={"data_path": f"{tmp_path}/lake/"})
+        return WarehouseHook()
+
+    def test_is_waited_for_and_the_log_and_an_interruption_name_it(self, hook, monkeypatch, logged):
+        pauses = []
+
+        def pause(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                raise AirflowTaskTimeout("Timeout, PID: 7")
+
+        monkeypatch.setattr(warehouse_hook, "time", SimpleNamespace(sleep=pause))
+        with pytest.raises(AirflowTaskTimeout) as error:
+            hook.get_conn()
+        assert pauses == [0.1, 0.2, 0.4]
+        assert error.value.__notes__ == [f"waiting for {hook.place}, which does not answer"]
+        assert f"{hook.place} does not answer; waiting" in logged()
+
+    @pytest.mark.parametrize("limit", ["lock_timeout", "CATALOG_TIMEOUT_SECONDS"])
+    def test_is_given_up_on_at_the_lesser_of_both_limits(self, hook, define, monkeypatch, limit):
+        if limit == "lock_timeout":
+            hook = WarehouseHook(lock_timeout=0)
+        else:
+            monkeypatch.setattr(warehouse_hook, limit, 0)
+        monkeypatch.setattr(warehouse_hook, "time", None)  # a pause would fail
+        with pytest.raises(LakeError, match="Unable to connect to Postgres"):
+            hook.get_conn()
+
+
+def test_a_lake_whose_catalog_is_a_file_that_another_process_has_open_is_locked(define, tmp_path, hold_open):
+    holder = hold_open(tmp_path / "catalog.ducklake")
+    define(host=f"ducklake:{tmp_path}/catalog.ducklake", extra={"data_path": f"{tmp_path}/lake/"})
+    with pytest.raises(WarehouseLockedError, match=rf"catalog.ducklake, files in .*\(pid {holder.pid}\)"):
+        WarehouseHook(lock_timeout=0.2).get_conn()
 
 
 class TestTransaction:
