@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, Airflo
 
 import warehouse_hook
 from include.nyc_taxi.warehouse.lake import LakeError
+from include.orchestration import pool
 from warehouse_hook import WarehouseHook, WarehouseLockedError
 
 SIXTY_SECONDS = 60.0  # far more than any of this takes: a limit, not a duration
@@ -254,6 +255,49 @@ def test_a_lake_whose_catalog_is_a_file_that_another_process_has_open_is_locked(
         WarehouseHook(lock_timeout=0.2).get_conn()
 
 
+class TestWriters:
+    """How many tasks may have the warehouse open: the slots of its pool."""
+
+    @pytest.fixture
+    def slots(self, monkeypatch):
+        """Set up the pool as `make` does; the slots that Airflow is asked for."""
+        asked = []
+        monkeypatch.setattr(pool.Pool, "create_or_update_pool", lambda _, slots, **__: asked.append(slots))
+
+        def set_up():
+            assert pool.set_up() == asked[-1]
+            return asked[-1]
+
+        return set_up
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"host": "/srv/w.duckdb"},
+            {"schema": "srv/w.duckdb"},
+            {"host": "/srv/ducklake/md.duckdb"},
+            {"extra": {"database": "/srv/w.duckdb"}},
+            {"host": "ducklake:/srv/catalog.ducklake", "extra": {"data_path": "/srv/lake/"}},
+            {"host": "ducklake:duckdb:/srv/catalog.duckdb", "extra": {"data_path": "/srv/lake/"}},
+            {"host": "ducklake:sqlite:/srv/catalog.sqlite", "extra": {"data_path": "/srv/lake/"}},
+        ],
+        ids=str,
+    )
+    def test_of_a_file_there_is_one_whatever_the_extra_says(self, define, slots, fields):
+        define(**(fields | {"extra": fields.get("extra", {}) | {"writers": 16, "threads": 8}}))
+        assert slots() == 1
+
+    def test_of_the_default_file_there_is_one(self, slots):
+        assert slots() == 1
+
+    @pytest.mark.parametrize("host", ["ducklake:postgres:host=lake", "ducklake:mysql:host=lake", "md:taxi"])
+    def test_of_a_server_there_are_as_many_as_the_extra_says(self, define, slots, host):
+        define(host=host, extra={"writers": 3})
+        assert slots() == 3
+        define(host=host)
+        assert slots() == warehouse_hook.WRITERS
+
+
 class TestTransaction:
     def test_is_committed_and_the_file_free_for_others(self, database, hold_open):
         with WarehouseHook(database=str(database)).transaction() as con:
@@ -337,3 +381,18 @@ def test_times_are_read_in_the_citys_zone_whatever_the_workers_is(data_dir, star
         NYC_TAXI_DATA_DIR=str(data_dir),
     )
     assert "2023-02-05 14:24:00" in process.stdout.read().splitlines()
+
+
+@pytest.mark.parametrize("host", ["{}/w.duckdb", "ducklake:{}/catalog.ducklake"])
+def test_pandas_is_not_imported_for_the_values_of_a_statement(tmp_path, start_python, host):
+    process = start_python(
+        "import sys\n"
+        "from warehouse_hook import WarehouseHook\n"
+        "with WarehouseHook().opened() as con:\n"
+        "    con.execute('SELECT ?', [1])\n"
+        "print('imported' if 'pandas' in sys.modules else 'not imported')\n",
+        AIRFLOW_CONN_WAREHOUSE=json.dumps(
+            {"conn_type": "duckdb", "host": host.format(tmp_path), "extra": {"data_path": f"{tmp_path}/lake/"}}
+        ),
+    )
+    assert process.communicate()[0].splitlines()[-1] == "not imported"
