@@ -12,7 +12,6 @@ from include.nyc_taxi import rows as table_rows
 from include.nyc_taxi.audit.engine import Check
 from include.nyc_taxi.audit.rules import Severity
 from include.nyc_taxi.months import first_day
-from include.nyc_taxi.without_pandas import without_pandas
 
 # -- the record
 
@@ -45,7 +44,6 @@ def record(
     table_rows.insert(con, "quality_checks", columns, rows)
 
 
-@without_pandas()
 def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str) -> str:
     """What `quality_checks` has of a month, as tables: of the load that is published, and of one refused since.
 

@@ -13,7 +13,6 @@ from include.nyc_taxi.audit import rules
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.months import WEEK, first_day, months_of_week
 from include.nyc_taxi.reports import provenance
-from include.nyc_taxi.without_pandas import without_pandas
 
 SUMS = ("total_amount", "trip_distance", "passenger_count")
 CLEAN = ("clean_trips", "clean_total_amount", "clean_trip_distance")
@@ -62,7 +61,6 @@ def chart_path(outputs: Path) -> Path:
     return outputs / "trips_by_week.png"
 
 
-@without_pandas()
 def aggregate_week(con: duckdb.DuckDBPyConnection, fleet: str, monday: date, outputs: Path) -> Aggregate:
     """Replace a week's row in `trips_by_week`, in one transaction, and write the CSV file of all the fleet's weeks."""
     catalogue.fleet(fleet)
@@ -97,7 +95,6 @@ def replace_weeks(con: duckdb.DuckDBPyConnection, fleet: str, mondays: Iterable[
         )
 
 
-@without_pandas()
 def counted_weeks(con: duckdb.DuckDBPyConnection, fleet: str) -> dict[date, Week]:
     """What `trips_by_week` has of the fleet, by Monday, oldest first."""
     found = con.execute(f"SELECT {', '.join(HEADER)} FROM trips_by_week WHERE fleet = ? ORDER BY period", [fleet])
@@ -114,7 +111,6 @@ def weeks_in_month_file(con: duckdb.DuckDBPyConnection, fleet: str, start: date)
     return {monday for (monday,) in found}
 
 
-@without_pandas()
 def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> dict[date, Week]:
     """Write all the fleet's weeks, oldest first, money (dollars) and miles rounded to 2; empty is what is not known.
 

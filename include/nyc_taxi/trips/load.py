@@ -21,7 +21,6 @@ from include.nyc_taxi.source.download import Edition, forget_edition, read_editi
 from include.nyc_taxi.source.parquet import NOT_THE_FILES_FAULT, Footer, is_readable, read_footer
 from include.nyc_taxi.trips import row_mapping
 from include.nyc_taxi.urls import without_login
-from include.nyc_taxi.without_pandas import without_pandas
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,6 @@ class Load:
     weeks: tuple[date, ...]
 
 
-@without_pandas()
 def load_month(
     con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, path: Path, run_id: str, *, accept: bool = False
 ) -> Load:
@@ -202,7 +200,6 @@ def _how_to_accept(fleet_name: str, month: str, refused: Sequence[Check]) -> str
     )
 
 
-@without_pandas()
 def record_refusal(
     con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, error: QualityError, run_id: str
 ) -> None:
