@@ -1,6 +1,6 @@
-"""What tasks make, in the web UI: a link on the task, and pages that signed-in users may open.
+"""Shows outputs in the web UI: a link on each task that makes one, and pages for signed-in users.
 
-`include` is imported where it is used: Airflow loads plugins also in processes without the DAG bundle on their path.
+`include` is imported where it is used: Airflow also loads plugins in processes without the DAG bundle on their path.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from airflow import __version__
@@ -16,30 +16,34 @@ from airflow.providers.common.compat.sdk import XCOM_RETURN_KEY, AirflowPlugin, 
 from airflow.providers.standard.operators.python import PythonOperator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
-    from airflow.models.taskinstancekey import TaskInstanceKey
     from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.sdk.types import TaskInstanceKey
 
 IS_AIRFLOW_3 = not __version__.startswith("2.")
 PREFIX = "/nyc-taxi"
 MENU = "Taxi outputs"
 MAX_ID = 250
 _ID = re.compile(r"[\w.-]+")
-"""What Airflow allows of a DAG's and a task's id."""
+"""The characters that Airflow allows in the ids of DAGs and tasks."""
 _MAP_INDEX = re.compile(r"(?:0|[1-9][0-9]{0,8})?")
 
 
 class OutputLink(BaseOperatorLink):
-    """The button that opens the page of what a task has made. Airflow 3 asks for it when the task has ended, in the
-    worker, and stores the answer; 2.11 asks in the web server when somebody looks."""
+    """The button that opens the page of a task's output.
+
+    Airflow 3 calls `get_link` in the worker when the task has ended, and stores the result. 2.11 calls it in the web
+    server when a user opens the task.
+    """
 
     name = "Open output"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
-        """The page's path on the web server; empty where the task has made nothing, for then there is no button.
+        """The page's path on the web server, or "" for no button if the task has made nothing.
 
-        It also says which task's page that was, so that the page can link back to it.
+        Its query names the task, so that the page can link back to it.
         """
         path = XCom.get_value(ti_key=ti_key, key=XCOM_RETURN_KEY)
         if not path:
@@ -52,7 +56,7 @@ class OutputLink(BaseOperatorLink):
 class OutputOperator(PythonOperator):
     """A PythonOperator whose callable makes a file in the outputs folder and returns its path, or None.
 
-    What other tasks get of it (XCom) is the path below that folder: "green/manhattan_map_2023-02.png".
+    Its XCom is the path relative to that folder, such as "green/manhattan_map_2023-02.png".
     """
 
     operator_extra_links = (OutputLink(),)
@@ -70,20 +74,20 @@ class OutputOperator(PythonOperator):
 
 
 def base_path() -> str:
-    """What comes before `/outputs` in a page's address: "/nyc-taxi", or "/airflow/nyc-taxi" by the base URL.
+    """The path before `/outputs` in a page's address: "/nyc-taxi", or "/airflow/nyc-taxi" if the base URL has a path.
 
-    Not the whole URL: a backfill's worker stores the link, and its server may have had another port than the one that
-    is looked at later, or be known to the browser by another name.
+    It leaves out the host and the port: the worker of a backfill stores the link, and a later web server may have
+    another port, or another name in the browser.
     """
     url = conf.get("api" if IS_AIRFLOW_3 else "webserver", "base_url", fallback="") or ""
     return urlsplit(url).path.rstrip("/") + PREFIX
 
 
 def task_page(dag_id: str, run_id: str, task_id: str, map_index: str) -> tuple[str, str] | None:
-    """The task that a page was opened from, as its address says: its name, and its own page's path on the web server.
+    """The task that a page was opened from, according to its address: its name and the path of its own page.
 
-    None where one of them is lacking or cannot be Airflow's. Whoever makes up an address gets no further than to a page
-    of this web server that does not exist.
+    None if an id is missing or is none that Airflow allows. A made-up address leads at most to a page of this web
+    server that does not exist.
     """
     ids = all(len(each) <= MAX_ID and _ID.fullmatch(each) and each.strip(".") for each in (dag_id, task_id))
     run = len(run_id) <= MAX_ID and run_id.isprintable() and run_id.strip(". ") and not set(run_id) & set("/\\")
@@ -103,7 +107,7 @@ def task_page(dag_id: str, run_id: str, task_id: str, map_index: str) -> tuple[s
 
 
 def _date_of(dag_id: str, run_id: str) -> str | None:
-    """The date of a run, for 2.11: its grid shows the runs up to a date, and at first only the newest."""
+    """The date of a run, for 2.11: its grid shows the runs up to a date, by default up to the newest."""
     from airflow.models.dagrun import DagRun
 
     runs = DagRun.find(dag_id=dag_id, run_id=run_id)
@@ -111,7 +115,7 @@ def _date_of(dag_id: str, run_id: str) -> str | None:
 
 
 def pages() -> ModuleType:
-    """The module that answers requests. Called for each one: without it, only these pages would fail.
+    """The module that answers requests. It is imported at a request, so that its absence breaks only these pages.
 
     Raises:
         ModuleNotFoundError: `include/nyc_taxi` is neither on the path nor beside the plugins folder.
@@ -119,7 +123,7 @@ def pages() -> ModuleType:
     try:
         from include.nyc_taxi.web import pages
     except ModuleNotFoundError:
-        # Airflow 3's web server knows no DAG bundle. Never for a worker: it must find the code of its run's bundle.
+        # Airflow 3's web server has no DAG bundle on its path. A worker never gets here: it must use its run's bundle.
         root = str(Path(__file__).resolve().parents[1])
         if root not in sys.path:
             sys.path.append(root)
@@ -139,7 +143,7 @@ def pages() -> ModuleType:
 
 
 def fastapi_app() -> Any:
-    """The pages for Airflow 3. Nothing is public: what Airflow mounts of a plugin has no protection but its own."""
+    """The pages for Airflow 3. The app protects itself: Airflow does not add authentication to a plugin's app."""
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
     from airflow.api_fastapi.core_api.security import requires_access_view
     from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -149,23 +153,20 @@ def fastapi_app() -> Any:
     app = FastAPI(
         title="Outputs of the taxi DAGs",
         dependencies=[Depends(requires_access_view(AccessView.WEBSITE))],
-        openapi_url=None,  # the description of these routes, and the two pages made of it, would be public
-        redirect_slashes=False,  # it would send strangers to whatever host their request names
+        openapi_url=None,  # the API's description, and the pages that show it, would be public
+        redirect_slashes=False,  # redirects would go to any host that a stranger's request names
     )
 
-    def route(path: str) -> Any:
-        def register(handler: Any) -> Any:
-            # Annotations are texts in this file, and FastAPI could not find what this function imports.
-            handler.__annotations__["request"] = Request
-            return app.api_route(path, methods=["GET", "HEAD"])(handler)
-
-        return register
+    def add(path: str, handler: Callable[..., Response]) -> None:
+        # Annotations are strings in this file, and FastAPI cannot resolve those that name this function's imports.
+        handler.__annotations__ |= {"request": Request, "return": Response}
+        app.add_api_route(path, handler, methods=["GET", "HEAD"])
 
     class FileResponse(StreamingResponse):
-        """Sends a file that is open, and closes it, also when the browser goes away in the middle."""
+        """Sends an open file and closes it, even if the browser disconnects halfway."""
 
         def __init__(self, answer: Any) -> None:
-            # Airflow would compress it under the same ETag, and parts of it would no longer fit together.
+            # Airflow would compress it under the same ETag, and ranges of both versions would be mixed up.
             headers = answer.headers | {"Content-Encoding": "identity"}
             super().__init__(answer.body, answer.status, headers)
             self.content = answer.body
@@ -183,22 +184,25 @@ def fastapi_app() -> Any:
             return Response(answer.body, answer.status, answer.headers)
         return FileResponse(answer)
 
-    @route("/outputs")
-    def index(request):
+    def index(request: Request) -> Response:
         return respond(request, pages().index_page(base_path()))
 
-    @route("/outputs/{path:path}")
-    def output(request, path: str, dag_id: str = "", run_id: str = "", task_id: str = "", map_index: str = ""):
+    def output(
+        request: Request, path: str, dag_id: str = "", run_id: str = "", task_id: str = "", map_index: str = ""
+    ) -> Response:
         task = task_page(dag_id, run_id, task_id, map_index)
         return respond(request, pages().output_page(base_path(), path, task))
 
-    @route("/files/{path:path}")
-    def file(request, path: str):
+    def file(request: Request, path: str) -> Response:
         return respond(request, pages().file_answer(base_path(), path, request.headers))
 
+    add("/outputs", index)
+    add("/outputs/{path:path}", output)
+    add("/files/{path:path}", file)
+
     @app.exception_handler(HTTPException)
-    async def refuse(request, error):
-        # As the UI itself: a browser whose token is missing, or of a server that has been restarted, may sign in.
+    async def refuse(request: Request, error: HTTPException) -> Response:
+        # Like the UI itself, let a browser sign in whose token is missing or was issued before a restart.
         not_signed_in = error.status_code == 401 or error.detail == "Invalid JWT token"
         if not_signed_in and "text/html" in request.headers.get("accept", ""):
             query = f"?{request.url.query}" if request.url.query else ""
@@ -211,34 +215,34 @@ def fastapi_app() -> Any:
 
 
 def flask_view() -> Any:
-    """The pages for Airflow 2.11, where a stranger is sent to the login page."""
-    from airflow.www.auth import has_access_view
+    """The pages for Airflow 2.11, which sends strangers to the login page."""
+    from airflow.www.auth import has_access_view  # type: ignore[import-not-found]  # mypy runs with Airflow 3
     from flask import Response, request
-    from flask_appbuilder import BaseView, expose
+    from flask_appbuilder import BaseView, expose  # type: ignore[import-not-found]
+
+    def route(path: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+        return lambda handler: expose(path)(has_access_view()(handler))
 
     def respond(answer: Any) -> Response:
-        response = Response(answer.body, answer.status, answer.headers)  # of which Flask sends no body after HEAD
+        response = Response(answer.body, answer.status, answer.headers)  # Flask drops the body for HEAD
         if not isinstance(answer.body, bytes):
             response.call_on_close(answer.body.close)
         return response
 
-    class OutputPages(BaseView):
+    class OutputPages(BaseView):  # type: ignore[misc]
         route_base = PREFIX
         default_view = "index"
 
-        @expose("/outputs")
-        @has_access_view()
+        @route("/outputs")
         def index(self) -> Response:
             return respond(pages().index_page(base_path()))
 
-        @expose("/outputs/<path:path>")
-        @has_access_view()
+        @route("/outputs/<path:path>")
         def output(self, path: str) -> Response:
             task = task_page(*(request.args.get(name, "") for name in ("dag_id", "run_id", "task_id", "map_index")))
             return respond(pages().output_page(base_path(), path, task))
 
-        @expose("/files/<path:path>")
-        @has_access_view()
+        @route("/files/<path:path>")
         def file(self, path: str) -> Response:
             return respond(pages().file_answer(base_path(), path, request.headers))
 
@@ -249,20 +253,20 @@ class OutputPagesPlugin(AirflowPlugin):
     """Registers the link and the pages. What only a web server needs are properties: FastAPI takes 1.5 s to import."""
 
     name = "output_pages"
-    operator_extra_links: ClassVar = [OutputLink()]  # 2.11 restores only links that a plugin names
+    operator_extra_links = [OutputLink()]  # noqa: RUF012  # 2.11 restores only the links that a plugin names
 
     @property
-    def fastapi_apps(self) -> list[dict[str, Any]]:
+    def fastapi_apps(self) -> list[Any]:  # type: ignore[override]  # Airflow only reads these three
         """For Airflow 3's web server."""
         return [{"name": self.name, "app": fastapi_app(), "url_prefix": PREFIX}] if IS_AIRFLOW_3 else []
 
     @property
-    def external_views(self) -> list[dict[str, Any]]:
+    def external_views(self) -> list[Any]:  # type: ignore[override]
         """The entry in the navigation of Airflow 3."""
         view = {"name": MENU, "href": f"{base_path()}/outputs", "url_route": "taxi-outputs", "destination": "nav"}
         return [view] if IS_AIRFLOW_3 else []
 
     @property
-    def appbuilder_views(self) -> list[dict[str, Any]]:
+    def appbuilder_views(self) -> list[Any]:  # type: ignore[override]
         """For 2.11's web server, with an entry in its menu."""
         return [] if IS_AIRFLOW_3 else [{"name": MENU, "category": "Browse", "view": flask_view()}]

@@ -1,21 +1,17 @@
 """The hook and the sensor for the TLC's site: the HTTP provider's, which find the site without any set-up.
 
-`include` is imported where it is used: Airflow loads plugins also in processes without the DAG bundle on their path.
+`include` is imported where it is used: Airflow also loads plugins in processes without the DAG bundle on their path.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowNotFoundException,
-    Connection,
-    mask_secret,
-)
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, Connection, mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.http.sensors.http import HttpSensor
+from permanent_failure import failing_for_good_when_permanent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,15 +20,16 @@ if TYPE_CHECKING:
     from requests import Response
 
 CONNECT_AND_READ_TIMEOUT = (10, 60)
-"""Seconds to wait for a connection, and for the next bytes. The provider's own default is for ever."""
+"""Seconds to wait for a connection, and for the next bytes. The provider's default is to wait for ever."""
 
 
 class TlcHook(HttpHook):
     """Reads from the TLC's site.
 
-    The connection `tlc` (type HTTP) need not exist; where it does, its proxies, headers, login and certificates apply.
+    The connection `tlc` (type HTTP) is optional; its proxies, headers, login and certificates apply if it exists.
     The site is `NYC_TAXI_TLC_URL` if set, else the connection's host, else the TLC's real address. A login in that
-    address comes before the connection's own; it is sent with each request, and is no part of `url` or of any message.
+    address takes precedence over the connection's own. It is sent with each request, masked in logs, and left out of
+    `url` and of all messages.
     """
 
     default_conn_name = "tlc"
@@ -54,28 +51,29 @@ class TlcHook(HttpHook):
             connection = Connection(conn_id=conn_id, conn_type="http")
         if address := settings.tlc_url() or ("" if connection.host else settings.DEFAULT_TLC_URL):
             connection.host, connection.schema, connection.port = address, None, None
-        connection.host, login = split_login(connection.host)
+        connection.host, login = split_login(connection.host or "")
         if login := settings.tlc_login() or login:
-            mask_secret(login.password)
+            for secret in (login.password, quote(login.password, safe="")):  # as it is sent, and as an address has it
+                mask_secret(secret)
             connection.login, connection.password = login
         return connection
 
     def fetch(self, path: str, headers: Mapping[str, str]) -> Response:
-        """Send a GET; return the response as it is, whatever its status, with its body not yet read."""
+        """Send a GET; return the response, whatever its status, before its body is read."""
         options = {"stream": True, "check_response": False, "timeout": CONNECT_AND_READ_TIMEOUT}
         response: Response = self.run(path, headers=dict(headers), extra_options=options)
         return response
 
     def url(self, path: str) -> str:
         """The full address of `path`, without the login."""
-        self.get_conn()  # the provider learns the address from the connection only when it opens a session
+        self.get_conn()  # the provider reads the address from the connection only when it opens a session
         return str(self.url_from_endpoint(path))
 
 
 class TlcFileSensor(HttpSensor):
-    """The provider's HttpSensor, asking through TlcHook: True once the file at `endpoint` is there.
+    """The provider's HttpSensor with TlcHook: succeeds once the file at `endpoint` is published.
 
-    403 and 404 mean "not published yet"; any other error fails the try. One HEAD request a look.
+    403 and 404 mean "not published yet"; any other error fails the try. Each check sends one HEAD request.
     """
 
     def __init__(self, *, http_conn_id: str = TlcHook.default_conn_name, **kwargs: Any) -> None:
@@ -87,19 +85,10 @@ class TlcFileSensor(HttpSensor):
             **kwargs,
         )
 
+    @failing_for_good_when_permanent()
     def poke(self, context: Context) -> bool:  # noqa: ARG002 - the provider's signature
-        from include.nyc_taxi.errors import NycTaxiError
-
-        try:
-            return self._is_there()
-        except NycTaxiError as error:
-            if not error.permanent:
-                raise
-            raise AirflowFailException(str(error)) from error
-
-    def _is_there(self) -> bool:
         hook = TlcHook(self.method, self.http_conn_id)
-        self.log.info("Looking for %s", hook.url(self.endpoint))
+        self.log.info("Checking whether %s is published", hook.url(self.endpoint))
         try:
             hook.run(self.endpoint, headers=self.headers, extra_options=self.extra_options)
         except AirflowException as error:

@@ -1,6 +1,6 @@
 """The hook for the warehouse: the official DuckDB hook, plus what tasks that share one warehouse need.
 
-`include` is imported where it is used: Airflow loads plugins also in processes without the DAG bundle on their path.
+`include` is imported where it is used: Airflow also loads plugins in processes without the DAG bundle on their path.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import duckdb
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, mask_secret
 from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
+from tenacity import RetryCallState, Retrying, wait_exponential
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,37 +31,39 @@ if TYPE_CHECKING:
 
 LAKE = "ducklake:"
 CATALOG_TIMEOUT_SECONDS = 60.0
-"""A lake's catalog that cannot be reached may be starting again; a wrong address should not take longer than this."""
+"""How long to retry a lake's catalog that does not answer: enough for a restart, and a limit for a wrong address."""
 WRITERS = 16
-"""To a lake at a time, where its connection does not say how many; each holds connections to the catalog."""
+"""Default for the number of tasks that write to a lake at once; each holds connections to the catalog."""
 LOCK_TIMEOUT_SECONDS = 600.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
 MEMORY_LIMIT = "1GB"
 LARGE_FILE_BYTES = 4 * 2**30
-"""A file's size from which on changes stay in DuckDB's log beside it, `<file>.wal`, when it is closed. To take them in,
-DuckDB looks at all that is in the file; to read them again at the next opening then takes less. DuckDB takes them in
-when the log has 16 MB (docs/explanation/performance.md has the figures)."""
+"""From this size on, closing the file leaves changes in DuckDB's write-ahead log, `<file>.wal`. Merging them makes
+DuckDB read metadata of the whole file, which takes longer than replaying the log at the next opening. DuckDB merges a
+log of 16 MB in any case (figures: docs/explanation/performance.md)."""
 
 
 class WarehouseLockedError(AirflowException):
-    """Another process held the warehouse's file for longer than the hook may wait."""
+    """Another process kept the warehouse's file open for longer than the hook may wait."""
 
 
 class WarehouseHook(DuckDBHook):
-    """Opens the warehouse that the connection `warehouse` says: a DuckDB file, a DuckLake, or one at MotherDuck.
+    """Opens the warehouse that the connection `warehouse` defines: a DuckDB file, a DuckLake, or one at MotherDuck.
 
-    - A path, or no connection: a DuckDB file, `warehouse.duckdb` in the data directory where there is no connection;
-      its folder is made when it is missing. DuckDB lets one process at a time have a file open, readers included: the
-      hook waits for its turn, with growing pauses, and gives up after `lock_timeout` seconds.
-    - `ducklake:…`: a DuckLake, `ducklake:postgres:` for many writers. The connection's extra has `data_path`, where its
-      Parquet files are; `catalog_conn_id`, the Airflow connection (postgres) to its catalog; and `storage_conn_id`, one
-      (aws) to the S3 that `data_path` may be in. DuckDB's extensions come from their packages.
-    - `md:…`: MotherDuck, as the official hook has it.
+    - A path: a DuckDB file. Without a connection, it is `warehouse.duckdb` in the data directory. A missing folder is
+      created. DuckDB lets only one process at a time open a file, even to read it: the hook waits for its turn with
+      growing pauses, and gives up after `lock_timeout` seconds.
+    - `ducklake:…`: a DuckLake; `ducklake:postgres:` allows many writers. The connection's extra has `data_path`, the
+      folder or URL of its Parquet files; `catalog_conn_id`, the Airflow connection (postgres) to its catalog; and
+      `storage_conn_id`, the one (aws) for a `data_path` in S3. DuckDB's extensions come from their Python packages.
+    - `md:…`: MotherDuck, as in the official hook.
+
+    Connections bind values without importing pandas (see include/nyc_taxi/without_pandas.py).
 
     Args:
         lock_timeout: seconds to wait for another process; else the connection's extra `lock_timeout`, else 600.
 
-    All arguments of DuckDBHook are there too; `memory_limit` is 1GB unless the connection's extra says otherwise.
+    All arguments of DuckDBHook apply too; `memory_limit` is 1GB unless the argument or the extra sets it.
     """
 
     default_conn_name = "warehouse"
@@ -77,14 +80,13 @@ class WarehouseHook(DuckDBHook):
 
     @property
     def memory_limit(self) -> str | None:
-        """What DuckDB may use before it spills to disk."""
-        return self.resolve_parameter("memory_limit", self._memory_limit, MEMORY_LIMIT)
+        """The memory that DuckDB may use before it spills to disk."""
+        return super().memory_limit or MEMORY_LIMIT
 
     @property
     def temp_directory(self) -> str | None:
-        """Where DuckDB spills to: beside a file; of a lake, in this machine's temporary folder, not in the task's."""
-        default = f"{tempfile.gettempdir()}/nyc_taxi-{os.getpid()}" if self.is_lake else None
-        return self.resolve_parameter("temp_directory", self._temp_directory, default)
+        """The folder for spilled data: by default beside a file, and for a lake in this machine's temporary folder."""
+        return super().temp_directory or (f"{tempfile.gettempdir()}/nyc_taxi-{os.getpid()}" if self.is_lake else None)
 
     @property
     def is_lake(self) -> bool:
@@ -93,21 +95,21 @@ class WarehouseHook(DuckDBHook):
 
     @property
     def writers(self) -> int:
-        """How many processes may have the warehouse open at a time: the slots that its pool should have.
+        """How many processes may have the warehouse open at once, which is the number of slots for its pool.
 
-        The connection's extra `writers` says how many, where there can be more than one.
+        The connection's extra `writers` sets it for a server; a file has one writer whatever the extra says.
         """
         database = self.get_database()
         if database.startswith(("md:", f"{LAKE}postgres:", f"{LAKE}mysql:")):
             return int(self.resolve_parameter("writers", None, WRITERS))
-        return 1  # a file, or a lake whose catalog is one
+        return 1  # a file, or a lake whose catalog is a file
 
     @cached_property
     def airflow_connection(self) -> Connection | None:
-        """The connection, or None where the default one is not defined. Looked up when the hook is first used.
+        """The connection, or None if the default one is not defined. Looked up when the hook is first used.
 
         Raises:
-            SettingError: it is set, but cannot be used.
+            SettingError: it is defined but invalid.
         """
         from usable_connection import usable
 
@@ -121,12 +123,12 @@ class WarehouseHook(DuckDBHook):
             return None
 
     def get_database(self) -> str:
-        """What to open: the connection's database, or the default file where there is no connection.
+        """The database to open: the connection's, or the default file if there is no connection.
 
-        The official hook falls back to memory, where a task's work would vanish without a word.
+        The official hook falls back to an in-memory database, which would silently lose a task's work.
 
         Raises:
-            SettingError: the connection is defined, but says no database.
+            SettingError: the connection names no database.
         """
         from include.nyc_taxi import settings
         from include.nyc_taxi.errors import SettingError
@@ -136,7 +138,7 @@ class WarehouseHook(DuckDBHook):
             return str(settings.warehouse_path())
         if connection and not self.database and (connection.host or "").startswith(LAKE):
             _check_absolute(self.get_conn_id(), str(connection.host))
-            return str(connection.host)  # the official hook would take a password for a token of MotherDuck
+            return str(connection.host)  # the official hook would take a password for a MotherDuck token
         database = super().get_database()
         if database != ":memory:":
             if connection and not self.database:
@@ -150,7 +152,7 @@ class WarehouseHook(DuckDBHook):
         )
 
     def exists(self) -> bool:
-        """Whether there is a warehouse, as far as can be told without opening it: False where its file is missing."""
+        """Whether the warehouse may exist: False only if its file is missing. Does not open it."""
         database = self.get_database()
         return not _is_file(database) or Path(database).exists()
 
@@ -158,39 +160,64 @@ class WarehouseHook(DuckDBHook):
         """Open the warehouse, waiting while another process has it open.
 
         Raises:
-            WarehouseLockedError: it is still held after `lock_timeout` seconds; names the file and the holder's pid.
-            LakeError: the lake cannot be opened: its catalog does not answer.
-            LakeStateError: an extension is missing, or the connection says another lake.
+            WarehouseLockedError: it is still open elsewhere after `lock_timeout` seconds; names the file and the pid.
+            LakeError: the lake cannot be opened because its catalog does not answer.
+            LakeStateError: an extension is missing, or the connection contradicts the lake.
         """
+        from include.nyc_taxi.warehouse.lake import passwords_in
+
         database = self.get_database()
+        for password in passwords_in(database):  # DuckDB repeats them in errors, and not only in those of opening
+            mask_secret(password)
         if _is_file(database):
             Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
-        begun, wait = time.monotonic(), FIRST_WAIT_SECONDS
-        while True:
+        backoff, waiting_for = wait_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS), ""
+
+        def left(state: RetryCallState) -> float:
+            return self._patience(state)[0] - (state.seconds_since_start or 0)
+
+        def log_wait(state: RetryCallState) -> None:
+            nonlocal waiting_for
+            reason = self._patience(state)[1]
+            waiting_for = f"{self.place}, which {reason}"
+            self.log.info("%s %s; waiting", self.place, reason)
+
+        def sleep(seconds: float) -> None:
             try:
-                return self._open_lake(database) if self.is_lake else self._open(database)
-            except Exception as error:
-                if "Could not set lock" in str(error):
-                    timeout, why = self.lock_timeout, f"is open in process {_holder(error) or 'unknown'}"
-                elif self.is_lake and "Unable to connect to Postgres" in str(error):
-                    timeout, why = min(self.lock_timeout, CATALOG_TIMEOUT_SECONDS), "does not answer"
-                else:
-                    raise
-                left = begun + timeout - time.monotonic()
-                if left <= 0:
-                    if self.is_lake and "Could not set lock" not in str(error):
-                        raise
-                    raise WarehouseLockedError(_locked_message(self.place, self.lock_timeout, error)) from error
-                self.log.info("%s %s; waiting", self.place, why)
-                try:
-                    time.sleep(min(wait, left))
-                except BaseException as ended:  # the task's time limit, which knows nothing of this
-                    ended.add_note(f"waiting for {self.place}, which {why}")
-                    raise
-                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+                time.sleep(seconds)
+            except BaseException as ended:  # the task's time limit, which does not know what it interrupts
+                ended.add_note(f"waiting for {waiting_for}")
+                raise
+
+        return Retrying(
+            stop=lambda state: left(state) <= 0,
+            wait=lambda state: min(backoff(state), left(state)),
+            before_sleep=log_wait,
+            sleep=sleep,
+            reraise=True,
+        )(self._open, database)
+
+    def _patience(self, state: RetryCallState) -> tuple[float, str]:
+        """Seconds to keep trying after the last error, and what the warehouse is doing; 0 where waiting cannot help."""
+        error = state.outcome and state.outcome.exception()
+        if isinstance(error, WarehouseLockedError):
+            return self.lock_timeout, f"is open in process {_holder(error.__cause__)}"
+        if self.is_lake and "Unable to connect to Postgres" in str(error):
+            return min(self.lock_timeout, CATALOG_TIMEOUT_SECONDS), "does not answer"
+        return 0, ""
 
     def _open(self, database: str) -> DuckDBPyConnection:
-        con = super().get_conn()
+        try:
+            return self._open_lake(database) if self.is_lake else self._open_database(database)
+        except Exception as error:
+            if "Could not set lock" not in str(error):
+                raise
+            raise WarehouseLockedError(_locked_message(self.place, self.lock_timeout, error)) from error
+
+    def _open_database(self, database: str) -> DuckDBPyConnection:
+        from include.nyc_taxi.without_pandas import binding_without_pandas
+
+        con = binding_without_pandas(super().get_conn())
         _set_time_zone(con)
         if _is_file(database) and Path(database).stat().st_size >= LARGE_FILE_BYTES:
             con.execute("PRAGMA disable_checkpoint_on_shutdown")
@@ -199,15 +226,14 @@ class WarehouseHook(DuckDBHook):
     def _open_lake(self, database: str) -> DuckDBPyConnection:
         from include.nyc_taxi import warehouse
         from include.nyc_taxi.warehouse import lake
+        from include.nyc_taxi.without_pandas import binding_without_pandas
 
         self.log.info("Opening the lake %s", self.place)
-        con = duckdb.connect(config=self.get_connect_config())
+        con = binding_without_pandas(duckdb.connect(config=self.get_connect_config()))
         try:
             _set_time_zone(con)
             self.load_extensions(con)
             data_path = self.connection_extra.get("data_path")
-            for password in lake.passwords_in(database):  # DuckDB repeats them when it loses the catalog later on
-                mask_secret(password)
             lake.attach(con, database, data_path, self._catalog_secret(), self._storage_secret())
             warehouse.make_ready(con)
         except Exception:
@@ -216,9 +242,11 @@ class WarehouseHook(DuckDBHook):
         return con
 
     def _catalog_secret(self) -> Secret | None:
-        """The Postgres connection that `catalog_conn_id` names, as a secret of DuckDB."""
+        """The Postgres connection that `catalog_conn_id` names, as a DuckDB secret."""
         connection = self._named_connection("catalog_conn_id", "postgres")
-        return connection and _secret(
+        if connection is None:
+            return None
+        return _secret(
             "postgres",
             host=connection.host,
             port=connection.port,
@@ -228,7 +256,7 @@ class WarehouseHook(DuckDBHook):
         )
 
     def _storage_secret(self) -> Secret | None:
-        """The AWS connection that `storage_conn_id` names, as a secret of DuckDB."""
+        """The AWS connection that `storage_conn_id` names, as a DuckDB secret."""
         connection = self._named_connection("storage_conn_id", "aws", "s3")
         if connection is None:
             return None
@@ -254,48 +282,43 @@ class WarehouseHook(DuckDBHook):
 
     @property
     def place(self) -> str:
-        """What to call the warehouse in messages and logs: where it is, without what is secret."""
-        database = self._redact_database(self.get_database())
+        """The warehouse's location for messages and logs, without secrets."""
+        from include.nyc_taxi.warehouse.lake import without_passwords
+
+        database = without_passwords(self.get_database())
         if not self.is_lake:
             return database
         catalog, files = (self.connection_extra.get(key) for key in ("catalog_conn_id", "data_path"))
         return f"{database}{catalog or ''}, files in {files}" if files else f"{database}{catalog or ''}"
 
-    @staticmethod
-    def _redact_database(database: str) -> str:
-        """Strip tokens and passwords out of a database string."""
-        from include.nyc_taxi.warehouse.lake import without_passwords
-
-        return without_passwords(DuckDBHook._redact_database(database))
-
     @contextlib.contextmanager
     def opened(self) -> Iterator[DuckDBPyConnection]:
-        """Open the warehouse for the block: for functions of `include` that write, in transactions of their own."""
+        """Open the warehouse for the block, for functions of `include` that write in transactions of their own."""
         with contextlib.closing(self.get_conn()) as con:
             try:
                 yield con
             except BaseException:
-                con.interrupt()  # a query that a signal has ended goes on in DuckDB's threads; closing waits for them
+                con.interrupt()  # an interrupted query still runs in DuckDB's threads, and closing waits for them
                 raise
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[DuckDBPyConnection]:
-        """Open the warehouse and run the block in one transaction: all of it is committed, or none.
+        """Open the warehouse and run the block in one transaction, which is committed as a whole or not at all.
 
-        The connection is closed, and a file free for others, when the block has ended. On a lake it may only read: it
-        sees one state of the warehouse, and waits for nobody; what writes there must be able to try again.
+        The connection is closed after the block, so that other processes can open a file. On a lake, the block may
+        only read: it sees one snapshot without waiting for writers. Writers of a lake must be able to retry.
         """
         from include.nyc_taxi import warehouse
 
         with self.opened() as con, (warehouse.reading if self.is_lake else warehouse.transaction)(con):
             yield con
 
-    def test_connection(self) -> tuple[bool, str]:
-        """For the UI's "Test" button: DuckDB's version, the path and the size of the warehouse."""
+    def test_connection(self) -> tuple[bool, str]:  # type: ignore[override]  # the provider's stub says None
+        """Answer the "Test" button of the UI with DuckDB's version, and the warehouse's path and size."""
         try:
             with contextlib.closing(self.get_conn()) as con:
                 (version,) = con.execute("SELECT version()").fetchone() or ("?",)
-        except Exception as error:  # whatever is wrong is the answer
+        except Exception as error:  # of any kind: its message is the answer
             return False, str(error)
         if not _is_file(self.get_database()):
             return True, f"DuckDB {version}, {self.place}"
@@ -305,13 +328,13 @@ class WarehouseHook(DuckDBHook):
 
 
 def _set_time_zone(con: DuckDBPyConnection) -> None:
-    """Have times that are marked as UTC read in the same zone on every machine, not in each one's own."""
+    """Convert times that are marked as UTC to the city's time zone, not to this machine's."""
     from include.nyc_taxi.catalogue import CITY_TIME
 
     con.execute(f"SET TimeZone = '{CITY_TIME}'")
 
 
-OF_DUCKDB_HOOK = (
+PROVIDERS_KEYS = (
     "database",
     "extensions",
     "extension_directory",
@@ -325,58 +348,58 @@ OF_DUCKDB_HOOK = (
     "settings",
     "motherduck_token",
 )
-OUR_OWN = ("lock_timeout", "writers", "data_path", "catalog_conn_id", "storage_conn_id")
+OUR_KEYS = ("lock_timeout", "writers", "data_path", "catalog_conn_id", "storage_conn_id")
 
 
 def _check_extra(conn_id: str, extra: dict[str, Any]) -> None:
-    """Raise SettingError where the connection's extra has a key that nobody reads, or a value that cannot be."""
+    """Raise SettingError if the connection's extra has an unknown key or an invalid value."""
     from include.nyc_taxi.errors import SettingError
 
-    known = (*OUR_OWN, *OF_DUCKDB_HOOK)
+    known = (*OUR_KEYS, *PROVIDERS_KEYS)
 
-    def wrong(key: str, expected: str) -> SettingError:
+    def invalid(key: str, expected: str) -> SettingError:
         return SettingError(
-            f"the connection {conn_id!r}, {key} in its extra: expected {expected}, found {extra[key]!r}"
+            f"the connection {conn_id!r}, key {key!r} in its extra: expected {expected}, found {extra[key]!r}"
         )
 
     for key in extra:
         if key not in known and not key.startswith("__"):
             meant = difflib.get_close_matches(key, known, 1)
-            hint = f"is {meant[0]} meant?" if meant else f"there are {', '.join(known)}"
-            raise SettingError(f"the connection {conn_id!r}, extra: there is no {key!r}; {hint}")
+            hint = f"did you mean {meant[0]}?" if meant else f"known keys are {', '.join(known)}"
+            raise SettingError(f"the connection {conn_id!r}, extra: unknown key {key!r}; {hint}")
     for key, least in (("lock_timeout", 0.0), ("writers", 1), ("threads", 1)):
         if key in extra and extra[key] is not None:
             try:
-                number = type(least)(extra[key])  # a URI has texts for numbers
+                number = type(least)(extra[key])  # numbers from a URI are strings
                 valid = least <= number < 1e6 and not isinstance(extra[key], bool) and number == float(extra[key])
             except (TypeError, ValueError):
                 valid = False
             if not valid:
-                raise wrong(key, f"a {'number' if key == 'lock_timeout' else 'whole number'}, {least:g} at least")
+                raise invalid(key, f"a {'number' if key == 'lock_timeout' else 'whole number'} of at least {least:g}")
     for key in ("autoinstall_extensions", "autoload_extensions", "allow_community_extensions", "read_only"):
         if not isinstance(extra.get(key, False), bool | None):
-            raise wrong(key, "true or false, in JSON")
+            raise invalid(key, "true or false, in JSON")
     if extra.get("memory_limit") is not None:
         try:
             duckdb.connect(config={"memory_limit": extra["memory_limit"]}).close()
-        except Exception:  # whatever DuckDB makes of it
-            raise wrong("memory_limit", "a size such as 2GB") from None
+        except Exception:  # DuckDB's errors for this have no common class
+            raise invalid("memory_limit", "a size such as 2GB") from None
 
 
 def _check_absolute(conn_id: str, database: str) -> None:
-    """Raise SettingError where a file is named by a path that depends on the folder a process happens to be in."""
+    """Raise SettingError if the database is a file with a relative path: it would depend on the working directory."""
     from include.nyc_taxi.errors import SettingError
 
     path = database.removeprefix(LAKE)
     if _is_file(path) and not Path(path).is_absolute():
         raise SettingError(
             f"the connection {conn_id!r}: expected an absolute path, because tasks run in other folders, found {path}. "
-            "In a URI it has a third slash: duckdb:///srv/nyc_taxi/warehouse.duckdb"
+            "In a URI, it begins with a third slash: duckdb:///srv/nyc_taxi/warehouse.duckdb"
         )
 
 
 def _is_file(database: str) -> bool:
-    return not re.match(r"[a-z]+:", database)  # as md: or ducklake:
+    return not re.match(r"[a-z]+:", database)  # such as md: or ducklake:
 
 
 def _secret(kind: str, **values: str | int | bool | None) -> Secret:
@@ -385,15 +408,15 @@ def _secret(kind: str, **values: str | int | bool | None) -> Secret:
     return Secret(kind, {name: value for name, value in values.items() if value not in (None, "")})
 
 
-def _holder(error: Exception) -> str | None:
-    """The pid that DuckDB's message names, if it does."""
+def _holder(error: BaseException | None) -> str:
+    """The pid in DuckDB's message about a lock, or "unknown"."""
     found = re.search(r"PID (\d+)", str(error))
-    return found.group(1) if found else None
+    return found[1] if found else "unknown"
 
 
 def _locked_message(database: str, waited: float, error: Exception) -> str:
     return (
-        f"{database} was open in another process (pid {_holder(error) or 'unknown'}) for all of the {waited:g} seconds "
+        f"{database} was open in another process (pid {_holder(error)}) for all of the {waited:g} seconds "
         "that this task may wait. Close that process (a DuckDB shell or notebook?), or if it is a task of ours, "
         "check that the pool `warehouse` has one slot; then clear this task"
     )

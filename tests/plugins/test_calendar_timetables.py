@@ -181,7 +181,7 @@ def test_airflow_restores_it_from_its_database(timetable):
 @pytest.mark.parametrize("timetable", TIMETABLES)
 def test_it_has_a_description_of_its_own_for_the_web_ui(timetable):
     assert timetable().description == timetable.description
-    assert timetable.description.startswith("One run a")
+    assert timetable.description.startswith("One run per")
 
 
 @pytest.fixture(params=["utc", "UTC", "America/New_York", "Asia/Kolkata", "Pacific/Kiritimati", "Europe/London"])

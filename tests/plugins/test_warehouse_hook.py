@@ -1,16 +1,16 @@
 """The warehouse hook, with real files and real processes."""
 
 import json
-import time
 from contextlib import closing
 from types import SimpleNamespace
 
 import duckdb
 import pytest
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, redact
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, AirflowTaskTimeout, redact
 
 import warehouse_hook
 from include.nyc_taxi.warehouse.lake import LakeError
+from include.orchestration import pool
 from warehouse_hook import WarehouseHook, WarehouseLockedError
 
 SIXTY_SECONDS = 60.0  # far more than any of this takes: a limit, not a duration
@@ -155,7 +155,7 @@ class TestLock:
             if len(pauses) == 8:
                 holder.communicate()  # it closes the file and ends
 
-        monkeypatch.setattr(warehouse_hook, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+        monkeypatch.setattr(warehouse_hook, "time", SimpleNamespace(sleep=pause))
         assert opened(WarehouseHook(database=str(database), lock_timeout=SIXTY_SECONDS)) == str(database)
         assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
@@ -212,6 +212,90 @@ class TestLock:
         with duckdb.connect(str(database)) as con:
             rows = con.execute("SELECT * FROM t ORDER BY ALL").fetchall()
         assert rows == [(who, number) for who in ("one", "two") for number in range(3)]
+
+
+class TestCatalogThatDoesNotAnswer:
+    """A lake's Postgres that is restarting is waited for, but not as long as a lock is."""
+
+    @pytest.fixture
+    def hook(self, define, tmp_path):
+        define(host="ducklake:postgres:host=127.0.0.1 port=1", extra={"data_path": f"{tmp_path}/lake/"})
+        return WarehouseHook()
+
+    def test_is_waited_for_and_the_log_and_an_interruption_name_it(self, hook, monkeypatch, logged):
+        pauses = []
+
+        def pause(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                raise AirflowTaskTimeout("Timeout, PID: 7")
+
+        monkeypatch.setattr(warehouse_hook, "time", SimpleNamespace(sleep=pause))
+        with pytest.raises(AirflowTaskTimeout) as error:
+            hook.get_conn()
+        assert pauses == [0.1, 0.2, 0.4]
+        assert error.value.__notes__ == [f"waiting for {hook.place}, which does not answer"]
+        assert f"{hook.place} does not answer; waiting" in logged()
+
+    @pytest.mark.parametrize("limit", ["lock_timeout", "CATALOG_TIMEOUT_SECONDS"])
+    def test_is_given_up_on_at_the_lesser_of_both_limits(self, hook, define, monkeypatch, limit):
+        if limit == "lock_timeout":
+            hook = WarehouseHook(lock_timeout=0)
+        else:
+            monkeypatch.setattr(warehouse_hook, limit, 0)
+        monkeypatch.setattr(warehouse_hook, "time", None)  # a pause would fail
+        with pytest.raises(LakeError, match="Unable to connect to Postgres"):
+            hook.get_conn()
+
+
+def test_a_lake_whose_catalog_is_a_file_that_another_process_has_open_is_locked(define, tmp_path, hold_open):
+    holder = hold_open(tmp_path / "catalog.ducklake")
+    define(host=f"ducklake:{tmp_path}/catalog.ducklake", extra={"data_path": f"{tmp_path}/lake/"})
+    with pytest.raises(WarehouseLockedError, match=rf"catalog.ducklake, files in .*\(pid {holder.pid}\)"):
+        WarehouseHook(lock_timeout=0.2).get_conn()
+
+
+class TestWriters:
+    """How many tasks may have the warehouse open: the slots of its pool."""
+
+    @pytest.fixture
+    def slots(self, monkeypatch):
+        """Set up the pool as `make` does; the slots that Airflow is asked for."""
+        asked = []
+        monkeypatch.setattr(pool.Pool, "create_or_update_pool", lambda _, slots, **__: asked.append(slots))
+
+        def set_up():
+            assert pool.set_up() == asked[-1]
+            return asked[-1]
+
+        return set_up
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"host": "/srv/w.duckdb"},
+            {"schema": "srv/w.duckdb"},
+            {"host": "/srv/ducklake/md.duckdb"},
+            {"extra": {"database": "/srv/w.duckdb"}},
+            {"host": "ducklake:/srv/catalog.ducklake", "extra": {"data_path": "/srv/lake/"}},
+            {"host": "ducklake:duckdb:/srv/catalog.duckdb", "extra": {"data_path": "/srv/lake/"}},
+            {"host": "ducklake:sqlite:/srv/catalog.sqlite", "extra": {"data_path": "/srv/lake/"}},
+        ],
+        ids=str,
+    )
+    def test_of_a_file_there_is_one_whatever_the_extra_says(self, define, slots, fields):
+        define(**(fields | {"extra": fields.get("extra", {}) | {"writers": 16, "threads": 8}}))
+        assert slots() == 1
+
+    def test_of_the_default_file_there_is_one(self, slots):
+        assert slots() == 1
+
+    @pytest.mark.parametrize("host", ["ducklake:postgres:host=lake", "ducklake:mysql:host=lake", "md:taxi"])
+    def test_of_a_server_there_are_as_many_as_the_extra_says(self, define, slots, host):
+        define(host=host, extra={"writers": 3})
+        assert slots() == 3
+        define(host=host)
+        assert slots() == warehouse_hook.WRITERS
 
 
 class TestTransaction:
@@ -297,3 +381,18 @@ def test_times_are_read_in_the_citys_zone_whatever_the_workers_is(data_dir, star
         NYC_TAXI_DATA_DIR=str(data_dir),
     )
     assert "2023-02-05 14:24:00" in process.stdout.read().splitlines()
+
+
+@pytest.mark.parametrize("host", ["{}/w.duckdb", "ducklake:{}/catalog.ducklake"])
+def test_pandas_is_not_imported_for_the_values_of_a_statement(tmp_path, start_python, host):
+    process = start_python(
+        "import sys\n"
+        "from warehouse_hook import WarehouseHook\n"
+        "with WarehouseHook().opened() as con:\n"
+        "    con.execute('SELECT ?', [1])\n"
+        "print('imported' if 'pandas' in sys.modules else 'not imported')\n",
+        AIRFLOW_CONN_WAREHOUSE=json.dumps(
+            {"conn_type": "duckdb", "host": host.format(tmp_path), "extra": {"data_path": f"{tmp_path}/lake/"}}
+        ),
+    )
+    assert process.communicate()[0].splitlines()[-1] == "not imported"

@@ -12,7 +12,6 @@ from include.nyc_taxi import rows as table_rows
 from include.nyc_taxi.audit.engine import Check
 from include.nyc_taxi.audit.rules import Severity
 from include.nyc_taxi.months import Month
-from include.nyc_taxi.without_pandas import without_pandas
 
 
 def record(
@@ -46,7 +45,6 @@ def record(
     table_rows.insert(con, "quality_checks", columns, rows)
 
 
-@without_pandas()
 def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month) -> str:
     """The contents of `quality_checks` for a month, as tables: of the published load, and of a load refused since then.
 

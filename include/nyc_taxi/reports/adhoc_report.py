@@ -13,7 +13,6 @@ from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.months import Month, month_range
 from include.nyc_taxi.reports import provenance
 from include.nyc_taxi.reports.adhoc import Request
-from include.nyc_taxi.without_pandas import without_pandas
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 COLUMNS = ("fleet", "borough", "start_date", "end_date", "weekday", "hour", "num_trips")
@@ -39,7 +38,6 @@ def csv_path(outputs: Path, name: str) -> Path:
     return outputs / f"{name}.csv"
 
 
-@without_pandas()
 def count_trips(con: duckdb.DuckDBPyConnection, request: Request, outputs: Path) -> Report:
     """Count a request's trips by weekday (Monday first) and hour of pickup (0 to 23), and write them as CSV.
 

@@ -13,7 +13,6 @@ from include.nyc_taxi.audit import rules
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.months import WEEK, Month, months_of_week
 from include.nyc_taxi.reports import provenance
-from include.nyc_taxi.without_pandas import without_pandas
 
 SUMS = ("total_amount", "trip_distance", "passenger_count")
 CLEAN = ("clean_trips", "clean_total_amount", "clean_trip_distance")
@@ -62,7 +61,6 @@ def chart_path(outputs: Path) -> Path:
     return outputs / "trips_by_week.png"
 
 
-@without_pandas()
 def aggregate_week(con: duckdb.DuckDBPyConnection, fleet: str, monday: date, outputs: Path) -> Aggregate:
     """Replace a week's row in `trips_by_week` in one transaction; then write the CSV file of all the fleet's weeks.
 
@@ -101,7 +99,6 @@ def replace_weeks(con: duckdb.DuckDBPyConnection, fleet: str, mondays: Iterable[
         )
 
 
-@without_pandas()
 def counted_weeks(con: duckdb.DuckDBPyConnection, fleet: str) -> dict[date, Week]:
     """The fleet's rows in `trips_by_week`, by Monday, oldest first."""
     weeks = warehouse.readable(con, "trips_by_week")
@@ -119,7 +116,6 @@ def weeks_with_trips(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, mon
     return {monday for (monday,) in found}
 
 
-@without_pandas()
 def write_csv(con: duckdb.DuckDBPyConnection, fleet: str, outputs: Path) -> dict[date, Week]:
     """Write all the fleet's committed weeks to the CSV file, oldest first, and their provenance to a file beside it.
 

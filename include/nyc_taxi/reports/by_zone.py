@@ -12,7 +12,6 @@ from include.nyc_taxi.errors import MissingDataError
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import provenance
-from include.nyc_taxi.without_pandas import without_pandas
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ def overall_stats_path(outputs: Path) -> Path:
     return outputs / "manhattan_stats.geojson"
 
 
-@without_pandas()
 def aggregate_month(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month, outputs: Path) -> Aggregate:
     """Count a month's trips in `trips_by_zone`, and write the GeoJSON files of the month and of all months so far.
 

@@ -12,14 +12,12 @@ import duckdb
 
 from include.nyc_taxi.errors import ZonesError
 from include.nyc_taxi.warehouse import sql
-from include.nyc_taxi.without_pandas import without_pandas
 
 # A power of two, so that which cell a place is in, and where cells begin, has no rounding. Cells are 42 by 54 metres.
 # With twice that, look-ups take a third longer, as more places are near a border; with half, `prepare` takes thrice.
 CELLS_PER_DEGREE = 2048
 
 
-@without_pandas()
 def prepare(con: duckdb.DuckDBPyConnection) -> None:
     """Make the temporary table `zone_cells` of the grid from the table `zones`, as needed by `join`; takes a second.
 

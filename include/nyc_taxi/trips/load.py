@@ -21,7 +21,6 @@ from include.nyc_taxi.source.download import Edition, forget_edition, read_editi
 from include.nyc_taxi.source.parquet import NOT_THE_FILES_FAULT, Footer, is_readable, read_footer
 from include.nyc_taxi.trips import row_mapping
 from include.nyc_taxi.urls import without_login
-from include.nyc_taxi.without_pandas import without_pandas
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,6 @@ class _File:
     match: catalogue.Match
 
 
-@without_pandas()
 def load_month(
     con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month, path: Path, run_id: str, *, accept: bool = False
 ) -> Load:

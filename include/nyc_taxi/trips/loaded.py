@@ -11,7 +11,6 @@ from include.nyc_taxi import warehouse
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.source.download import Edition
 from include.nyc_taxi.urls import without_login
-from include.nyc_taxi.without_pandas import without_pandas
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,6 @@ def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[Month
     return months_by_fleet(con, [fleet_name])[fleet_name]
 
 
-@without_pandas()
 def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> dict[str, dict[Month, LoadedMonth]]:
     """What is loaded of each of the fleets, by month: each month's latest load."""
     latest_loads = warehouse.readable(con, "latest_loads")

@@ -18,7 +18,6 @@ from include.nyc_taxi import catalogue, settings, warehouse
 from include.nyc_taxi.errors import DownloadError, ZonesError
 from include.nyc_taxi.rows import insert
 from include.nyc_taxi.source.download import Download, Site, download, forget_edition
-from include.nyc_taxi.without_pandas import without_pandas
 
 if TYPE_CHECKING:
     import duckdb
@@ -317,7 +316,6 @@ def _wkt(file_name: str, frame: geopandas.GeoDataFrame, ids: list[int]) -> dict[
     return dict(zip(ids, shapely.to_wkt(rounded, rounding_precision=7), strict=True))
 
 
-@without_pandas()
 def load_zones(con: duckdb.DuckDBPyConnection, zones: list[Zone]) -> int:
     """Replace all of the table `zones`, in one transaction; returns its number of rows."""
 
@@ -330,7 +328,6 @@ def load_zones(con: duckdb.DuckDBPyConnection, zones: list[Zone]) -> int:
     return warehouse.write(con, replace)
 
 
-@without_pandas()
 def count_zones(con: duckdb.DuckDBPyConnection) -> int:
     """Number of zones loaded: 0 in a new warehouse, else 265."""
     (count,) = con.execute(f"SELECT count(*) FROM {warehouse.readable(con, 'zones')}").fetchone() or (0,)

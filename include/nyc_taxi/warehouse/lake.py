@@ -33,7 +33,6 @@ from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.warehouse import lake_path
 from include.nyc_taxi.warehouse.lake_path import is_url
-from include.nyc_taxi.without_pandas import without_pandas
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,7 +99,6 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
     con.execute(f"LOAD {_literal(str(file))}")
 
 
-@without_pandas()
 def attach(
     con: duckdb.DuckDBPyConnection,
     database: str,
@@ -338,7 +336,6 @@ class Maintenance:
     abandoned: int
 
 
-@without_pandas()
 def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: timedelta) -> Maintenance:
     """Merge small files, expire old snapshots, and remove the files that nothing refers to any more.
 

@@ -17,7 +17,6 @@ from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.warehouse import lake, registry
 from include.nyc_taxi.warehouse.lake import quoted
-from include.nyc_taxi.without_pandas import without_pandas
 
 FILE = "file"
 """What the DuckDB file is called in the connection that has the lake."""
@@ -57,7 +56,6 @@ class Relation:
     columns: dict[str, Column] = field(default_factory=dict)
 
 
-@without_pandas()
 def migrate(con: duckdb.DuckDBPyConnection, path: str, *, into_lake: bool, say: Callable[[str], None]) -> int:
     """Copy all schemas, tables and views; returns the number of rows that the copy then has, of all tables together.
 
