@@ -1,11 +1,22 @@
-"""A backfill that nothing has disturbed: what others are compared with. One for all tests here."""
+"""A backfill that nothing has disturbed: what others are compared with. One for all tests that need it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from include.tlc_simulator.server import TlcSimulator
 from tests.integration.project import MONTHS, Project
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes, one runs all files that need the undisturbed backfill; any other file is run by one, too."""
+    needing = {item.path for item in items if "undisturbed" in getattr(item, "fixturenames", ())}
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group("undisturbed" if item.path in needing else item.path.stem))
 
 
 @pytest.fixture(scope="session")
