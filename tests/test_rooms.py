@@ -159,7 +159,7 @@ def test_pure_tests_run_where_airflow_cannot_be_imported(start_python):
         "import pytest\n"
         "options = ['-q', '-p', 'no:cacheprovider']\n"
         "collected = pytest.main([*options, '--collect-only', '-qq', *sys.argv[1:]])\n"
-        "files = [f'{sys.argv[1]}/test_{name}.py' for name in ('months', 'load')]\n"
+        "files = [f'{sys.argv[1]}/test_{name}.py' for name in ('months', 'row_mapping')]\n"
         "sys.exit(collected or pytest.main([*options, *files]))\n",
         *(ROOT / folder for folder in PURE),
     )

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes, one runs all files that need the undisturbed backfill; any other file is run by one, too."""
+    """Of several processes, one runs all files that need the undisturbed backfill; each other file stays whole, too."""
     needing = {item.path for item in items if "undisturbed" in getattr(item, "fixturenames", ())}
     for item in items:
         if item.path.is_relative_to(HERE):
