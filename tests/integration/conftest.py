@@ -1,4 +1,4 @@
-"""A backfill that nothing has disturbed: what others are compared with. One for all tests that need it."""
+"""A backfill that nothing has disturbed: what others are compared with. One for all tests of a process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +12,10 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes, one runs all files that need the undisturbed backfill; each other file stays whole, too."""
-    needing = {item.path for item in items if "undisturbed" in getattr(item, "fixturenames", ())}
+    """Of several processes, one runs all tests of a file, so that its servers and backfills are started once."""
     for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group("undisturbed" if item.path in needing else item.path.stem))
+        if item.path.is_relative_to(HERE) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
