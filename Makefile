@@ -22,9 +22,10 @@
 #   make clean            remove everything that was set up; data/ stays
 #
 # Develop
-#   make test             all tests but the long ones (ARGS="tests/nyc_taxi -q")
+#   make test             the quick tests, a few minutes; with a path, all tests in it (ARGS="tests/nyc_taxi -q")
+#   make test-all         the slow ones too: whole DAG runs and backfills, servers, lakes (ARGS="-m slow")
 #   make test-long        backfills killed, starved and obstructed, about an hour (ARGS="-k kill-017")
-#   make coverage         the same as make test, then the lines that no test has run (ARGS)
+#   make coverage         the same as make test-all, then the lines that no test has run (ARGS)
 #   make lint             ruff, ruff format and mypy
 #   make docs             write the generated pages in docs/reference from the code
 #   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; BIG=1)
@@ -124,7 +125,7 @@ export PATH := $(VENV)/bin:$(PATH)
 LOCAL := $(VENV)/bin/python -m include.local
 UV := $(CURDIR)/.venv-uv/bin/uv
 
-.PHONY: help setup demo backfill backfill-weeks standalone status quality compact migrate shell test test-long coverage lint docs bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks standalone status quality compact migrate shell test test-all test-long coverage lint docs bench requirements clean
 # The comment at the top of this file.
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -199,16 +200,22 @@ shell: setup
 	@echo "A shell with Airflow $(LINE) and this project's settings; exit leaves it"
 	@$(SHELL) -i
 
-test: setup
-	@$(VENV)/bin/python -m pytest $(ARGS)
+# A process for each processor, unless ARGS names a file; `-n 0` in ARGS is one process. tests/conftest.py knows the slow tests.
+PYTEST = $(VENV)/bin/python -m pytest $(if $(findstring .py,$(ARGS)),,--numprocesses logical --maxprocesses 8 --dist loadgroup)
 
-# Not part of `make test`. One scenario: make test-long ARGS="-k kill-017"
+test: setup
+	@$(PYTEST) $(ARGS)
+
+test-all: setup
+	@$(PYTEST) --all $(ARGS)
+
+# Not part of `make test-all`. One scenario: make test-long ARGS="-k kill-017"
 test-long: setup
 	@$(VENV)/bin/python -m pytest tests/long $(ARGS)
 
 # Tasks, schedulers and other programs that the tests start count too: their parts are put together at the end.
 coverage: setup
-	@$(VENV)/bin/python -m pytest --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
+	@$(PYTEST) --all --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
 lint: unmoved $(VENV)/.installed
 	@$(VENV)/bin/ruff check .

@@ -43,6 +43,9 @@ from include.tlc_simulator.server import TlcSimulator  # noqa: E402
 PURE = ("tests/nyc_taxi", "tests/tlc_simulator")
 """What knows nothing of Airflow: these tests run, and are collected, without importing it."""
 
+SLOW = ("tests/integration", "tests/nyc_taxi/on_a_lake")
+"""Folders whose tests are all slow: whole backfills through a scheduler, and files of tests repeated on a lake."""
+
 try:
     IS_AIRFLOW_2 = version("apache-airflow").startswith("2.")
 except PackageNotFoundError:  # enough for what knows nothing of it
@@ -69,11 +72,17 @@ def is_pure(path: Path) -> bool:
     return any(path.is_relative_to(ROOT / folder) for folder in PURE)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", dest="all_tests", help="run slow tests too")
+
+
 @pytest.hookimpl(tryfirst=True)  # pytest-socket reads its options in the same hook
 def pytest_configure(config: pytest.Config) -> None:
-    """Localhost and unix sockets only."""
+    """Localhost and unix sockets only. A path that is named stands for all tests in it; xdist's workers are told."""
     config.option.allow_hosts = "127.0.0.1,::1,localhost"
     config.option.allow_unix_socket = True
+    if not hasattr(config, "workerinput") and config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        config.option.all_tests = True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -88,12 +97,22 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
         return (yield)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """… and when it runs. pytest imports a warning's class to filter it: no such filter for tests without Airflow."""
+@pytest.hookimpl(tryfirst=True)  # before -m selects by marker
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """… and when it runs. pytest imports a warning's class to filter it: no such filter for tests without Airflow.
+
+    Slow tests run with --all, or when a path is named that contains them.
+    """
     for item in items:
         if not is_pure(item.path):
             for line in DEPRECATIONS:
                 item.add_marker(pytest.mark.filterwarnings(line), append=False)
+        if any(item.path.is_relative_to(ROOT / folder) for folder in SLOW):
+            item.add_marker("slow")
+    if not config.option.all_tests:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

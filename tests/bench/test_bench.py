@@ -14,6 +14,7 @@ from tests.bench.table import Row, table
 FIGURE = re.compile(r"[\d,]+(\.\d{3})? (s|MiB)")
 
 
+@pytest.mark.slow
 def test_quick_run_ends_with_the_table(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", "--quick", "--folder", str(tmp_path)],

@@ -1,6 +1,7 @@
 """The DAGs of the repository, and a metadata database to run them with."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from include.nyc_taxi.files import locked, replacing
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
-from tests.conftest import ROOT
+from tests.conftest import AIRFLOW_HOME, ROOT
 
 if IS_AIRFLOW_3:
     from airflow.dag_processing.dagbag import DagBag
@@ -26,19 +28,30 @@ def dag_bag() -> Any:
 
 
 @pytest.fixture(scope="session")
-def metadata_database() -> None:
-    """Airflow's metadata database, with the pool and with our DAGs in it."""
+def metadata_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """Airflow's metadata database, with the pool and with our DAGs in it.
+
+    Each of xdist's workers has its own: the first one makes it, and the others copy that.
+    """
     if not IS_AIRFLOW_3:
         # 2.11's own tables refer to one of the auth manager's, which the webserver and the CLI import.
         import airflow.providers.fab.auth_manager.models  # noqa: F401
-    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
-    for command in ("db migrate", "pools set warehouse 1 tests", "dags reserialize"):
-        subprocess.run(
-            [str(Path(sys.executable).parent / "airflow"), *command.split()],
-            check=True,
-            capture_output=True,
-            env=os.environ | {"PYTHONPATH": path},
-        )
+    folder = tmp_path_factory.getbasetemp()
+    made = (folder if worker_id == "master" else folder.parent) / "airflow.db"
+    with locked(made.with_name("airflow.db.lock")):
+        if made.exists():
+            shutil.copy(made, AIRFLOW_HOME)
+            return
+        path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
+        for command in ("db migrate", "pools set warehouse 1 tests", "dags reserialize"):
+            subprocess.run(
+                [str(Path(sys.executable).parent / "airflow"), *command.split()],
+                check=True,
+                capture_output=True,
+                env=os.environ | {"PYTHONPATH": path},
+            )
+        with replacing(made) as copy:
+            shutil.copy(AIRFLOW_HOME / "airflow.db", copy)
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ class TestAdhocRequest:
         """Green trips of 2023-01 in the warehouse."""
         assert str(run(dag_bag.dags["taxi_trips_green"], "2023-01-01").state) == "success"
 
+    @pytest.mark.slow
     def test_its_file_is_what_a_direct_query_of_the_parquet_file_says(
         self, ask: Callable[..., Any], month: None, data_dir: Path
     ) -> None:
@@ -205,6 +206,7 @@ class TestAdhocRequestSensor:
         }
         assert (data_dir / "requests").is_dir()
 
+    @pytest.mark.slow
     def test_twenty_files_at_once_start_twenty_runs_and_a_second_look_none(
         self, look: Callable[[], Any], put: Callable[..., Path]
     ) -> None:

@@ -72,6 +72,7 @@ def test_wrong_input_is_not_tried_again_and_alerts_once(
     assert "try: 1\nerror: green_tripdata_2023-02.parquet: required columns are missing: VendorID" in texts[0]
 
 
+@pytest.mark.slow
 def test_a_query_that_takes_longer_than_airflow_allows_is_tried_again_and_the_alert_says_why(
     hasty: Any, simulator: TlcSimulator, chat: Any, monkeypatch: pytest.MonkeyPatch, data_dir: Path
 ) -> None:

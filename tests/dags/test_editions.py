@@ -90,6 +90,7 @@ def test_months_as_they_were_loaded_start_nothing(
     assert started() == {}
 
 
+@pytest.mark.slow
 def test_a_month_published_again_is_run_once_and_then_loaded(
     dag_bag: Any, look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, data_dir: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_month_published_again_is_run_once_and_then_loaded(
     assert {found.run_id for found in started().values()} == {first.run_id}
 
 
+@pytest.mark.slow
 def test_a_run_that_has_failed_for_good_is_not_started_again(
     look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_run_that_has_failed_for_good_is_not_started_again(
     assert str(started()["2023-01"].state) == "failed"
 
 
+@pytest.mark.slow
 def test_two_months_published_again_at_the_same_time_are_two_runs(
     look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
 ) -> None:
@@ -143,6 +146,7 @@ def test_two_months_published_again_at_the_same_time_are_two_runs(
     assert sorted(started()) == ["2023-01", "2023-03"]
 
 
+@pytest.mark.slow
 def test_a_withdrawn_month_is_reported_once_and_kept(
     look: Callable[[], Any],
     loaded: Callable[..., None],
@@ -173,6 +177,7 @@ def test_a_withdrawn_month_is_reported_once_and_kept(
     assert started() == {}
 
 
+@pytest.mark.slow
 def test_what_the_site_has_said_counts_where_it_has_not_said_all(
     look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, logged: Callable[[], str]
 ) -> None:

@@ -44,11 +44,13 @@ def test_a_date_means_the_month_that_contains_it(dag_bag: Any, simulator: TlcSim
     }
 
 
+@pytest.mark.slow
 def test_the_month_of_the_form_comes_before_the_date(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
     assert str(run(dag_bag.dags["taxi_trips_yellow"], "2023-01-15", month="2023-03").state) == "success"
     assert query(data_dir, "SELECT fleet, partition_month FROM loads") == [("yellow", date(2023, 3, 1))]
 
 
+@pytest.mark.slow
 def test_a_month_before_the_schedules_first_can_be_run(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
     assert set(states(run(dag_bag.dags["taxi_trips_green"], "2021-12-31")).values()) == {"success"}
     assert query(data_dir, "SELECT partition_month, rows_loaded FROM loads") == [(date(2021, 12, 1), 1000)]
@@ -93,6 +95,7 @@ def events_of(metadata_database: None) -> Callable[[Any], list[tuple[str, str, d
 ZONES = [assets.TAXI_ZONES_FILE.uri, assets.TAXI_ZONES.uri]
 
 
+@pytest.mark.slow
 def test_zones_that_a_months_run_loads_leave_the_events_that_taxi_zones_leaves(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, events_of: Any
 ) -> None:
@@ -110,6 +113,7 @@ def test_zones_that_a_months_run_loads_leave_the_events_that_taxi_zones_leaves(
     assert facts == {ZONES[0]: {"paths": [str(file) for file in files], "bytes": size}, ZONES[1]: {"rows": 265}}
 
 
+@pytest.mark.slow
 def test_a_run_that_finds_the_zones_loaded_leaves_no_event_on_them(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, events_of: Any
 ) -> None:
@@ -124,6 +128,7 @@ def test_a_run_that_finds_the_zones_loaded_leaves_no_event_on_them(
         assert [task for task, *_ in events_of(done)] == tasks
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_load_the_zones_leaves_no_event_on_them(
     dag_bag: Any, simulator: TlcSimulator, monkeypatch: pytest.MonkeyPatch, events_of: Any
 ) -> None:
@@ -133,6 +138,7 @@ def test_a_run_that_cannot_load_the_zones_leaves_no_event_on_them(
     assert events_of(done) == []
 
 
+@pytest.mark.slow
 def test_zones_that_cannot_be_read_fail_without_a_retry_and_are_fetched_anew(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
 ) -> None:
@@ -168,6 +174,7 @@ def test_asset_events_say_what_was_done(dag_bag: Any, simulator: TlcSimulator, d
     assert Path(events["map"]["path"]).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_trips_are_not_loaded_before_the_zones(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
     simulator.add_fault("/misc/", ErrorPage())
     done = run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
@@ -181,6 +188,7 @@ def test_trips_are_not_loaded_before_the_zones(dag_bag: Any, simulator: TlcSimul
     assert query(data_dir, "SELECT count(*) FROM zones") == [(265,)]
 
 
+@pytest.mark.slow
 def test_a_failed_download_keeps_the_month_as_it_was(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
     run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
     before = query(data_dir, "SELECT * FROM green_trips ORDER BY ALL")
@@ -194,6 +202,7 @@ def test_a_failed_download_keeps_the_month_as_it_was(dag_bag: Any, simulator: Tl
     assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fleet", ["fhv", "fhvhv"])
 def test_for_hire_vehicles_have_months_and_maps_too(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, fleet: str
@@ -203,6 +212,7 @@ def test_for_hire_vehicles_have_months_and_maps_too(
     assert (data_dir / "outputs" / fleet / "manhattan_map_2023-01.png").exists()
 
 
+@pytest.mark.slow
 def test_a_month_that_does_not_pass_the_audit_is_refused_recorded_and_the_old_one_kept(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
 ) -> None:
@@ -225,6 +235,7 @@ def test_a_month_that_does_not_pass_the_audit_is_refused_recorded_and_the_old_on
     assert query(data_dir, "SELECT DISTINCT run_id FROM quality_checks WHERE NOT published") == [(done.run_id,)]
 
 
+@pytest.mark.slow
 def test_an_edition_that_has_lost_its_trips_is_refused_until_somebody_accepts_it(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
 ) -> None:
@@ -250,6 +261,7 @@ def test_an_edition_that_has_lost_its_trips_is_refused_until_somebody_accepts_it
     assert query(data_dir, "SELECT count(*) FROM green_trips") == [(500,)]
 
 
+@pytest.mark.slow
 def test_a_damaged_file_in_raw_is_fetched_anew_by_the_next_run(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, logged: Any
 ) -> None:
@@ -274,6 +286,7 @@ def test_a_damaged_file_in_raw_is_fetched_anew_by_the_next_run(
     assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == rows
 
 
+@pytest.mark.slow
 def test_a_run_stops_early_and_says_why_when_nothing_is_new(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, logged: Any
 ) -> None:
@@ -298,6 +311,7 @@ def test_a_run_stops_early_and_says_why_when_nothing_is_new(
     assert set(states(run(dag, "2023-01-03")).values()) == {"success"}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_again_does_its_work_again(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +326,7 @@ def test_a_run_that_is_done_again_does_its_work_again(
     assert set(states(again).values()) == {"success"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["manhattan_map_2023-01.png", "manhattan_stats_2023-01.geojson"])
 def test_a_run_goes_on_where_something_of_the_last_one_is_missing(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, lost: str
@@ -322,6 +337,7 @@ def test_a_run_goes_on_where_something_of_the_last_one_is_missing(
     assert (data_dir / "outputs" / "green" / lost).exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_the_last_one_failed_after_its_load(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,11 +353,13 @@ def test_a_run_goes_on_where_the_last_one_failed_after_its_load(
     assert query(data_dir, "SELECT count(pickup_zone_id) FROM green_trips") == [(counted,)]
 
 
+@pytest.mark.slow
 def test_an_error_of_the_site_is_not_taken_for_not_yet_published(dag_bag: Any, simulator: TlcSimulator) -> None:
     simulator.add_fault("/trip-data/", Status(500), methods=("HEAD",))
     assert states(run(dag_bag.dags["taxi_trips_green"], "2023-01-01"))["wait_for_file"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IS_AIRFLOW_3, reason="on 2.11 every run has a logical date")
 def test_a_run_without_a_date_works_when_it_has_a_month(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
     assert str(run(dag_bag.dags["taxi_trips_green"], None, month="2023-02").state) == "success"
@@ -356,6 +374,7 @@ def test_a_malformed_month_is_refused_by_the_form(dag_bag: Any, month: str) -> N
         form.resolve(month)
 
 
+@pytest.mark.slow
 def test_outputs_hold_every_manhattan_zone(dag_bag: Any, simulator: TlcSimulator, data_dir: Path) -> None:
     run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
     collection = json.loads((data_dir / "outputs" / "green" / "manhattan_stats_2023-01.geojson").read_text())

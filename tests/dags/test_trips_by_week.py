@@ -60,6 +60,7 @@ def test_a_fleet_whose_trips_have_no_amounts_has_weeks_too(
     assert re.search(rf"2023-01-09 +\S.* {trips:,} +- ", of_weeks("fhv", ["2023-01-09"], {}))
 
 
+@pytest.mark.slow
 def test_a_week_needs_both_of_its_months_however_they_were_run(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, weekly_csv: Any
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_week_needs_both_of_its_months_however_they_were_run(
     assert (data_dir / "outputs" / "green" / "trips_by_week.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_date_means_the_week_it_lies_in_and_the_forms_day_comes_first(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, weekly_csv: Any
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_date_means_the_week_it_lies_in_and_the_forms_day_comes_first(
     assert [row["period"] for row in weekly_csv()] == ["2023-01-09", "2023-01-16"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IS_AIRFLOW_3, reason="on 2.11 every run has a logical date")
 def test_months_and_weeks_can_be_run_without_a_date(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, weekly_csv: Any
@@ -99,6 +102,7 @@ def test_months_and_weeks_can_be_run_without_a_date(
     assert [row["period"] for row in weekly_csv()] == ["2023-02-06"]
 
 
+@pytest.mark.slow
 def test_a_week_fails_when_a_month_of_it_has_failed_and_runs_when_that_is_mended(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, weekly_csv: Any, logged: Any
 ) -> None:
@@ -124,6 +128,7 @@ def test_a_week_fails_when_a_month_of_it_has_failed_and_runs_when_that_is_mended
     assert [row["period"] for row in weekly_csv()] == ["2023-01-30"]
 
 
+@pytest.mark.slow
 def test_a_month_that_is_loaded_again_mends_the_weeks_and_their_files(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, weekly_csv: Any
 ) -> None:

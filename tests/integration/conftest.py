@@ -1,11 +1,21 @@
-"""A backfill that nothing has disturbed: what others are compared with. One for all tests here."""
+"""A backfill that nothing has disturbed: what others are compared with. One for all tests of a process."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from include.tlc_simulator.server import TlcSimulator
 from tests.integration.project import MONTHS, Project
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes, one runs all tests of a file, so that its servers and backfills are started once."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

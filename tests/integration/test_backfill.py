@@ -19,6 +19,8 @@ from include.tlc_simulator.server import TlcSimulator
 from include.tlc_simulator.trips import write_month
 from tests.integration.project import MONTHS, TIMEOUT_SECONDS, Project
 
+pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for both files
+
 OUTPUTS = {
     *(
         f"manhattan_{kind}_2023-{month}.{ending}"

@@ -55,6 +55,7 @@ def test_compact_of_a_lake(run, lake):
 
 
 class TestMigrate:
+    @pytest.mark.slow
     def test_into_a_lake_and_back(self, run, lake, data_dir, tmp_path):
         data_dir.mkdir()
         with duckdb.connect(str(data_dir / "warehouse.duckdb")) as con:

@@ -79,6 +79,7 @@ class TestMoved:
         assert [path.name for path in tmp_path.iterdir()] == ["airflow.cfg"]
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_said_at_once(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -200,6 +200,7 @@ class TestCommand:
         assert command._holder(WarehouseLockedError("open in another process (pid unknown)")) == "another process"
 
 
+@pytest.mark.slow
 def test_make_status_on_a_fresh_checkout_shows_all_fleets_or_the_one_asked_for(tmp_path, site):
     project = Project(tmp_path, site.url)
     ended, output = project.run("status")

@@ -66,6 +66,7 @@ def test_the_years_below_are_those_of_all_487_files(archive: dict[tuple[str, str
     assert {(fleet, int(month[:4])) for fleet, month in archive} == set(YEARS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fleet", "year"), YEARS)
 def test_every_month_of_a_year_is_made_in_its_layout_and_loaded_with_every_value(
     fleet: str, year: int, archive: dict[tuple[str, str], list[str]], pipeline: Pipeline

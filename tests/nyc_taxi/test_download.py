@@ -360,6 +360,33 @@ class TestOldFile:
         assert {name: content for name, content in folder(path).items() if ".part." not in name} == before
         assert len(folder(path)) == len(before) + 1
 
+    @pytest.mark.parametrize("moment", ["before the move", "after the move"])
+    def test_has_lost_its_note_when_the_process_ends_at_the_move_of_the_new_one(
+        self, tlc_site, fetch, path, monkeypatch, moment
+    ):
+        """Otherwise a new file of the same size would count as the old edition, and would never be loaded."""
+        fetch()
+        old = path.read_bytes()
+        tlc_site.republish("green", "2023-02")
+        move = os.replace
+
+        def end(source, target):
+            if target != path or moment == "after the move":  # the site makes its files in this process too
+                move(source, target)
+            if target == path:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as ending:
+            ending.setattr(os, "replace", end)
+            with pytest.raises(KeyboardInterrupt):
+                fetch()
+        assert list(folder(path)) == ["green.parquet"]
+        assert (path.read_bytes() == old) == (moment == "before the move")
+        again = fetch()
+        assert again.fetched
+        assert read_edition(path) == again.edition
+        assert statuses(tlc_site) == [200, 200, 200]
+
 
 DOWNLOAD = """
 import sys

@@ -45,6 +45,7 @@ def test_into_a_lake_and_back_every_table_is_the_same(file, lake_con, contents, 
         assert con.execute("SELECT count(*) FROM trips").fetchone() == (60,)
 
 
+@pytest.mark.slow
 def test_again_it_copies_only_what_differs(file, lake_con, contents):
     migrate(lake_con, str(file), into_lake=True, say=print)
     lake_con.execute("DELETE FROM green_trips WHERE partition_month = '2023-02-01' AND rowid % 2 = 0")
@@ -60,12 +61,14 @@ def test_a_copy_that_has_other_months_is_left_alone(file, lake_con, write_trips)
     assert lake_con.execute("SELECT DISTINCT partition_month::VARCHAR FROM green_trips").fetchall() == [("2023-03-01",)]
 
 
+@pytest.mark.slow
 def test_a_difference_in_the_end_is_an_error(file, lake_con, monkeypatch):
     monkeypatch.setattr("include.nyc_taxi.warehouse.migrate._Copy._copy_table", lambda *_: None)
     with pytest.raises(MigrateError, match=r"loads: expected 3 rows .* found 0"):
         migrate(lake_con, str(file), into_lake=True, say=print)
 
 
+@pytest.mark.slow
 class TestWhatAnalystsAdd:
     """Their schemas, tables, columns and views go along, into a lake and back."""
 

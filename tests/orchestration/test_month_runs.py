@@ -15,7 +15,7 @@ from include.tlc_simulator.faults import Status
 from tests.dags.conftest import dag_bag, metadata_database, no_pauses, simulator  # noqa: F401
 from tests.dags.running import run, states
 
-pytestmark = pytest.mark.usefixtures("metadata_database", "no_pauses")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("metadata_database", "no_pauses")]
 DAG_ID = "taxi_trips_green"
 
 

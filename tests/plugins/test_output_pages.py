@@ -459,6 +459,7 @@ TRAVERSALS = [
 ]
 
 
+@pytest.mark.slow
 class TestServer:
     @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, "/nyc-taxi/files/green/missing.png"])
     def test_shows_a_stranger_nothing(self, server, path):

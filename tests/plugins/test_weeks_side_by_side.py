@@ -4,6 +4,8 @@ import csv
 import multiprocessing
 from datetime import date, timedelta
 
+import pytest
+
 from include.nyc_taxi.reports import by_week
 from include.nyc_taxi.settings import outputs_dir
 from warehouse_hook import WarehouseHook
@@ -15,6 +17,7 @@ def _aggregate(monday):
         by_week.aggregate_week(con, "green", monday, outputs_dir("green"))
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_lose_no_week(data_dir):
     mondays = [date(2023, 1, 2) + timedelta(days=7 * n) for n in range(8)]
     with multiprocessing.get_context("spawn").Pool(4) as pool:
