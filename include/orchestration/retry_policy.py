@@ -1,4 +1,4 @@
-"""Tasks' errors as Airflow is to see them: those that no retry can mend, and those of its own time limit."""
+"""How tasks report errors to Airflow: an error that no retry can fix fails the task at once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from include.nyc_taxi.errors import NycTaxiError
 from include.orchestration.time_limit import explained
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def no_retry_when_permanent(task: Callable[P, R]) -> Callable[P, R]:
-    """Fail a task for good, without its retries, when the input itself is wrong: it will be no better in a minute.
+    """Decorate a task's callable so that an error that no retry can fix fails the task without retries.
 
-    Which errors these are, their classes say (`NycTaxiError.permanent`). A try that Airflow's time limit ends says so
-    (see `time_limit`), and is retried.
+    The class of an error says whether it is permanent (`NycTaxiError.permanent`). If Airflow's time limit ends a try,
+    the error says so (see `time_limit`), and the task is retried.
     """
 
     @functools.wraps(task)

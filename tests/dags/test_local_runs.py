@@ -90,10 +90,10 @@ def test_a_run_that_is_failed_leaves_no_task_on_its_way(done, state, after):
 
 
 class TestTasksThatHoldThePool:
-    def test_one_that_no_scheduler_has_queued_and_no_command_runs_is_nobodys_and_released(self, done):
+    def test_one_that_no_scheduler_has_queued_and_no_command_runs_is_abandoned_and_released(self, done):
         task_id = put(done, "queued", queued_dttm=None, queued_by_job_id=None)
         (holder,) = [each for each in pool_holders.find() if each.run_id == done.run_id]
-        assert holder.is_nobodys
+        assert holder.is_abandoned
         assert f"taxi_zones.{task_id} of {done.run_id} (queued" in str(holder)
         assert holder in pool_holders.release()
         assert "queued" not in states(done)
@@ -101,7 +101,7 @@ class TestTasksThatHoldThePool:
 
     def test_one_that_a_scheduler_has_queued_is_its_own(self, done):
         put(done, "queued", queued_dttm=datetime.now(UTC))
-        assert [each.is_nobodys for each in pool_holders.find()] == [False]
+        assert [each.is_abandoned for each in pool_holders.find()] == [False]
         put(done, "success")
 
     def test_one_that_a_living_command_runs_is_left_alone(self, done, start_python):
@@ -109,10 +109,10 @@ class TestTasksThatHoldThePool:
         command = start_python("import sys; print('here', flush=True); sys.stdin.read()", "dags", "test", "taxi_zones")
         command.stdout.readline()
         put(done, "running", queued_dttm=None, queued_by_job_id=None)
-        assert [each.is_nobodys for each in pool_holders.find()] == [False]
+        assert [each.is_abandoned for each in pool_holders.find()] == [False]
         command.kill()
         command.wait()
-        assert [each.is_nobodys for each in pool_holders.find()] == [True]
+        assert [each.is_abandoned for each in pool_holders.find()] == [True]
         put(done, "success")
 
 

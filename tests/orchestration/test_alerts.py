@@ -172,7 +172,7 @@ class TestNeverRaises:
         monkeypatch.setenv("AIRFLOW_CONN_ALERT_WEBHOOK", json.dumps({"conn_type": "http", "host": address}))
         alert_on_failure(context)
         assert self.ours(caplog)[1:] == ["the alert could not be sent through the connection alert_webhook"]
-        assert "could not be asked" in caplog.text
+        assert "could not be reached" in caplog.text
         assert "s3same" not in caplog.text
 
     def test_when_the_webhook_repeats_its_path_in_its_refusal(self, context, chat, caplog):

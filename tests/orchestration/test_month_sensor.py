@@ -71,7 +71,7 @@ def test_is_an_external_task_sensor_that_waits_for_the_load_and_holds_no_worker(
 
 def test_a_month_that_is_not_loaded_and_that_nobody_runs_is_waited_for(poke, logged):
     assert not poke()
-    assert "2023-01 is not loaded: unpause taxi_trips_green, or trigger it for the month" in logged()
+    assert "2023-01 is not loaded: trigger taxi_trips_green for it, or unpause that DAG" in logged()
 
 
 def test_a_loaded_month_is_enough_whoever_loaded_it(loaded, poke):
@@ -115,7 +115,7 @@ def test_a_failed_run_fails_the_week_for_good_and_says_where_and_what_to_do(poke
 def test_a_loaded_month_is_enough_also_when_a_later_run_has_failed_and_the_log_says_so(loaded, poke, logged, states):
     assert poke(a_run(**states))
     log = logged()
-    assert "green 2023-01 is loaded since 2023-04-01 12:00:00 UTC and stays so" in log
+    assert "green 2023-01 has been loaded since 2023-04-01 12:00:00 UTC and stays loaded" in log
     assert "a later run of taxi_trips_green has failed: run 1" in log
 
 
