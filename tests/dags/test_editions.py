@@ -1,4 +1,4 @@
-"""taxi_trips_editions run for real: looks at a simulated TLC start runs of taxi_trips_green, or report."""
+"""taxi_trips_editions run for real: checks of a simulated TLC start runs of taxi_trips_green, or report."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ NOTHING_NEW = {
 
 
 @pytest.fixture
-def look(dag_bag: Any) -> Callable[[], Any]:
+def check(dag_bag: Any) -> Callable[[], Any]:
     """Run `taxi_trips_editions` once."""
 
     def once() -> Any:
@@ -64,7 +64,7 @@ def only_queued_runs(dag_bag: Any) -> Iterator[None]:
 
 
 def started() -> dict[str, DagRun]:
-    """The runs that looks have started, by month."""
+    """The runs that checks have started, by month."""
     with create_session() as session:
         found = session.scalars(select(DagRun).where(DagRun.run_id.like("edition__%"))).all()
         assert {done.dag_id for done in found} <= {"taxi_trips_green"}
@@ -72,31 +72,31 @@ def started() -> dict[str, DagRun]:
         return {done.conf["month"]: done for done in found}
 
 
-def test_a_look_at_an_empty_warehouse_is_a_success(look: Callable[[], Any], simulator: TlcSimulator) -> None:
-    done = look()
+def test_a_check_of_an_empty_warehouse_is_a_success(check: Callable[[], Any], simulator: TlcSimulator) -> None:
+    done = check()
     assert str(done.state) == "success"
     assert instances(done) == NOTHING_NEW
     assert simulator.requests == []
 
 
 def test_months_as_they_were_loaded_start_nothing(
-    look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
+    check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
 ) -> None:
     loaded("2023-01", "2023-02")
     before = len(simulator.requests)
-    assert instances(look()) == NOTHING_NEW
+    assert instances(check()) == NOTHING_NEW
     asked = [(request.method, request.status) for request in simulator.requests[before:]]
     assert asked == [("HEAD", 304)] * 2
     assert started() == {}
 
 
 def test_a_month_published_again_is_run_once_and_then_loaded(
-    dag_bag: Any, look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, data_dir: Path
+    dag_bag: Any, check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, data_dir: Path
 ) -> None:
     loaded("2023-01", "2023-02")
     simulator.republish("green", "2023-02")
 
-    done = look()
+    done = check()
     assert str(done.state) == "success"
     assert instances(done)["start", 0] == "success"
     (first,) = started().values()
@@ -106,7 +106,7 @@ def test_a_month_published_again_is_run_once_and_then_loaded(
     assert "2023-02-01 00:00:00.000000" < f"{first.logical_date:%Y-%m-%d %H:%M:%S.%f}" < "2023-03"
 
     # The next day: the run waits, as it does where the DAG is paused.
-    done = look()
+    done = check()
     assert str(done.state) == "success"
     assert instances(done)["start", 0] == "skipped"
     assert {found.run_id for found in started().values()} == {first.run_id}
@@ -117,34 +117,34 @@ def test_a_month_published_again_is_run_once_and_then_loaded(
     assert query(data_dir, "SELECT count(DISTINCT etag), count(*) FROM loads WHERE month(partition_month) = 2") == [
         (2, 2)
     ]
-    assert instances(look()) == NOTHING_NEW
+    assert instances(check()) == NOTHING_NEW
     assert {found.run_id for found in started().values()} == {first.run_id}
 
 
 def test_a_run_that_has_failed_for_good_is_not_started_again(
-    look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
+    check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
 ) -> None:
     loaded("2023-01")
     simulator.republish("green", "2023-01")
-    look()
+    check()
     with create_session() as session:
         session.scalars(select(DagRun).where(DagRun.run_id.like("edition__%"))).one().state = "failed"
-    assert instances(look())["start", 0] == "skipped"
+    assert instances(check())["start", 0] == "skipped"
     assert str(started()["2023-01"].state) == "failed"
 
 
 def test_two_months_published_again_at_the_same_time_are_two_runs(
-    look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
+    check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
 ) -> None:
     loaded("2023-01", "2023-02", "2023-03")
     for month in ("2023-01", "2023-03"):
         simulator.republish("green", month)
-    assert str(look().state) == "success"
+    assert str(check().state) == "success"
     assert sorted(started()) == ["2023-01", "2023-03"]
 
 
 def test_a_withdrawn_month_is_reported_once_and_kept(
-    look: Callable[[], Any],
+    check: Callable[[], Any],
     loaded: Callable[..., None],
     simulator: TlcSimulator,
     data_dir: Path,
@@ -155,7 +155,7 @@ def test_a_withdrawn_month_is_reported_once_and_kept(
     simulator.withdraw("green", "2023-01")
     logged()
 
-    done = look()
+    done = check()
     assert str(done.state) == "failed"
     assert instances(done) == NOTHING_NEW | {("report", -1): "failed"}
     said = logged()
@@ -163,24 +163,24 @@ def test_a_withdrawn_month_is_reported_once_and_kept(
     assert "taxi_trips_editions.report failed" in said  # the alert
     assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == before
 
-    assert instances(look()) == NOTHING_NEW
+    assert instances(check()) == NOTHING_NEW
     assert "withdrawn, and reported by an earlier look: green 2023-01" in logged()
 
     simulator.publish("green", "2023-01")
-    assert instances(look()) == NOTHING_NEW
+    assert instances(check()) == NOTHING_NEW
     simulator.withdraw("green", "2023-01")
-    assert instances(look())["report", -1] == "failed"
+    assert instances(check())["report", -1] == "failed"
     assert started() == {}
 
 
 def test_what_the_site_has_said_counts_where_it_has_not_said_all(
-    look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, logged: Callable[[], str]
+    check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, logged: Callable[[], str]
 ) -> None:
     loaded("2023-01", "2023-02")
     simulator.republish("green", "2023-01")
     simulator.add_fault("2023-02", Status(503))
 
-    done = look()
+    done = check()
     assert str(done.state) == "failed"
     assert instances(done) == {
         ("read_loads", -1): "success",
@@ -194,10 +194,10 @@ def test_what_the_site_has_said_counts_where_it_has_not_said_all(
 
 
 def test_a_setting_that_is_wrong_fails_it_and_says_which(
-    look: Callable[[], Any], simulator: TlcSimulator, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    check: Callable[[], Any], simulator: TlcSimulator, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NYC_TAXI_FLEETS", "purple")
-    done = look()
+    done = check()
     assert str(done.state) == "failed"
     assert instances(done)["find_republished", -1] == "skipped"
     assert "no fleet 'purple' in the catalogue" in logged()
