@@ -290,7 +290,7 @@ def test_a_run_stops_early_and_says_why_when_nothing_is_new(
         "wait_for_file": "success",
         **dict.fromkeys(("download", "load", "aggregate", "map"), "skipped"),
     }
-    assert "nothing new: green 2023-01 is loaded from this edition since" in logged()
+    assert "nothing new: green 2023-01 has been loaded from this edition since" in logged()
     assert query(data_dir, "SELECT run_id, loaded_at FROM loads") == before
     assert before[0][0] == first.run_id
 

@@ -70,7 +70,6 @@ def test_it_asks_the_site_only_after_the_warehouse_is_closed(
 ) -> None:
     from include.nyc_taxi import warehouse
     from include.nyc_taxi.source import site
-    from include.nyc_taxi.status import freshness
 
     data_dir.mkdir()
     with contextlib.closing(duckdb.connect(str(data_dir / "warehouse.duckdb"))) as con:
@@ -83,7 +82,7 @@ def test_it_asks_the_site_only_after_the_warehouse_is_closed(
             opened.append(True)
         return ask(*arguments)
 
-    monkeypatch.setattr(freshness, "ask_site", ask_when_it_can_be_opened)
+    monkeypatch.setattr(site, "ask_site", ask_when_it_can_be_opened)
     report()
     assert opened == [True]
 

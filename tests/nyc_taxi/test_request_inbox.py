@@ -197,7 +197,7 @@ class TestAMalformedFile:
         [
             ("", "the file is not JSON"),
             ('{"fleet": "yellow",', "the file is not JSON: .*line 1 column 20"),
-            (b"\xff\xfe{}", "expected UTF-8, found a wrong byte at 0"),
+            (b"\xff\xfe{}", "expected UTF-8, found an invalid byte at 0"),
             ("[" * 60_000, "too deeply"),
             ("9" * 5_000, "the file is not JSON"),
             ("[]", "expected an object with fleet, borough"),
