@@ -103,7 +103,7 @@ class TestAdhocRequest:
         self, ask: Callable[..., Any], month: None, data_dir: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         done = ask(**GIVEN | {"end_date": "2023-03-01"})
-        assert "green 2023-02 to 2023-03 not loaded" in caplog.text
+        assert "green 2023-02 to 2023-03 are not loaded" in caplog.text
         assert states(done) == {"check": "success", "count": "failed", "draw": "upstream_failed"}
         assert not (data_dir / "outputs" / "requests").exists()
 

@@ -125,14 +125,14 @@ def test_a_pickup_counts_whichever_months_file_it_came_in(trips, count):
 def test_months_that_are_not_loaded_are_named_with_what_to_do(trips, count, tmp_path):
     trips(months=("2022-12", "2023-02"))
     request = asked("yellow", "Manhattan", date(2022, 12, 31), date(2023, 5, 1), "long")
-    with pytest.raises(RequestError, match=r"2023-01, 2023-03 to 2023-05 not loaded.*run taxi_trips_yellow"):
+    with pytest.raises(RequestError, match=r"2023-01, 2023-03 to 2023-05 are not loaded.*run taxi_trips_yellow"):
         count(request)
     assert not (tmp_path / "requests").exists()
 
 
 def test_months_of_another_fleet_do_not_count_as_loaded(trips, count):
     trips(fleet="green")
-    with pytest.raises(RequestError, match="yellow 2023-01 not loaded"):
+    with pytest.raises(RequestError, match="yellow 2023-01 is not loaded"):
         count()
 
 

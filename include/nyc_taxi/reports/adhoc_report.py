@@ -94,9 +94,9 @@ def _check_loaded(con: duckdb.DuckDBPyConnection, request: Request) -> None:
     }
     if missing := [month for month in _months(request) if month not in loaded]:
         raise RequestError(
-            f"{request.fleet} {_spans(missing)} not loaded, but the request {request.name!r} is about "
-            f"{request.start_date} to {request.end_date}: run taxi_trips_{request.fleet} for the missing months and "
-            "clear this task, or send another request for days in loaded months"
+            f"{request.fleet} {_spans(missing)} {'is' if len(missing) == 1 else 'are'} not loaded, but the request "
+            f"{request.name!r} is about {request.start_date} to {request.end_date}: run taxi_trips_{request.fleet} for "
+            "the missing months and clear this task, or send another request for days in loaded months"
         )
     if not con.execute("SELECT 1 FROM zones WHERE borough = ? LIMIT 1", [request.borough]).fetchone():
         raise RequestError(f"the warehouse has no zones of {request.borough}: run taxi_zones, then clear this task")
