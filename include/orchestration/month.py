@@ -66,25 +66,39 @@ def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
     if params.get("month"):
         month = str(params["month"])
         refuse_contradiction(dag_run, "month", month, own)
-    elif len(own) == 1:
-        month = own[0]
-    elif own:
-        raise AirflowFailException(
-            f"the run {dag_run.run_id} has the logical date {dag_run.logical_date}, which is in "
-            f"{' or '.join(own)}, in UTC or in Airflow's default time zone: trigger it again with a date without a "
-            f"""time, or with --conf '{{"month": "{own[0]}"}}'"""
-        )
     else:
-        raise AirflowFailException(
-            f"the run {dag_run.run_id} has no logical date and no month: trigger it again "
-            """with a month in the form, or with --conf '{"month": "2023-02"}'"""
-        )
+        month = of_its_date(dag_run, "month", own, "2023-02")
     if not has_ended(next_first_day(month)):
         raise AirflowFailException(
             f"{month} has not ended: the TLC publishes a month about two months after its end. "
             "Trigger it then, or leave it to the schedule"
         )
     return month
+
+
+def of_its_date(dag_run: Any, name: str, own: list[str], example: str) -> str:
+    """Return the one month or week that the run's logical date means.
+
+    Args:
+        name: "month" or "week".
+        own: the months or weeks that the date can mean; none if there is no date.
+        example: a month or week for the message.
+
+    Raises:
+        AirflowFailException: there is none, or more than one.
+    """
+    if len(own) == 1:
+        return own[0]
+    if own:
+        raise AirflowFailException(
+            f"the run {dag_run.run_id} has the logical date {dag_run.logical_date}, which is in the {name} "
+            f"{' or '.join(own)}, in UTC or in Airflow's default time zone: trigger it again with a date without a "
+            f"""time, or with --conf '{{"{name}": "{own[0]}"}}'"""
+        )
+    raise AirflowFailException(
+        f"the run {dag_run.run_id} has no logical date and no {name}: trigger it again "
+        f"""with a {name} in the form, or with --conf '{{"{name}": "{example}"}}'"""
+    )
 
 
 def refuse_contradiction(dag_run: Any, name: str, chosen: str, own: list[str]) -> None:

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Param
 
 from calendar_timetables import written_dates
 from include.nyc_taxi import months
-from include.orchestration.month import has_ended, refuse_contradiction
+from include.orchestration.month import has_ended, of_its_date, refuse_contradiction
 from include.orchestration.retry_policy import no_retry_when_permanent
 
 WEEK = "{{ logical_week(params, dag_run) }}"
@@ -49,19 +49,8 @@ def logical_week(params: Mapping[str, Any], dag_run: Any) -> str:
     if params.get("week"):
         monday = months.monday_of(str(params["week"]))
         refuse_contradiction(dag_run, "week", monday.isoformat(), own)
-    elif len(own) == 1:
-        monday = months.monday_of(own[0])
-    elif own:
-        raise AirflowFailException(
-            f"the run {dag_run.run_id} has the logical date {dag_run.logical_date}, which is in the week of "
-            f"{' or '.join(own)}, in UTC or in Airflow's default time zone: trigger it again with a date without a "
-            f"""time, or with --conf '{{"week": "{own[0]}"}}'"""
-        )
     else:
-        raise AirflowFailException(
-            f"the run {dag_run.run_id} has no logical date and no week: trigger it again "
-            """with a week in the form, or with --conf '{"week": "2023-01-30"}'"""
-        )
+        monday = months.monday_of(of_its_date(dag_run, "week", own, "2023-01-30"))
     if not has_ended(monday + months.WEEK):
         raise AirflowFailException(
             f"the week of {monday} has not ended. Trigger it when it has, or leave it to the schedule"
