@@ -155,7 +155,7 @@ class TestAdhocRequest:
 
 
 def returned(done: Any, task_id: str) -> Any:
-    """What a task of a run has returned."""
+    """Return what a task of a run has returned."""
     wanted = {"dag_id": done.dag_id, "run_id": done.run_id, "task_id": task_id, "key": "return_value"}
     with create_session() as session:
         found = session.scalars(select(XCom).filter_by(**wanted)).one()
@@ -165,7 +165,7 @@ def returned(done: Any, task_id: str) -> Any:
 class TestAdhocRequestSensor:
     @pytest.fixture(autouse=True)
     def no_runs(self) -> Iterator[None]:
-        """Runs of earlier tests are forgotten: their files had the same names."""
+        """Delete the runs of earlier tests, whose files had the same names."""
         with create_session() as session:
             session.execute(delete(DagRun).where(DagRun.dag_id == "adhoc_request"))
         return
@@ -182,7 +182,7 @@ class TestAdhocRequestSensor:
 
     @pytest.fixture
     def put(self, data_dir: Path) -> Callable[..., Path]:
-        """Write a request file that has been quiet for a while."""
+        """Write a request file whose last change was a while ago."""
 
         def write(file: str, text: str = "", **changed: str) -> Path:
             path = data_dir / "requests" / file
@@ -317,7 +317,7 @@ class TestAdhocRequestSensor:
 
 
 def runs() -> dict[str, dict[str, str]]:
-    """The runs of adhoc_request that wait to be run, with their configuration."""
+    """Return the queued runs of adhoc_request with their configuration."""
     with create_session() as session:
         found = session.scalars(select(DagRun).where(DagRun.dag_id == "adhoc_request")).all()
         assert {str(done.state) for done in found} <= {"queued"}
@@ -325,7 +325,7 @@ def runs() -> dict[str, dict[str, str]]:
 
 
 def instances(done: Any) -> dict[tuple[str, int], str]:
-    """The states of a run's task instances, each by its task and map index (-1: not mapped)."""
+    """Return the states of a run's task instances by task and map index (-1 if not mapped)."""
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == done.run_id)).all()
         return {(task.task_id, task.map_index): str(task.state) for task in found if task.dag_id == done.dag_id}

@@ -56,7 +56,7 @@ def loaded(dag_bag: Any, simulator: TlcSimulator) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def only_queued_runs(dag_bag: Any) -> Iterator[None]:
-    """Runs that the test leaves queued are forgotten: nobody will run them."""
+    """Delete the runs that the test leaves queued, because nothing will run them."""
     yield
     with create_session() as session:
         forget = delete(DagRun).where(DagRun.run_id.like("edition__%"))
@@ -64,7 +64,7 @@ def only_queued_runs(dag_bag: Any) -> Iterator[None]:
 
 
 def started() -> dict[str, DagRun]:
-    """The runs that checks have started, by month."""
+    """Return the runs that checks have started, by month."""
     with create_session() as session:
         found = session.scalars(select(DagRun).where(DagRun.run_id.like("edition__%"))).all()
         assert {done.dag_id for done in found} <= {"taxi_trips_green"}
@@ -102,16 +102,16 @@ def test_a_month_published_again_is_run_once_and_then_loaded(
     (first,) = started().values()
     assert (first.dag_id, first.conf, str(first.state)) == ("taxi_trips_green", {"month": "2023-02"}, "queued")
     assert first.run_id.startswith("edition__2023-02__")
-    # The run's month by its date too, but not the moment of the scheduled run, which is there.
+    # The date is in the run's month, but differs from the date of the scheduled run.
     assert "2023-02-01 00:00:00.000000" < f"{first.logical_date:%Y-%m-%d %H:%M:%S.%f}" < "2023-03"
 
-    # The next day: the run waits, as it does where the DAG is paused.
+    # The next day: the run is still queued, as it would be if the DAG were paused.
     done = check()
     assert str(done.state) == "success"
     assert instances(done)["start", 0] == "skipped"
     assert {found.run_id for found in started().values()} == {first.run_id}
 
-    # What that run does: it finds the other edition and loads it.
+    # The run itself finds the new edition and loads it.
     again = run(dag_bag.dags["taxi_trips_green"], first.logical_date.isoformat()[:19], **first.conf)
     assert str(again.state) == "success"
     assert query(data_dir, "SELECT count(DISTINCT etag), count(*) FROM loads WHERE month(partition_month) = 2") == [

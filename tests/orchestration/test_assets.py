@@ -1,4 +1,4 @@
-"""Assets, and what is noted on their events."""
+"""Assets, and the facts that are stored with their events."""
 
 from types import SimpleNamespace
 
@@ -88,7 +88,7 @@ def test_a_task_that_has_made_nothing_emits_no_event_and_its_dag_keeps_the_outle
 
 
 class Untouchable(dict):
-    """The context's `outlet_events`, which make an event's accessor when it is first asked for: here nobody may ask."""
+    """Stands for the context's `outlet_events`, whose items are created on access; here, an access is an error."""
 
     def __getitem__(self, asset):
         pytest.fail(f"the event of {asset} has been touched")

@@ -1,4 +1,4 @@
-"""Private names of Airflow: in one module only, each with its reason, and missed when an upgrade removes them."""
+"""Private names of Airflow are used in one module only, and a test fails if an upgrade removes one."""
 
 import ast
 import importlib
@@ -20,7 +20,7 @@ PUBLIC = (
     "airflow.timetables.",
     "airflow.utils.state.",
 )
-"""What Airflow documents for DAG authors, as far as it is used here."""
+"""The documented modules that the project uses."""
 FILES = [
     path
     for room in ("dags", "include/orchestration")
@@ -30,7 +30,7 @@ FILES = [
 
 
 def private_uses(source: str) -> list[str]:
-    """The imports of Airflow in a module that are not public, and the private attributes of objects not its own."""
+    """Return the imports from Airflow that are not public, and the private attributes of other objects."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -66,7 +66,7 @@ def test_private_uses_are_found(source: str, found: list[str]) -> None:
 
 @pytest.mark.parametrize("name", PRIVATE)
 def test_airflow_still_has_what_is_not_public(name: str) -> None:
-    """If an upgrade has removed one, the error says which, why it is needed, and where to change it."""
+    """The error says which name is missing, why it is needed, and which module to change."""
     private = PRIVATE[name]
     assert private.reason.endswith(".")
     if name == "SUPERVISOR_COMMS":  # it has a value only in a task: see test_month_runs
@@ -116,7 +116,7 @@ def test_outside_a_task_no_task_is_seen() -> None:
 
 
 def test_a_dags_inputs_are_shown_without_starting_it() -> None:
-    """On 2.11 by a condition on datasets that is false; on 3.x a task's inlets are enough."""
+    """On 2.11, by a condition on datasets that is false. On 3.x, the tasks' inlets are enough."""
     with DAG("reads", schedule=None) as dag:
         PythonOperator(task_id="read", python_callable=print, inlets=[assets.TAXI_ZONES])
     compat.show_inputs(dag)

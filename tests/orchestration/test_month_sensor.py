@@ -1,4 +1,4 @@
-"""The sensor that waits for a month: what it makes of the warehouse and of the runs there are."""
+"""The sensor that waits for a month, with different warehouses and runs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ LOADED_AT = datetime(2023, 4, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def loaded(data_dir):
-    """Have green 2023-01 in `loads`, since LOADED_AT."""
+    """Record green 2023-01 in `loads`, with the time LOADED_AT."""
     with WarehouseHook().transaction() as con:
         warehouse.ensure_tables(con)
         con.execute(
@@ -29,7 +29,7 @@ def loaded(data_dir):
 
 @pytest.fixture
 def poke(monkeypatch):
-    """Look once for green 2023-01, with these runs not settled."""
+    """Poke once for green 2023-01, with these unsettled runs."""
 
     def look(*runs):
         asked = []
@@ -53,7 +53,7 @@ def poke(monkeypatch):
 
 
 def a_run(run_id="run 1", month="2023-01", state="running", hours=1, **tasks):
-    """A run that began so many hours after LOADED_AT (None: it is queued)."""
+    """Make a run that started some hours after LOADED_AT, or that is queued (None)."""
     started = None if hours is None else LOADED_AT + timedelta(hours=hours)
     return MonthRun(run_id, month, state, started, tasks or {"load": "none"})
 
