@@ -1,41 +1,47 @@
 """# A report on demand
 
-Counts one borough's trips by hour of the day and weekday over some days, and draws the average trips per hour as a
-heat map of weekday by hour: `check` → `count` → `draw`.
+Counts the trips that began in one borough by weekday and hour of the day, over a range of days, and draws the average
+number of trips per hour as a heat map of weekday by hour: `check` → `count` → `draw`.
 
 | | |
 |---|---|
-| **partition** | none: a run is one request, and replaces what a request of the same name has made |
-| **schedule** | none: runs when asked, by a form, a command, a REST call or a file |
-| **inputs** | the table `<fleet>_trips`, of which all months that the dates touch must be loaded; the tables `loads`, `zones` |
-| **outputs** | `outputs/requests/<name>.csv` (a row an hour of each weekday: `fleet, borough, start_date, end_date, weekday, hour, num_trips`), `outputs/requests/<name>.png`; `outputs/requests/<name>.csv.source.json`, where the trips come from |
+| **partition** | none: each run is one request, and replaces the report of an earlier request with the same name |
+| **schedule** | none: a run starts when somebody asks for it by form, command, REST call or file |
+| **inputs** | the table `<fleet>_trips`, in which every month of the date range must be loaded; the tables `loads` and `zones` |
+| **outputs** | `outputs/requests/<name>.csv` (one row for each hour of each weekday: `fleet, borough, start_date, end_date, weekday, hour, num_trips`), `outputs/requests/<name>.png`, and `outputs/requests/<name>.csv.source.json`, which records where the trips come from |
 
-**A request** has five values, all needed: `fleet`; `borough` (of the TLC's lookup: `Manhattan`, `Brooklyn`, `Queens`,
-`Bronx`, `Staten Island`, `EWR`, `Unknown`, `N/A`), where the trips began; `start_date` and `end_date`, the days of the
-pickups, **both included**; and `name`, 1 to 64 letters, digits, `-` and `_`:
+**A request** has five values, and all of them are required: `fleet`; `borough`, where the trips began, as the TLC's
+lookup spells it (`Manhattan`, `Brooklyn`, `Queens`, `Bronx`, `Staten Island`, `EWR`, `Unknown`, `N/A`); `start_date` and
+`end_date`, the first and last day of the pickups, **both included**; and `name`, 1 to 64 letters, digits, `-` and `_`:
 
     {"fleet": "yellow", "borough": "Queens", "start_date": "2023-01-01", "end_date": "2023-01-31", "name": "queens-january"}
 
-- In the UI: *Trigger*; the form has lists and date pickers.
-- By the CLI: `airflow dags trigger adhoc_request --conf '{"fleet": "yellow", …}'`.
-- By REST: on 3.x POST `{"logical_date": null, "conf": {…}}` to `/api/v2/dags/adhoc_request/dagRuns`, on 2.11 `{"conf": {…}}`
-  to `/api/v1/dags/adhoc_request/dagRuns`.
-- By a file: see `adhoc_request_sensor`.
+- In the UI, choose *Trigger*. The form has lists and date pickers.
+- On the command line, run `airflow dags trigger adhoc_request --conf '{"fleet": "yellow", …}'`.
+- Over REST, POST `{"logical_date": null, "conf": {…}}` to `/api/v2/dags/adhoc_request/dagRuns` on 3.x, or `{"conf": {…}}`
+  to `/api/v1/dags/adhoc_request/dagRuns` on 2.11.
+- To send a file, see `adhoc_request_sensor`.
 
-What breaks a rule is refused before there is a run, and `check` says what no form can: that the dates are in order.
+Airflow refuses a wrong value before it creates a run. `check` also refuses what depends on several values: the last day
+must not be before the first, and the first day not before the fleet's first month.
 
-**What a failure means.** The error in the log says what is wrong; earlier outputs stay as they were. `check`: the
-request itself; ask again with other values. `count`: months are not loaded (it names them; run `taxi_trips_<fleet>`), or
-the zones are not. `draw`: look for a full disk. A task that stays `scheduled` for ever: the pool `warehouse` is missing
-(`airflow pools set warehouse 1 "one writer"`).
+**What a failure means.** The error in the log says what is wrong, and earlier outputs are unchanged. `check`: the
+request is wrong; trigger the DAG again with other values. `count`: months are not loaded (the error names them; run
+`taxi_trips_<fleet>`), or there are no zones. `draw`: the disk may be full. If a task stays `scheduled` forever, the pool
+`warehouse` is missing (`airflow pools set warehouse 1 "one writer"`).
 
-**What the picture shows.** Each cell is the weekday's trips in that hour divided by how often the weekday occurs in the
-days asked for, so weekdays can be compared whatever the days are. A weekday that does not occur is marked as "no such
-day". The CSV file has the trips themselves, not the averages.
+**What the picture shows.** Each cell is the number of trips in that hour of that weekday, divided by the number of times
+the weekday occurs in the date range. This makes weekdays comparable for any range. A weekday that does not occur is marked
+"no such day". The CSV file has the numbers of trips, not the averages.
 
-**To run a request again**, clear its run, for example when a month has been loaded anew; or trigger it with the same
-values.
+**To run a request again**, for example after a month has been reloaded, clear its run, or trigger it with the same values.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Param
 from airflow.providers.standard.operators.python import PythonOperator
@@ -49,51 +55,16 @@ from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.retry_policy import no_retry_when_permanent
 from output_pages import OutputOperator
 
-FORM = {
-    "fleet": Param(
-        type="string",
-        enum=list(catalogue.FLEETS),
-        title="Fleet",
-        description="Whose trips to count.",
-    ),
-    "borough": Param(
-        type="string",
-        enum=list(adhoc.BOROUGHS),
-        title="Borough",
-        description="Where the trips began. EWR is Newark Airport, N/A is outside of New York City.",
-    ),
-    "start_date": Param(
-        type="string",
-        format="date",
-        pattern=adhoc.DATE_PATTERN,
-        title="First day",
-        description="The first day of the pickups, itself included.",
-    ),
-    "end_date": Param(
-        type="string",
-        format="date",
-        pattern=adhoc.DATE_PATTERN,
-        title="Last day",
-        description="The last day of the pickups, itself included.",
-    ),
-    "name": Param(
-        type="string",
-        pattern=adhoc.NAME_PATTERN,
-        title="Name",
-        description="Of the output files: 1 to 64 letters, digits, - and _, the first a letter or digit. An earlier report of this name is replaced.",
-    ),
-}
-
 
 @no_retry_when_permanent
-def check(params):
-    """Check all of the request, also what the form cannot: that the dates are in order."""
+def check(params: Mapping[str, Any]) -> None:
+    """Check the whole request, including what the form cannot check: the order of the dates."""
     adhoc.parse(params)
 
 
 @no_retry_when_permanent
-def count(params):
-    """Count the trips by weekday and hour, into the CSV file."""
+def count(params: Mapping[str, Any]) -> Path:
+    """Count the trips by weekday and hour, and write them to the CSV file."""
     from include.nyc_taxi.reports.adhoc_report import count_trips
     from include.nyc_taxi.settings import outputs_dir
     from warehouse_hook import WarehouseHook
@@ -103,14 +74,14 @@ def count(params):
 
 
 @no_retry_when_permanent
-def draw(params, outlet_events):
-    """Draw the heat map from the CSV file. Needs no lock on the warehouse."""
+def draw(params: Mapping[str, Any], outlet_events: assets.OutletEvents) -> Path:
+    """Draw the heat map from the CSV file, without opening the warehouse."""
     from include.nyc_taxi.reports.adhoc_chart import draw_report
     from include.nyc_taxi.reports.adhoc_report import csv_path
     from include.nyc_taxi.settings import outputs_dir
 
     request = adhoc.parse(params)
-    with assets.event(outlet_events, assets.ADHOC_REQUEST, **request.values()) as facts:
+    with assets.event(outlet_events, assets.ADHOC_REQUEST, **request.model_dump(mode="json")) as facts:
         figures = csv_path(outputs_dir("requests"), request.name)
         done = draw_report(figures)
         facts.update(rows=done.rows, trips=done.trips, path=str(done.picture), csv_path=str(figures))
@@ -124,28 +95,16 @@ with DAG(
     schedule=None,
     start_date=START_DATE,
     catchup=False,
-    is_paused_upon_creation=False,  # runs only when asked, and one who asks should not wait for ever
+    is_paused_upon_creation=False,  # it runs only on request, and a request must not wait for somebody to unpause it
     max_active_runs=4,
     default_args=DEFAULT_ARGS,
-    params=FORM,
+    params={field: Param(**schema) for field, schema in adhoc.form().items()},
     tags=["nyc_taxi", "requests"],
 ) as dag:
-    check_task = PythonOperator(
-        task_id="check",
-        python_callable=check,
-    )
-    count_task = OutputOperator(
-        task_id="count",
-        python_callable=count,
-        pool=WAREHOUSE_POOL,
-        inlets=[assets.trips(fleet) for fleet in catalogue.FLEETS],
-    )
-    draw_task = OutputOperator(
-        task_id="draw",
-        python_callable=draw,
-        inlets=[assets.trips(fleet) for fleet in catalogue.FLEETS],
-        outlets=[assets.ADHOC_REQUEST],
-    )
+    inlets = [assets.trips(fleet) for fleet in catalogue.FLEETS]
+    check_task = PythonOperator(task_id="check", python_callable=check)
+    count_task = OutputOperator(task_id="count", python_callable=count, pool=WAREHOUSE_POOL, inlets=inlets)
+    draw_task = OutputOperator(task_id="draw", python_callable=draw, inlets=inlets, outlets=[assets.ADHOC_REQUEST])
 
     check_task >> count_task >> draw_task
 

@@ -1,36 +1,40 @@
 """# Requests by file
 
 Starts one run of `adhoc_request` for every JSON file that appears or changes in the folder `requests/`, and reports
-files that are malformed: `claim` → `request` (`start` → `confirm`, once a file), and `find_malformed` → `report`.
+malformed files: `claim` → `request` (`start` → `confirm`, once per file), and `find_malformed` → `report`.
 
 | | |
 |---|---|
-| **partition** | none: a run is one look at the folder |
-| **schedule** | every minute; once unpaused |
-| **inputs** | `requests/*.json` in the data folder; `requests/.claims/ledger.sqlite`, which says what has been seen |
+| **partition** | none: each run polls the folder once |
+| **schedule** | every minute, once the DAG is unpaused |
+| **inputs** | `requests/*.json` in the data folder; `requests/.claims/ledger.sqlite`, a record of the files seen so far |
 | **outputs** | runs of `adhoc_request`, named `file__<file>__<version>__<hash>`; the ledger |
 
-**A request file** holds the values that the form of `adhoc_request` asks for. `name` may be left out; the file's own is
-taken then. Both dates are included:
+**A request file** contains the values that the form of `adhoc_request` asks for. `name` is optional and defaults to the
+name of the file. Both dates are included:
 
     {"fleet": "yellow", "borough": "Queens", "start_date": "2023-01-01", "end_date": "2023-01-31"}
 
-Write it under another name (`queens.json.tmp`, or hidden) and rename it: a file is read two seconds after its last
-change, and one that is half written then is reported as malformed, and read again when it changes. Hidden files, other
-suffixes and subfolders do not count. A changed content, also back to an earlier one, and a file that had gone and
-came back, start one more run; a new date of the file does not. A look takes 100 files at most, the next one goes on.
+Write the file under another name (`queens.json.tmp`, or a hidden one), then rename it. A file is read two seconds after
+its last change. If it is incomplete by then, it is reported as malformed, and read again when it changes. Hidden files,
+other suffixes and subfolders are ignored. A file starts another run when its content changes, even back to an earlier
+version, and when it is deleted and put back. A new modification time alone does not start a run. One poll takes at most
+100 files, and the next poll continues.
 
-**What a failure means.** `report`: a file is malformed, and the error in the log says all that is wrong with it.
-Nothing else waits for it: mend the file, and the next look starts its run. Each version is reported once. `start`: Airflow
-could not make the run (is `adhoc_request` there?); the next look tries again. `claim`, `find_malformed`,
-`confirm`: the folder or its ledger cannot be written; nothing is lost, the next look goes on. Where the ledger is
-damaged, the error says how to begin a new one.
+**What a failure means.** `report`: a file is malformed, and the error in the log lists everything that is wrong with it.
+No other file waits for it: correct the file, and the next poll starts its run. Each version is reported once. `start`:
+Airflow could not create the run (is `adhoc_request` there?), and the next poll tries again. `claim`, `find_malformed`,
+`confirm`: the folder or its ledger cannot be written. Nothing is lost, and the next poll continues. If the ledger is
+damaged, the error says how to start a new one.
 
-**To start a file again** that has not changed, clear its run of `adhoc_request`, or remove the file for more than a
-minute and put it back. Clearing a look does no harm: a claim's run has one name, and is never started twice.
+**To start an unchanged file again**, clear its run of `adhoc_request`, or move the file away for more than a minute and put
+it back. Clearing a run of this DAG does no harm: a claim always gives its run the same name, so it starts only once.
 """
 
+from __future__ import annotations
+
 from datetime import timedelta
+from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task_group
 from airflow.providers.standard.operators.python import PythonOperator
@@ -38,11 +42,12 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.timetables.trigger import CronTriggerTimetable
 
 from calendar_timetables import START_DATE
+from include.nyc_taxi import settings
 from include.orchestration.defaults import DEFAULT_ARGS
 from include.orchestration.retry_policy import no_retry_when_permanent
 
-# The next look, a minute later, is the true retry, and it waits for the end of this one.
-LOOK_ARGS = DEFAULT_ARGS | {
+# The real retry is the next poll, one minute later, which waits until this one has ended.
+POLL_ARGS = DEFAULT_ARGS | {
     "retries": 1,
     "retry_delay": timedelta(seconds=5),
     "execution_timeout": timedelta(minutes=5),
@@ -50,53 +55,45 @@ LOOK_ARGS = DEFAULT_ARGS | {
 
 
 @no_retry_when_permanent
-def claim():
-    """Look at the folder: what is new goes into the ledger; returns the requests whose runs are to be started."""
+def claim() -> list[dict[str, Any]]:
+    """Record what is new in the folder; return the requests whose runs have to be started."""
     from include.nyc_taxi.reports import request_inbox
-    from include.nyc_taxi.settings import requests_dir
 
     return [
-        {
-            "request_run_id": found.run_id,
-            "logical_date": found.logical_date.isoformat(),
-            "conf": found.request,
-        }
-        for found in request_inbox.claim(requests_dir())
+        {"request_run_id": found.run_id, "logical_date": found.logical_date.isoformat(), "conf": found.request}
+        for found in request_inbox.claim(settings.requests_dir())
     ]
 
 
 @no_retry_when_permanent
-def find_malformed():
-    """Return the faults that nobody has reported yet."""
+def find_malformed() -> list[dict[str, Any]]:
+    """Return the malformed files that have not been reported yet."""
     from include.nyc_taxi.reports import request_inbox
-    from include.nyc_taxi.settings import requests_dir
 
     return [
         {"file": found.file, "claim_id": found.run_id, "problem": found.problem}
-        for found in request_inbox.malformed(requests_dir())
+        for found in request_inbox.malformed(settings.requests_dir())
     ]
 
 
 @no_retry_when_permanent
-def confirm(request_run_id, run_id):
-    """Note in the ledger that the request's run is there, so that no later look starts it."""
+def confirm(request_run_id: str, run_id: str) -> None:
+    """Record that the request's run exists, so that no later poll starts it."""
     from include.nyc_taxi.reports import request_inbox
-    from include.nyc_taxi.settings import requests_dir
 
-    request_inbox.settle(requests_dir(), request_run_id, look=run_id)
+    request_inbox.settle(settings.requests_dir(), request_run_id, poll=run_id)
 
 
 @no_retry_when_permanent
-def report(file, claim_id, problem, run_id):
-    """Fail for good, so that the alert says what is wrong; unless another look has done so."""
+def report(file: str, claim_id: str, problem: str, run_id: str) -> None:
+    """Fail without retries, so that the alert says what is wrong, unless another poll has reported the file."""
     from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
     from include.nyc_taxi.reports import request_inbox
-    from include.nyc_taxi.settings import requests_dir
 
-    reported_by = request_inbox.settle(requests_dir(), claim_id, look=run_id)
+    reported_by = request_inbox.settle(settings.requests_dir(), claim_id, poll=run_id)
     if reported_by != run_id:
-        raise AirflowSkipException(f"{file} has been reported by the look {reported_by}")
+        raise AirflowSkipException(f"{file} has already been reported by the run {reported_by}")
     raise AirflowFailException(f"requests/{file} starts no run: {problem}")
 
 
@@ -108,21 +105,15 @@ with DAG(
     start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
-    default_args=LOOK_ARGS,
+    default_args=POLL_ARGS,
     tags=["nyc_taxi", "requests"],
 ):
-    claim_task = PythonOperator(
-        task_id="claim",
-        python_callable=claim,
-    )
-    find_malformed_task = PythonOperator(
-        task_id="find_malformed",
-        python_callable=find_malformed,
-    )
+    claim_task = PythonOperator(task_id="claim", python_callable=claim)
+    find_malformed_task = PythonOperator(task_id="find_malformed", python_callable=find_malformed)
 
     @task_group(group_id="request")
-    def request(request_run_id, logical_date, conf):
-        """One request: its run is started, then noted, whether it is new or was there already."""
+    def request(request_run_id: str, logical_date: str, conf: dict[str, Any]) -> None:
+        """Start the run of one request and confirm it, even if the run exists already."""
         start = TriggerDagRunOperator(
             task_id="start",
             trigger_dag_id="adhoc_request",
@@ -130,7 +121,7 @@ with DAG(
             logical_date=logical_date,
             conf=conf,
             skip_when_already_exists=True,
-            openlineage_inject_parent_info=False,  # a run's configuration is the request, and nothing besides
+            openlineage_inject_parent_info=False,  # the run's configuration is the request and nothing else
             map_index_template="{{ task.trigger_run_id }}",
         )
         confirm_task = PythonOperator(
@@ -142,11 +133,9 @@ with DAG(
         )
         start >> confirm_task
 
-    report_task = PythonOperator.partial(
-        task_id="report",
-        python_callable=report,
-        map_index_template="{{ task.op_kwargs['file'] }}",
+    PythonOperator.partial(
+        task_id="report", python_callable=report, map_index_template="{{ task.op_kwargs['file'] }}"
     ).expand(op_kwargs=find_malformed_task.output)
-
     request.expand_kwargs(claim_task.output)
+
     claim_task >> find_malformed_task

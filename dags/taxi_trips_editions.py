@@ -1,37 +1,46 @@
 """# New editions of loaded months
 
-Asks the TLC's site every day whether it still has every loaded month, and in the edition that is loaded. Of a month
-that has been published again it starts the run that loads the new edition; a month that has been withdrawn it reports:
-`read_loads` → `ask` → `find_republished` → `start` (once an edition), and `ask` → `report`.
+Checks every day whether the TLC's site still has every loaded month, in the edition that is loaded. If the TLC has
+republished a month, this DAG starts the run that loads the new edition. If the TLC has withdrawn a month, it reports that:
+`read_loads` → `ask` → `find_republished` → `start` (once per edition), and `ask` → `report`.
 
 | | |
 |---|---|
-| **partition** | none: a run is one look at all loaded months |
+| **partition** | none: each run checks all loaded months |
 | **schedule** | daily, without catch-up |
-| **inputs** | the table `loads`; a HEAD request for each month loaded from the present site, two at a time, on the condition that it has changed |
-| **outputs** | runs of `taxi_trips_<fleet>`, named `edition__YYYY-MM__<hash>`; `raw/.editions.json`, which has what the site said last |
+| **inputs** | the table `loads`; a conditional HEAD request for each month that was loaded from the current site, two at a time |
+| **outputs** | runs of `taxi_trips_<fleet>`, named `edition__YYYY-MM__<hash>`; `raw/.editions.json`, the site's latest answers |
 
-**One run an edition.** Its name and its logical date (some moment in its month) follow from the edition: later looks do not
-start it again while it waits, runs, or has failed, and once it has loaded the edition nothing differs any more. `start`
-does not wait for it. **Where `taxi_trips_<fleet>` is paused, the run stays queued** until that is unpaused, which also
-starts its catch-up.
+**One run per edition.** The name and the logical date of the run (a moment in its month) follow from the edition. Later
+checks therefore do not start it again while it is queued or running, or after it has failed. Once the edition is loaded,
+nothing differs any more. `start` does not wait for the run. **If `taxi_trips_<fleet>` is paused, the run stays queued** until
+somebody unpauses that DAG, which also starts its catch-up.
 
-**Left alone** are months that came from another site than the present one (`NYC_TAXI_TLC_URL`, or the connection `tlc`), whose
-editions cannot be compared; the log of `read_loads` says how many. Likewise fleets that are not in `NYC_TAXI_FLEETS`.
+**Some months are not checked:** months from a site other than the current one (`NYC_TAXI_TLC_URL`, or the connection
+`tlc`), because their editions cannot be compared, and fleets that are not in `NYC_TAXI_FLEETS`. The log of `read_loads`
+gives their number.
 
-**What a failure means.** `report`: months are withdrawn (403 or 404), and the error in the log names them. They stay loaded as
-they are, and there is nothing to mend. Each withdrawal is reported once; a month that comes back and is withdrawn
-again, once more. Back with the loaded edition, nothing happens; with another, its run is started. If all months are
-withdrawn at once, rather the site refuses this machine, or its address is wrong.
-`ask`: the site cannot be asked, or not about all months; the error says which and why. What it has said counts: runs of
-editions found before that are started, and a new try asks for the rest. `start`: Airflow could not make the run
-(is `taxi_trips_<fleet>` there?); the next look tries again. `read_loads`: the warehouse was open in another process for
-ten minutes, or `NYC_TAXI_FLEETS` is wrong; the error says which.
-**A run of an edition that fails** for good is not started again: mend what its log names, and clear it.
+**What a failure means.**
 
-**To run it again**, trigger the DAG, or clear the run; neither starts a month's run twice. `report` of a cleared run reports again
-what it has reported, where that is still withdrawn. `raw/.editions.json` may be removed: withdrawn months are then reported anew.
+- `report`: the TLC has withdrawn months (403 or 404), and the error in the log names them. The loaded months are kept, and
+  there is nothing to fix. Each withdrawal is reported once. If the month reappears unchanged, nothing happens; if it
+  reappears in another edition, its run is started. If all months are withdrawn at once, the site is probably blocking
+  this machine, or its address is wrong.
+- `ask`: the site did not answer for all months; the error says for which, and why. The answers it gave are used: runs for
+  the new editions found are started, and a retry asks only for the rest.
+- `start`: Airflow could not create the run (is `taxi_trips_<fleet>` there?), and the next check tries again.
+- `read_loads`: another process had the warehouse open for ten minutes, or `NYC_TAXI_FLEETS` is wrong; the error says which.
+
+**If the run of an edition fails**, it is not started again: fix what its log names, and clear it.
+
+**To run it again**, trigger the DAG, or clear the run. Neither starts a month's run twice. If you clear a run, its `report`
+repeats the months that are still withdrawn. If you delete `raw/.editions.json`, withdrawn months are reported again.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.python import PythonOperator
@@ -42,10 +51,13 @@ from calendar_timetables import START_DATE
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.retry_policy import no_retry_when_permanent
 
+if TYPE_CHECKING:
+    import requests
+
 
 @no_retry_when_permanent
-def read_loads():
-    """Which months are loaded, from which edition; the warehouse is closed again before the site is asked."""
+def read_loads() -> dict[str, Any]:
+    """Return which months are loaded, and from which edition; the warehouse is closed before the site is asked."""
     from dataclasses import asdict
 
     from include.nyc_taxi import catalogue, settings
@@ -60,29 +72,29 @@ def read_loads():
 
 
 @no_retry_when_permanent
-def ask(look):
-    """Ask the site for the look's months, and note what it says."""
+def ask(check: Mapping[str, Any]) -> None:
+    """Ask the site about the months, and record its answers."""
     from include.nyc_taxi.status import editions
     from tlc_hook import CONNECT_AND_READ_TIMEOUT, TlcHook
 
-    # One look-up of the connection for all requests: a task's way to it is not made for threads.
+    # The connection is looked up once for all requests, because a task's look-up is not thread-safe.
     with TlcHook("HEAD").get_conn() as session:
 
-        def head(url, headers):
+        def head(url: str, headers: Mapping[str, str]) -> requests.Response:
             return session.head(url, headers=headers, timeout=CONNECT_AND_READ_TIMEOUT, allow_redirects=True)
 
-        editions.ask(head, editions.Check.of(look))
+        editions.ask(head, editions.Check.of(check))
 
 
 @no_retry_when_permanent
-def find_republished(look):
-    """The runs to start, one for each month whose edition on the site is not the loaded one."""
+def find_republished(check: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the runs to start, one for each month whose edition on the site is not the loaded one."""
     from airflow.providers.common.compat.sdk import AirflowSkipException
 
     from include.nyc_taxi.status import editions
 
-    if look is None:
-        raise AirflowSkipException("`read_loads` has failed: there is nothing to compare")
+    if check is None:
+        raise AirflowSkipException("`read_loads` has failed, so there is nothing to compare")
     return [
         {
             "trigger_dag_id": f"taxi_trips_{run.fleet}",
@@ -90,25 +102,25 @@ def find_republished(look):
             "logical_date": run.logical_date.isoformat(),
             "conf": {"month": run.month},
         }
-        for run in editions.republished(editions.Check.of(look))
+        for run in editions.republished(editions.Check.of(check))
     ]
 
 
 @no_retry_when_permanent
-def report(look, run_id):
-    """Fail for good, so that the alert says which months are withdrawn; unless an earlier look has done so."""
+def report(check: Mapping[str, Any], run_id: str) -> None:
+    """Fail without retries, so that the alert names withdrawn months that no earlier check has reported."""
     from airflow.providers.common.compat.sdk import AirflowFailException
 
     from include.nyc_taxi.status import editions
 
-    this = editions.Check.of(look)
+    this = editions.Check.of(check)
     if months := editions.withdrawn(this, run_id):
         raise AirflowFailException(editions.report(this, months))
 
 
 with DAG(
     dag_id="taxi_trips_editions",
-    description="Loads months again that the TLC has published again, and reports those it has withdrawn",
+    description="Reloads months that the TLC has republished, and reports months that it has withdrawn",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("0 5 * * *", timezone="UTC"),
     start_date=START_DATE,
@@ -120,32 +132,24 @@ with DAG(
     read_loads_task = PythonOperator(
         task_id="read_loads",
         python_callable=read_loads,
-        show_return_value_in_logs=False,  # hundreds of months
+        show_return_value_in_logs=False,  # it lists hundreds of months
         pool=WAREHOUSE_POOL,
     )
-    look = {"look": read_loads_task.output}
-    ask_task = PythonOperator(
-        task_id="ask",
-        python_callable=ask,
-        op_kwargs=look,
-    )
+    check = {"check": read_loads_task.output}
+    ask_task = PythonOperator(task_id="ask", python_callable=ask, op_kwargs=check)
     find_republished_task = PythonOperator(
         task_id="find_republished",
         python_callable=find_republished,
-        op_kwargs=look,
-        trigger_rule="all_done",  # what the site has said counts, also where it has not said all
+        op_kwargs=check,
+        trigger_rule="all_done",  # answers count, even if the site did not answer for every month
     )
     TriggerDagRunOperator.partial(
         task_id="start",
         skip_when_already_exists=True,
-        openlineage_inject_parent_info=False,  # the run's configuration is its month, and nothing besides
+        openlineage_inject_parent_info=False,  # the run's configuration is its month and nothing else
         map_index_template="{{ task.trigger_run_id }}",
     ).expand_kwargs(find_republished_task.output)
-    report_task = PythonOperator(
-        task_id="report",
-        python_callable=report,
-        op_kwargs=look,
-    )
+    report_task = PythonOperator(task_id="report", python_callable=report, op_kwargs=check)
 
-    # A run whose `ask` has failed is a failed run: `report`, its last task, depends on it.
+    # If `ask` fails, the run fails, because its last task `report` depends on `ask`.
     ask_task >> [find_republished_task, report_task]

@@ -1,25 +1,31 @@
-"""# Keeping the lake tidy
+"""# Maintenance of a lake
 
-Where the warehouse is a DuckLake: merges small files into greater ones, lets go of old snapshots, and removes the files
-that are then nobody's. Where it is a DuckDB file there is nothing to do, and `maintain` is `skipped`; `make compact` gives back
-the space that replaced months leave in such a file.
+If the warehouse is a DuckLake, this DAG compacts its files, expires old snapshots and deletes unreferenced files. If the
+warehouse is a DuckDB file, there is nothing to do and `maintain` is `skipped`; `make compact` reclaims the space that
+replaced months leave behind in such a file.
 
 | | |
 |---|---|
-| **partition** | none: a run tidies the whole lake |
+| **partition** | none: each run maintains the whole lake |
 | **schedule** | daily, without catch-up |
-| **inputs** | the lake's catalog; `NYC_TAXI_LAKE_KEEP_DAYS` (7): how long past states of the warehouse can be read, and a query may take; `NYC_TAXI_LAKE_ABANDONED_DAYS` (2): how old a file is that a killed load has left |
-| **outputs** | fewer files; no trip, table or view changes |
+| **inputs** | the lake's catalog; `NYC_TAXI_LAKE_KEEP_DAYS` (7), which is how long past states of the warehouse can be read and how long a query may take; `NYC_TAXI_LAKE_ABANDONED_DAYS` (2), the age after which files orphaned by killed loads are deleted |
+| **outputs** | fewer and larger files; no trip, table or view changes |
 
-**Loads and readers go on meanwhile.** What they have open is younger than the limits; what is merged while a load commits
-is merged again. A file goes when the snapshots that had it have been gone for `NYC_TAXI_LAKE_KEEP_DAYS` too: a query that had begun reads on.
+**Loads and queries can continue.** Files in use are always newer than the cutoffs. If a load commits while files are being
+merged, the merge is repeated. A file is deleted `NYC_TAXI_LAKE_KEEP_DAYS` after the last snapshot that contains it has
+expired, so a query that started earlier can still read it.
 
-**What a failure means.** The lake is as good as before, only less tidy: each step is a transaction. The catalog or the storage
-did not answer, or a setting is wrong; the error in the log says which. `files look abandoned; none of them has been removed`: one of them
-may be in use, so all of them stay; all else is done. docs/how-to/lake.md says what to look for.
+**What a failure means.** The lake is intact, only not fully maintained: each step is a transaction. Either the catalog or
+the storage did not answer, or a setting is wrong; the error in the log says which. `files look abandoned; none of them has
+been removed` means that one of these files may be in use, so all of them are kept; every other step was completed. See
+docs/how-to/lake.md.
 
 **To run it again**, trigger the DAG, clear the task, or type `make compact`.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException
 from airflow.providers.standard.operators.python import PythonOperator
@@ -31,8 +37,8 @@ from include.orchestration.retry_policy import no_retry_when_permanent
 
 
 @no_retry_when_permanent
-def maintain():
-    """Merge files, let go of old snapshots, remove what is nobody's; say how much."""
+def maintain() -> dict[str, Any]:
+    """Compact files, expire old snapshots and delete unreferenced files; return how many."""
     from dataclasses import asdict
 
     from include.nyc_taxi import settings
@@ -41,14 +47,14 @@ def maintain():
 
     hook = WarehouseHook()
     if not hook.is_lake:
-        raise AirflowSkipException(f"{hook.place} is no lake: nothing to do")
+        raise AirflowSkipException(f"{hook.place} is not a lake, so there is nothing to do")
     with hook.opened() as con:
         return asdict(lake.maintain(con, settings.lake_keep(), settings.lake_abandoned_after()))
 
 
 with DAG(
     dag_id="warehouse_maintenance",
-    description="Where the warehouse is a lake: merge small files, let go of old snapshots and of files nobody needs",
+    description="If the warehouse is a lake: compacts files, expires old snapshots, deletes unreferenced files",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("0 3 * * *", timezone="UTC"),
     start_date=START_DATE,

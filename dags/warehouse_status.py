@@ -1,22 +1,24 @@
 """# Is the warehouse fresh?
 
-Logs one table, fleet by month: state, published, downloaded, loaded, edition, rows, age. Months that are MISSING or FAILED stand
-out; a loaded month whose last run failed or was cancelled is called loaded. A sentence below the table names each gap in the history and the command that closes it. `make status` prints
-the same.
+Logs a table with one row per fleet and month: state, published, downloaded, loaded, edition, rows, age. Months that are
+MISSING or FAILED stand out. A loaded month counts as loaded even if its last run failed or was cancelled. Below the table,
+one sentence for each gap in the history gives the command that closes it. `make status` prints the same report.
 
 | | |
 |---|---|
-| **partition** | none: each run looks at all months from `NYC_TAXI_FIRST_MONTH`, or the first that is loaded, to the last that has ended |
+| **partition** | none: each run reports all months from `NYC_TAXI_FIRST_MONTH`, or from the first loaded month, to the last one that has ended |
 | **schedule** | daily, without catch-up |
-| **inputs** | the table `loads`; `raw/`; the states of the runs of `taxi_trips_<fleet>`; a HEAD request to the TLC's site for each month that is not here |
+| **inputs** | the table `loads`; `raw/`; the states of the runs of `taxi_trips_<fleet>`; a HEAD request to the TLC's site for each month that has not been downloaded |
 | **outputs** | the log of the task `report`; nothing is changed |
 
-**A failure says nothing about the data**: gaps and failed months do not fail the task, and a site that cannot be reached
-shows as `?`. `report` fails when the warehouse is open in another process for ten minutes (a DuckDB shell or notebook?), or a
-setting is wrong (`NYC_TAXI_FLEETS`, `NYC_TAXI_FIRST_MONTH`); the error in its log says which.
+**A failure says nothing about the data.** Gaps and failed months do not fail the task, and if the site cannot be reached,
+the report shows `?`. `report` fails if another process has the warehouse open for ten minutes (a DuckDB shell or a
+notebook?), or if a setting is wrong (`NYC_TAXI_FLEETS`, `NYC_TAXI_FIRST_MONTH`); the error in its log says which.
 
 **To run it again**, trigger the DAG, clear the task, or type `make status`.
 """
+
+from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.python import PythonOperator
@@ -28,8 +30,8 @@ from include.orchestration.retry_policy import no_retry_when_permanent
 
 
 @no_retry_when_permanent
-def report():
-    """Log how every month of every fleet is."""
+def report() -> None:
+    """Log the state of every month of every fleet."""
     import logging
 
     from include.nyc_taxi import settings
@@ -43,7 +45,7 @@ def report():
 
 with DAG(
     dag_id="warehouse_status",
-    description="How fresh the warehouse is: every month of every fleet, with its gaps and failures",
+    description="How fresh the warehouse is: every month of every fleet, with gaps and failures",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("0 6 * * *", timezone="UTC"),
     start_date=START_DATE,

@@ -216,9 +216,9 @@ def fastapi_app() -> Any:
 
 def flask_view() -> Any:
     """The pages for Airflow 2.11, which sends strangers to the login page."""
-    from airflow.www.auth import has_access_view  # type: ignore[import-not-found]  # mypy runs with Airflow 3
+    from airflow.www.auth import has_access_view
     from flask import Response, request
-    from flask_appbuilder import BaseView, expose  # type: ignore[import-not-found]
+    from flask_appbuilder import BaseView, expose
 
     def route(path: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
         return lambda handler: expose(path)(has_access_view()(handler))

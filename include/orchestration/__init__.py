@@ -1,1 +1,1 @@
-"""What DAG files share. May import Airflow; holds nothing of what is done to the data."""
+"""What the DAG files share. These modules may import Airflow; how data is processed is in `include/nyc_taxi`."""

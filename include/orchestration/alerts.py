@@ -1,7 +1,8 @@
-"""The alert on a task that has failed for good: always a log line; mail and webhook where a connection for it exists.
+"""The alert when a task has failed and will not be retried: a log line, and a mail and a POST if they are configured.
 
-`alert_smtp` (type SMTP; extra `to_email`, and `from_email` as for Airflow's own mails) sends a mail.
-`alert_webhook` (type HTTP; host with scheme and path) gets a POST of `{"text": …}`, as chat services take it.
+The connection `alert_smtp` sends a mail (type SMTP; `to_email` in its extra, `from_email` as for Airflow's own mails).
+The connection `alert_webhook` receives a POST of `{"text": …}`, the format of chat services (type HTTP; its host is the
+address with scheme and path).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ SMTP_CONNECTION, WEBHOOK_CONNECTION = "alert_smtp", "alert_webhook"
 
 
 class AlertError(Exception):
-    """An alert could not be sent; the message has nothing secret in it."""
+    """An alert could not be sent. The message contains no secrets."""
 
 
 def alert_on_failure(context: Mapping[str, Any]) -> None:
-    """Say that a task has failed for good, with what an operator needs to find it. Never raises: the failure stands."""
+    """Send the alert for a failed task. Never raises an error."""
     subject, text = describe_failure(context)
     log.error("%s\n%s", subject, text)
     for connection, send, kinds in (
@@ -41,17 +42,17 @@ def alert_on_failure(context: Mapping[str, Any]) -> None:
             usable(BaseHook.get_connection, connection, *kinds)
             send(subject, text)
         except AirflowNotFoundException:
-            log.debug("no connection %s: no such alert", connection)
-        except Exception:  # an alert that cannot be sent must not hide the failure it is about
+            log.debug("there is no connection %s, so no alert is sent through it", connection)
+        except Exception:  # the alert must not hide the failure that it reports
             log.exception("the alert could not be sent through the connection %s", connection)
 
 
 def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
-    """A subject line and a text: DAG, task, month or week, run, try, the error's last line and a link to the log.
+    """Return a subject and a text with DAG, task, month or week, run, try, last line of the error, and link to the log.
 
-    Also, of a month that was loaded when the run began: that it still is.
+    If the month was loaded before the run, the text also says that it still is.
     """
-    from include.nyc_taxi.warehouse.lake import without_passwords  # not for the parsing of DAG files: it imports DuckDB
+    from include.nyc_taxi.warehouse.lake import without_passwords  # imports DuckDB, which parsing DAG files must not
 
     instance, dag_run = context["ti"], context.get("dag_run")
     error = str(context.get("exception") or "").strip().splitlines() or ["(no message)"]
@@ -59,17 +60,17 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
     return subject, (
         f"run: {getattr(dag_run, 'run_id', '(unknown)')}\n"
         f"try: {instance.try_number}\n"
-        f"error: {redact(without_passwords(error[-1]))}\n"  # nothing masks what is mailed and posted
+        f"error: {redact(without_passwords(error[-1]))}\n"  # Airflow masks secrets only in logs
         f"{_what_stays(context)}"
         f"log: {getattr(instance, 'log_url', None) or '(see the web UI)'}"
     )
 
 
 def _what_stays(context: Mapping[str, Any]) -> str:
-    """A line on the month that the warehouse has all the same, as the run's task `prepare` found it; or nothing.
+    """Return a line that says that the month stays loaded, if the run's task `prepare` found it loaded; or "".
 
-    The warehouse itself is not asked: an alert must not wait for its lock. No task ever takes a month away: one that
-    fails leaves it as it was, or as this very run has loaded it.
+    The warehouse is not asked, because an alert must not wait for its lock. The statement is true anyway, because no
+    task removes a month: a failed one leaves the month as it was, or as this run has loaded it.
     """
     instance = context["ti"]
     if "month" not in (context.get("params") or {}) or instance.task_id in ("wait_for_file", "prepare"):
@@ -77,8 +78,8 @@ def _what_stays(context: Mapping[str, Any]) -> str:
     try:
         found = instance.xcom_pull(task_ids="prepare")
         loaded_at = datetime.fromisoformat(found["loaded_at"]) if found else None
-    except Exception:  # the alert is worth more than this line
-        log.debug("not known whether the month is loaded", exc_info=True)
+    except Exception:  # the alert matters more than this line
+        log.debug("it is not known whether the month is loaded", exc_info=True)
         return ""
     return (
         f"data: the month stays loaded; before this run it was loaded at {loaded_at:%Y-%m-%d %H:%M} UTC\n"
@@ -88,7 +89,7 @@ def _what_stays(context: Mapping[str, Any]) -> str:
 
 
 def _partition(params: Mapping[str, Any], dag_run: Any) -> str:
-    """What the run is about, as far as it is known: a month, a week, or only its date."""
+    """Describe the run's month, week or request, as far as it is known."""
     date = getattr(dag_run, "logical_date", None)
     if "week" in params:
         days = [params["week"]] if params["week"] else sorted(written_dates(date)) if date else []
@@ -102,18 +103,18 @@ def _mail(subject: str, text: str) -> None:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     with SmtpHook(smtp_conn_id=SMTP_CONNECTION) as hook:
-        to = hook.get_connection(SMTP_CONNECTION).extra_dejson.get("to_email") or hook.from_email
+        to: Any = hook.get_connection(SMTP_CONNECTION).extra_dejson.get("to_email") or hook.from_email
         hook.send_email_smtp(to=to, subject=subject, html_content=f"<pre>{escape(text)}</pre>")
 
 
 def _post(subject: str, text: str) -> None:
-    """Send it to the webhook.
+    """Post the alert to the webhook.
 
-    Its path is a secret: who knows it can post. The provider's `run` logs errors with it, and `requests` has it in its
-    messages; so what is raised here says where and what, and nothing else, and has no cause.
+    The webhook's path is a secret, because anybody who knows it can post. The provider's `run` logs it, and errors of
+    `requests` contain it. Errors raised here therefore have no cause and contain only the host and the kind of error.
 
     Raises:
-        AlertError: it could not be sent.
+        AlertError: the alert could not be posted.
     """
     from airflow.providers.http.hooks.http import HttpHook
 
@@ -125,14 +126,14 @@ def _post(subject: str, text: str) -> None:
             host = address.hostname
             for secret in (url, address.path, address.query, address.password):
                 if secret and secret.strip("/"):
-                    mask_secret(secret)  # for what other libraries log, at whatever level
+                    mask_secret(secret)  # because other libraries may log it
             response = session.post(url, json={"text": f"{subject}\n{text}"}, timeout=30)
     except AirflowNotFoundException:
         raise
-    except Exception as error:  # of whatever kind: what it says may have the address in it
+    except Exception as error:  # any kind of error: its message may contain the address
         reason = getattr(error.args[0] if error.args else None, "reason", None)
         names = " ".join(type(each).__name__ for each in (error, reason) if each)
-        where = host or "the connection's host, which should be an address as https://host/path,"
-        raise AlertError(f"{where} could not be asked: {names}") from None
+        where = host or "the host of the connection, which should be an address such as https://host/path,"
+        raise AlertError(f"{where} could not be reached: {names}") from None
     if not response.ok:
         raise AlertError(f"{host} answered with the status {response.status_code}")

@@ -1,10 +1,10 @@
-"""The assets that tasks read and make: the lineage that the web UI shows.
+"""The assets that tasks read and produce, from which the web UI draws the lineage.
 
-A URI says what a thing is, not where it lies: the data directory is a setting of the run, and these are parsed before.
+A URI identifies an asset but does not locate it, because the data directory is a setting that is read when a task runs.
 
-The zones are an inlet of `load` only, though what reads trips reads them too. Airflow 3.3 draws an asset's graph by
-looking at each task once, as a reader or as a maker: were the zones an inlet further on, it would come to `load` as one
-of their readers, and never to what else `load` reads, the TLC's files.
+The zones are an inlet of `load` only, although the later tasks read them too. When Airflow 3.3 draws an asset's graph,
+it visits each task once. If the zones were also an inlet of a later task, it could reach `load` as one of their
+readers, and would then leave out what else `load` reads: the TLC's files.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from include.nyc_taxi import catalogue
 from include.orchestration.compat import make_asset
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Asset
+
+OutletEvents: TypeAlias = "Mapping[Asset, Any]"
+"""The context's `outlet_events`: the event of each outlet, which has an attribute `extra`."""
 
 RAW_FILES, INGESTED, METRICS, REQUESTS = "raw_files", "ingested", "metrics", "requests"
 
@@ -35,26 +38,26 @@ TAXI_ZONES = _asset(INGESTED, "taxi_zones", description="The table zones: 265 ta
 ADHOC_REQUEST = _asset(
     REQUESTS,
     "adhoc_request",
-    description="Reports on demand: a borough's trips by hour and weekday, in outputs/requests/ (PNG, CSV)",
+    description="Reports on demand: a borough's trips by hour and weekday, in outputs/requests/ (PNG and CSV)",
 )
 
 
 def trips_file(fleet: str) -> Asset:
-    """The fleet's files as the TLC published them."""
+    """The fleet's files, as the TLC published them."""
     return _asset(
-        RAW_FILES, "taxi_trips_file", fleet, description=f"The TLC's {fleet} trip records, one Parquet file a month"
+        RAW_FILES, "taxi_trips_file", fleet, description=f"The TLC's {fleet} trip records, one Parquet file per month"
     )
 
 
 def trips(fleet: str) -> Asset:
     """The fleet's table of trips."""
     return _asset(
-        INGESTED, "taxi_trips", fleet, description=f"The table {fleet}_trips: all {fleet} trips of the months loaded"
+        INGESTED, "taxi_trips", fleet, description=f"The table {fleet}_trips: all {fleet} trips in the loaded months"
     )
 
 
 def manhattan_stats(fleet: str) -> Asset:
-    """The fleet's trips by Manhattan zone: the table `trips_by_zone` and GeoJSON."""
+    """The fleet's trips by zone: the table `trips_by_zone`, and GeoJSON files of Manhattan."""
     return _asset(
         METRICS,
         "manhattan_stats",
@@ -67,12 +70,15 @@ def manhattan_stats(fleet: str) -> Asset:
 def manhattan_map(fleet: str) -> Asset:
     """The fleet's maps of Manhattan."""
     return _asset(
-        METRICS, "manhattan_map", fleet, description=f"Maps of {fleet} pickups in Manhattan: one a month, one of all"
+        METRICS,
+        "manhattan_map",
+        fleet,
+        description=f"Maps of {fleet} pickups in Manhattan: one per month, and one of all months",
     )
 
 
 def trips_by_week(fleet: str) -> Asset:
-    """The fleet's weekly figures: the table `trips_by_week`, CSV and a chart."""
+    """The fleet's weekly figures: the table `trips_by_week`, a CSV file and a chart."""
     return _asset(
         METRICS,
         "trips_by_week",
@@ -82,17 +88,17 @@ def trips_by_week(fleet: str) -> Asset:
 
 
 def weekly_figures(fleet: str) -> str:
-    """What `trips_by_week` has of the fleet, in words: its files may lack amounts, distances or passengers."""
+    """List the fleet's figures in `trips_by_week`. Some fleets' files lack amounts, distances or passengers."""
     words = {"total_amount": "money", "trip_distance": "miles", "passenger_count": "passengers"}
     *first, last = ["trips", *(word for name, word in words.items() if name in catalogue.fleet(fleet).column_names)]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 @contextlib.contextmanager
-def event(outlet_events: Mapping[Asset, Any], asset: Asset, **facts: Any) -> Iterator[dict[str, Any]]:
-    """Yield a dict for what a task did (rows, bytes, paths …); it goes on the asset event that the task will emit.
+def event(outlet_events: OutletEvents, asset: Asset, **facts: Any) -> Iterator[dict[str, Any]]:
+    """Yield a dict for facts about what a task did (rows, bytes, paths …), to be stored with the task's asset event.
 
-    `seconds`, how long the block took, is added. A block that raises emits nothing.
+    The block's duration is added as `seconds`. If the block raises an error, nothing is stored.
     """
     started = time.monotonic()
     yield facts
@@ -101,9 +107,9 @@ def event(outlet_events: Mapping[Asset, Any], asset: Asset, **facts: Any) -> Ite
 
 
 def no_events(task: Any) -> None:
-    """Have the task that is running emit no event, for it has made nothing.
+    """Make a running task emit no asset events, because it has produced nothing.
 
-    A task that succeeds emits one for each of its outlets, whatever it has done. `task` is the run's own copy, from the
-    context: the DAG, and with it the lineage, keeps the outlets.
+    Otherwise a task that succeeds emits an event for each of its outlets. `task` is the run's own copy from the
+    context, so the DAG keeps its outlets, and the lineage does not change.
     """
     task.outlets = []

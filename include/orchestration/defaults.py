@@ -1,4 +1,4 @@
-"""What all our DAGs have in common."""
+"""What all DAGs of the project have in common."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from include.orchestration.alerts import alert_on_failure
 
 WAREHOUSE_POOL = "warehouse"
-"""One slot: DuckDB lets one process at a time have the warehouse's file open. Set-up creates the pool."""
+"""Set-up creates this pool. It has one slot for a DuckDB file, which one process at a time can open."""
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "nyc_taxi",

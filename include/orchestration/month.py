@@ -1,4 +1,4 @@
-"""Which month a run is about: its partition key, as a template for every task's arguments."""
+"""The month of a run, which is its partition key, as a template for the arguments of tasks."""
 
 from __future__ import annotations
 
@@ -13,71 +13,61 @@ from include.nyc_taxi.months import PATTERN, Month
 from include.orchestration.retry_policy import no_retry_when_permanent
 
 OWN_DATE = ("scheduled", "backfill")
-"""The types of runs that Airflow makes for a date, which decides. A run made by hand may have any date and a month."""
+"""The types of runs that Airflow creates for a date, which determines their month. Manual runs may name any month."""
 
 MAY_BEGIN_EARLY = timedelta(hours=1)
-"""A scheduled run is made in its month's or week's last second (see calendar_timetables): that counts as ended."""
+"""A scheduled run is created in the last second of its month or week (see calendar_timetables)."""
 
 MONTH = "{{ logical_month(params, dag_run) }}"
-"""Renders to the run's month, "2023-02". Needs MACROS in the DAG's `user_defined_macros`."""
+"""Renders as the run's month, "2023-02", if the DAG has MACROS in its `user_defined_macros`."""
 
 
 def month_param() -> Param:
-    """The form field of a manual trigger: empty means the month that contains the run's logical date."""
+    """The form field `month`. If it is empty, the run loads the month that contains its logical date."""
     return Param(
         None,
         type=["null", "string"],
         pattern=PATTERN,
         title="Month",
         description=(
-            "YYYY-MM, for example 2023-02; a month that has ended. Empty: the month that contains the logical date. "
-            "Leave it empty in a backfill, whose runs each have their own month. "
-            "Where the DAG is paused, unpausing it with the trigger also starts the catch-up on its schedule."
+            "A month that has ended, as YYYY-MM, for example 2023-02. If empty, the month that contains the logical "
+            "date. Leave this empty in a backfill, because each of its runs has its own month. "
+            "If the DAG is paused, unpausing it here also starts the catch-up on its schedule."
         ),
     )
 
 
 def accept_param() -> Param:
-    """The form field that has a refused edition loaded all the same, for the runs that it is filled in for."""
+    """The form field `accept`, with which a run loads an edition that the audit has refused."""
     return Param(
         False,
         type="boolean",
         title="Accept this edition",
         description=(
-            "Load the file even if the audit refuses it. Only for a month whose file you have looked at: the log "
-            "of the refused load, and `make quality`, say what is wrong with it."
+            "Load the file even if the audit refuses it. Look at the file first: the log of the refused load and "
+            "`make quality` say what is wrong with it."
         ),
     )
 
 
 @no_retry_when_permanent
 def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
-    """The run's month: `month` of its parameters, else the month that contains its logical date.
+    """Return the run's month: `month` in its parameters, or else the month that contains its logical date.
 
-    Not its data interval: on 3.3 `airflow dags trigger --logical-date` makes that from the time of the call.
+    The data interval is not used, because 3.3's `airflow dags trigger --logical-date` derives it from the time of the
+    call.
 
     Raises:
-        AirflowFailException: the run has neither (a manual run without a logical date); its date lies in one month in
-            UTC and in another in Airflow's default time zone; it is a scheduled or backfill run whose `month` is
-            another one than its date's; the month has not ended. No retry will help.
+        AirflowFailException: no retry can help. The run has neither a month nor a logical date; its date is in
+            different months in UTC and in Airflow's default time zone; it is a scheduled or backfill run whose `month`
+            contradicts its date; or the month has not ended.
     """
     own = _months_of(dag_run.logical_date) if dag_run.logical_date else []
     if params.get("month"):
         month = str(params["month"])
         refuse_contradiction(dag_run, "month", month, own)
-    elif len(own) == 1:
-        month = own[0]
-    elif own:
-        raise AirflowFailException(
-            f"the run {dag_run.run_id} has the logical date {dag_run.logical_date}, which lies in "
-            f"{' or '.join(own)}, in UTC or in Airflow's default time zone: trigger it again with a date without a "
-            f"""time, or with --conf '{{"month": "{own[0]}"}}'"""
-        )
     else:
-        raise AirflowFailException(
-            f"the run {dag_run.run_id} has no logical date and no month: trigger it again "
-            """with a month in the form, or with --conf '{"month": "2023-02"}'"""
-        )
+        month = of_its_date(dag_run, "month", own, "2023-02")
     if not has_ended(Month(month).end):
         raise AirflowFailException(
             f"{month} has not ended: the TLC publishes a month about two months after its end. "
@@ -86,46 +76,74 @@ def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
     return month
 
 
-def refuse_contradiction(dag_run: Any, name: str, chosen: str, own: list[str]) -> None:
-    """Refuse a run that Airflow has made for a date, and whose parameters say another month or week than that date's.
-
-    The form of the web UI's backfill has the DAG's fields too, and hands what is filled in on to each of its runs.
+def of_its_date(dag_run: Any, name: str, own: list[str], example: str) -> str:
+    """Return the one month or week that the run's logical date means.
 
     Args:
-        name: the parameter's.
-        chosen: what the run is to be about.
-        own: what its logical date may say.
+        name: "month" or "week".
+        own: the months or weeks that the date can mean; none if there is no date.
+        example: a month or week for the message.
 
     Raises:
-        AirflowFailException: they differ.
+        AirflowFailException: there is none, or more than one.
     """
-    run_type = getattr(dag_run.run_type, "value", dag_run.run_type)
-    if run_type in OWN_DATE and chosen not in own:
+    if len(own) == 1:
+        return own[0]
+    if own:
+        raise AirflowFailException(
+            f"the run {dag_run.run_id} has the logical date {dag_run.logical_date}, which is in the {name} "
+            f"{' or '.join(own)}, in UTC or in Airflow's default time zone: trigger it again with a date without a "
+            f"""time, or with --conf '{{"{name}": "{own[0]}"}}'"""
+        )
+    raise AirflowFailException(
+        f"the run {dag_run.run_id} has no logical date and no {name}: trigger it again "
+        f"""with a {name} in the form, or with --conf '{{"{name}": "{example}"}}'"""
+    )
+
+
+def refuse_contradiction(dag_run: Any, name: str, chosen: str, own: list[str]) -> None:
+    """Refuse a scheduled or backfill run whose parameters name a month or week other than that of its date.
+
+    The web UI's form for backfills also has the DAG's fields, and passes their values to every run of the backfill.
+
+    Args:
+        name: the name of the parameter.
+        chosen: the month or week that the parameter names.
+        own: the months or weeks that the run's logical date can mean.
+
+    Raises:
+        AirflowFailException: `chosen` is not in `own`.
+    """
+    if _run_type(dag_run) in OWN_DATE and chosen not in own:
         raise AirflowFailException(
             f"{dag_run.run_id} is the run of {' or '.join(own)}, but its `{name}` says {chosen}: leave that field of "
-            f"the form empty in a backfill (in --dag-run-conf too), or trigger the DAG by hand for {chosen}"
+            f"the form empty in a backfill (and in --dag-run-conf), or trigger the DAG by hand for {chosen}"
         )
 
 
 def has_ended(end: date) -> bool:
-    """Whether a month or week with this exclusive end has ended (UTC)."""
+    """Whether a month or week has ended (UTC), given the first day after it."""
     return end <= (datetime.now(UTC) + MAY_BEGIN_EARLY).date()
 
 
 def is_backfill_or_cleared(dag_run: Any, task: Any, ti: Any) -> bool:
-    """Whether somebody has asked for this very run: it is a backfill's, or its task has been cleared after a try."""
-    # A retry leaves `max_tries` as it was; clearing counts from there on.
-    return getattr(dag_run.run_type, "value", dag_run.run_type) == "backfill" or ti.max_tries > task.retries
+    """Whether somebody wants the task's work done again: the run is a backfill's, or the task has been cleared."""
+    # Clearing a task raises `max_tries`, and a retry does not.
+    return _run_type(dag_run) == "backfill" or int(ti.max_tries) > int(task.retries)
+
+
+def _run_type(dag_run: Any) -> str:
+    return str(getattr(dag_run.run_type, "value", dag_run.run_type))
 
 
 def month_of_run(dag_run: Any) -> str | None:
-    """The month that a run is about, seen from outside; None: it has neither a month nor a logical date."""
-    is_own = dag_run.logical_date and getattr(dag_run.run_type, "value", dag_run.run_type) in OWN_DATE
+    """Return the month of any run, or None if it has neither a month nor a logical date."""
+    is_own = dag_run.logical_date and _run_type(dag_run) in OWN_DATE
     return chosen_month({} if is_own else dag_run.conf or {}, dag_run.logical_date)
 
 
 def chosen_month(conf: Mapping[str, Any], logical_date: datetime | None) -> str | None:
-    """`month` of a run's configuration, else the month that contains its logical date, else None."""
+    """Return `month` in a run's configuration, or else the month that contains its logical date, or else None."""
     if chosen := conf.get("month"):
         return str(chosen)
     return " or ".join(_months_of(logical_date)) if logical_date else None

@@ -1,7 +1,8 @@
-"""How the runs of a monthly DAG have ended, and which have not, as a task of another DAG, or a command, may ask it.
+"""The runs of a monthly DAG: how they ended, and which tasks have not ended well.
 
-A month may have been run by the schedule, a backfill or by hand, on any date or on none: a run's month is what
-`month.logical_month` says of it. On Airflow 3 a task cannot read the metadata database, and asks the api-server.
+A month can be run by the schedule, by a backfill or by hand, with any logical date or without one. Which month a run
+loads is what `month.logical_month` says. On Airflow 3 a task cannot read the metadata database, so it asks the
+api-server.
 """
 
 from __future__ import annotations
@@ -11,27 +12,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from include.orchestration.compat import IS_AIRFLOW_3
+from airflow.providers.common.compat.sdk import get_current_context
+
+from include.orchestration import compat
 from include.orchestration.month import month_of_run
 
 SETTLED = frozenset({"success", "skipped"})
 FAILED = frozenset({"failed", "upstream_failed"})
 
 _Found = tuple[Any, Mapping[str, str], frozenset[str]]
-"""A run as Airflow has it, the states of its tasks, and which of these are settled."""
+"""A run as Airflow returns it, the state of each of its tasks, and the states that count as settled."""
 
 
 @dataclass(frozen=True)
 class MonthRun:
-    """A run, and those of its tasks that have not ended well (yet).
+    """A run, and those of its tasks that have not ended well.
 
     Attributes:
         month: "2023-02"; None for a run that has neither a month nor a logical date.
-        state: the run's: queued, running, success or failed.
-        started: when it was started last, or, where it was ended before that, when it ended (UTC); None while it is
-            queued.
-        tasks: state by task id of the tasks that have not ended well; "none" is a task not looked at yet.
-        skipped: whether some of its tasks were skipped.
+        state: queued, running, success or failed.
+        started: when the run last started (UTC). For a failed run that never started, when it ended. None while the
+            run is queued.
+        tasks: state by task id, of tasks that have not ended well; "none" is a task that the scheduler has not seen.
+        skipped: whether any of its tasks was skipped.
     """
 
     run_id: str
@@ -43,10 +46,10 @@ class MonthRun:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody has ended it, or a backfill that was interrupted has: none of its tasks failed by itself.
+        """Whether the run was ended by a user, or by an interrupted backfill, and not by a task that failed.
 
-        Who marks a run failed has its running tasks marked failed and those to come skipped. After a task that failed
-        by itself those to come are `upstream_failed`; after the last task none is to come, and the two look alike.
+        When a user marks a run as failed, Airflow marks its running tasks as failed and skips the remaining ones. When
+        a task fails, the remaining ones become `upstream_failed`. If no task remains, the two cases look the same.
         """
         states = set(self.tasks.values())
         ended_with_tasks_to_come = self.skipped and "upstream_failed" not in states
@@ -54,33 +57,32 @@ class MonthRun:
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """The tasks that have failed for good, in order of name; those only that could not start, if no other has."""
+        """The failed tasks by name. If no task has failed by itself, the tasks that could not start."""
         failed = sorted(name for name, state in self.tasks.items() if state == "failed")
         return tuple(failed or sorted(name for name, state in self.tasks.items() if state in FAILED))
 
 
 def unsettled_runs(dag_id: str, task_ids: Iterable[str] = (), settled: frozenset[str] = SETTLED) -> list[MonthRun]:
-    """Runs of the DAG with a task that is not in one of the states `settled`, the oldest start first.
+    """Return the DAG's runs that have a task in none of the states `settled`, ordered by start.
 
     Args:
-        task_ids: look at these tasks only; none: at all.
+        task_ids: the tasks to consider; all tasks if empty.
     """
-    wanted = list(task_ids)
-    found = _from_api_server if in_a_task_of_airflow_3() else _from_database
-    return _by_start(found(dag_id, wanted, settled, ended=False))
+    return _by_start(_find(dag_id, list(task_ids), settled, ended=False))
 
 
 def all_runs(dag_id: str) -> list[MonthRun]:
-    """The runs that tell how each month is, the oldest start first: all of the DAG's, or, where none of them is in the
-    state `failed`, those that have not ended well."""
-    found = _from_api_server if in_a_task_of_airflow_3() else _from_database
-    return _by_start(found(dag_id, [], SETTLED, ended=True))
+    """Return the DAG's runs that are needed to tell the state of each month, ordered by start.
+
+    These are all runs. On Airflow 3, in a task, they are the runs that have not ended well, unless a run has failed.
+    """
+    return _by_start(_find(dag_id, [], SETTLED, ended=True))
 
 
 def _by_start(found: Iterable[_Found]) -> list[MonthRun]:
     runs = []
     for run, tasks, settled in found:
-        state = str(getattr(run.state, "value", run.state))  # the api-server's enumeration prints its own name
+        state = str(getattr(run.state, "value", run.state))  # str() of the api-server's enum gives the member's name
         runs.append(
             MonthRun(
                 run.run_id,
@@ -94,37 +96,31 @@ def _by_start(found: Iterable[_Found]) -> list[MonthRun]:
     return sorted(runs, key=lambda run: (run.started is None, str(run.started)))
 
 
-def in_a_task_of_airflow_3() -> bool:
-    """Whether this process runs a task of Airflow 3, which may not read the metadata database."""
-    if not IS_AIRFLOW_3:
-        return False
-    from airflow.sdk.execution_time import task_runner
-
-    return hasattr(task_runner, "SUPERVISOR_COMMS")
+def _find(dag_id: str, task_ids: list[str], settled: frozenset[str], *, ended: bool) -> Iterator[_Found]:
+    """Find the DAG's runs with a task that is not settled; with `ended`, all runs that are needed."""
+    find = _from_api_server if compat.in_a_task_of_airflow_3() else _from_database
+    return find(dag_id, task_ids, settled, ended=ended)
 
 
 def _from_api_server(dag_id: str, task_ids: list[str], settled: frozenset[str], *, ended: bool) -> Iterator[_Found]:
-    """One request for the states of all tasks, then one for each run to look at: those that are not settled are few.
+    """Send one request for the states of all tasks, then one for each run that has a task that is not settled.
 
-    Which month the others are about, and how they ended, only a request each tells: they are asked for only where a
-    run has failed that one of them may have made good.
+    The month and the end of a settled run would take one more request each. They are only needed if a run has failed,
+    because a settled run may have loaded the same month since.
     """
-    from airflow.sdk.execution_time.comms import GetDagRun
-    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS, RuntimeTaskInstance
-
-    states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=task_ids or None)
-    every = ended and bool(states) and RuntimeTaskInstance.get_dr_count(dag_id=dag_id, states=["failed"]) > 0
+    this: Any = get_current_context()["ti"]
+    states = this.get_task_states(dag_id=dag_id, task_ids=task_ids or None)
+    every = ended and bool(states) and this.get_dr_count(dag_id=dag_id, states=["failed"]) > 0
     for run_id, tasks in states.items():
         named = {name: str(state or "none") for name, state in tasks.items()}
         if every or any(state not in settled for state in named.values()):
-            yield SUPERVISOR_COMMS.send(GetDagRun(dag_id=dag_id, run_id=run_id)), named, settled
+            yield compat.run_from_api_server(dag_id, run_id), named, settled
 
 
 def _from_database(dag_id: str, task_ids: list[str], settled: frozenset[str], *, ended: bool) -> Iterator[_Found]:
-    from airflow.models.dagrun import DagRun
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
     from sqlalchemy import or_, select
+
+    from include.orchestration.compat import DagRun, TaskInstance, create_session
 
     tasks = select(TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state).where(TaskInstance.dag_id == dag_id)
     runs = select(DagRun).where(DagRun.dag_id == dag_id)

@@ -1,8 +1,7 @@
-"""The sensor that waits until a month's trips are in the warehouse, however that month was run."""
+"""A sensor that waits until a month's trips are in the warehouse, no matter which run loaded them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,28 +12,31 @@ from include.orchestration.month_runs import FAILED, SETTLED, MonthRun, unsettle
 from include.orchestration.retry_policy import no_retry_when_permanent
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
 LOAD = "load"
 
 
 class MonthLoadedSensor(ExternalTaskSensor):
-    """The provider's ExternalTaskSensor on the task `load` of `taxi_trips_<fleet>`, by month in place of logical date.
+    """An ExternalTaskSensor for the task `load` of `taxi_trips_<fleet>` that identifies runs by month.
 
-    The provider's sensor knows the other DAG's run by its exact logical date. A month may as well have been run by
-    hand, on any day of it or on no date with `month` in the form. This one is True once `loads` has the month and no
-    later run of it is on its way. It fails for good when the month is not loaded and its newest run has failed. A month
-    that is loaded stays as it was when a later run fails (because a new edition was refused, say), and is enough.
+    The provider's sensor identifies a run of the other DAG by its exact logical date. But a month can also be run by
+    hand, with any logical date or with `month` in the form. This sensor succeeds once the table `loads` has the month
+    and no later run of the month is in progress. It fails without retries if the month is not loaded and its newest run
+    has failed. If the month is loaded and a later run fails, for example because the audit refused a new edition, the
+    loaded month is still complete and the sensor succeeds.
+
+    The sensor opens the warehouse, so it belongs in the pool `warehouse`. It also takes all arguments of
+    ExternalTaskSensor.
 
     Args:
-        fleet: whose trips.
+        fleet: the fleet whose trips are needed.
         month: "2023-02" (templated).
-
-    All arguments of ExternalTaskSensor are there too. It opens the warehouse: put it in the pool of those who do.
     """
 
-    template_fields: Sequence[str] = (*ExternalTaskSensor.template_fields, "fleet", "month")
-    operator_extra_links = ()  # the provider's link looks for a run of the other DAG that has this run's id
+    template_fields = [*ExternalTaskSensor.template_fields, "fleet", "month"]  # noqa: RUF012 - the provider's type
+    # The provider's link expects a run of the other DAG with this run's id.
+    operator_extra_links: list[BaseOperatorLink] = []  # noqa: RUF012 - the provider's type
 
     def __init__(self, *, fleet: str, month: str, **kwargs: Any) -> None:
         super().__init__(external_dag_id=f"taxi_trips_{fleet}", external_task_id=LOAD, **kwargs)
@@ -46,16 +48,17 @@ class MonthLoadedSensor(ExternalTaskSensor):
         loaded_at = _loaded_at(self.fleet, self.month)
         newest = self._newest_run_since(loaded_at)
         if newest is None and loaded_at:
-            self.log.info("%s %s is loaded since %s UTC", self.fleet, self.month, f"{loaded_at:%Y-%m-%d %H:%M:%S}")
+            since = f"{loaded_at:%Y-%m-%d %H:%M:%S}"
+            self.log.info("%s %s has been loaded since %s UTC", self.fleet, self.month, since)
             return True
         if newest is None:
-            self.log.info("%s is not loaded: unpause %s, or trigger it for the month", self.month, self.external_dag_id)
+            self.log.info("%s is not loaded: trigger %s for it, or unpause that DAG", self.month, self.external_dag_id)
             return False
         if newest.state == "failed" or FAILED & set(newest.tasks.values()):
             if not loaded_at:
                 raise AirflowFailException(self._failure(newest))
             self.log.warning(
-                "%s %s is loaded since %s UTC and stays so, though a later run of %s has failed: %s",
+                "%s %s has been loaded since %s UTC and stays loaded, although a later run of %s has failed: %s",
                 *(self.fleet, self.month, f"{loaded_at:%Y-%m-%d %H:%M:%S}", self.external_dag_id, newest.run_id),
             )
             return True
@@ -70,8 +73,8 @@ class MonthLoadedSensor(ExternalTaskSensor):
         return False
 
     def _newest_run_since(self, loaded_at: datetime | None) -> MonthRun | None:
-        """The month's newest run that has not loaded it, or None; runs that began before the last load are history."""
-        # A skipped load is as good as one that succeeded, but only where there is something loaded.
+        """Return the month's newest run that has not loaded it, or None; only runs since the last load count."""
+        # A skipped load counts as settled, but only if the month is loaded.
         settled = SETTLED if loaded_at else SETTLED - {"skipped"}
         runs = [
             run
@@ -86,13 +89,13 @@ class MonthLoadedSensor(ExternalTaskSensor):
         failed = next((r.failed for r in unsettled_runs(self.external_dag_id) if r.run_id == run.run_id), ())
         return (
             f"{self.external_dag_id} has failed for {self.month}, in {' and '.join(failed) or 'no task of its own'} "
-            f"(run {run.run_id}): this week needs that month's trips. Its log says what is wrong; mend that and clear "
+            f"(run {run.run_id}), and this week needs that month's trips. Its log says what is wrong: fix that, clear "
             "the failed task there, then clear this one"
         )
 
 
 def _loaded_at(fleet: str, month: str) -> datetime | None:
-    """When the month was loaded last, or None."""
+    """Return when the month was last loaded, or None."""
     from include.nyc_taxi.trips.loaded import loaded_months
     from warehouse_hook import WarehouseHook
 

@@ -1,7 +1,7 @@
-"""Which tasks hold the slots of the pool `warehouse`, and which of them nobody runs: these would hold them for ever.
+"""The tasks that hold a slot of the pool `warehouse`, including abandoned ones, which would hold it forever.
 
-`airflow dags test` that is killed in such a task leaves it as it was, and no scheduler looks after it, since none has
-queued it. Works on both lines, and reads the metadata database: for commands, not for tasks (Airflow 3's may not).
+If `airflow dags test` is killed while it runs a task of the pool, the task keeps its state. No scheduler cleans it up,
+because no scheduler has queued it. This module reads the metadata database, so it is for commands and not for tasks.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psutil
-from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.providers.common.compat.sdk import DagRunState
-from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
 from sqlalchemy import select
 
+from include.orchestration.compat import DagRun, TaskInstance, create_session
 from include.orchestration.defaults import WAREHOUSE_POOL
 
 HOLDING = ("queued", "running", "restarting")
-"""The states in which a task counts against its pool."""
+"""The states in which a task occupies a slot."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class Holder:
 
     Attributes:
         state: queued, running or restarting.
-        since: when it came into that state, as far as is known, UTC.
-        is_nobodys: whether nobody runs it, nor is going to.
+        since: when the task entered that state (UTC), if known.
+        is_abandoned: whether the task is abandoned: no process runs it or will run it.
     """
 
     dag_id: str
@@ -40,16 +38,16 @@ class Holder:
     task_id: str
     state: str
     since: datetime | None
-    is_nobodys: bool
+    is_abandoned: bool
 
     def __str__(self) -> str:
         since = f" since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
-        nobody = ", which nobody runs" if self.is_nobodys else ""
+        nobody = ", which no process runs" if self.is_abandoned else ""
         return f"{self.dag_id}.{self.task_id} of {self.run_id} ({self.state}{since}){nobody}"
 
 
 def find() -> list[Holder]:
-    """Who holds the pool's slots, in order of run and task."""
+    """Return the tasks that hold a slot, ordered by run and task."""
     with create_session() as session:
         commands = _words_of_commands()
         return [
@@ -59,18 +57,18 @@ def find() -> list[Holder]:
                 task.task_id,
                 str(task.state),
                 task.start_date or task.queued_dttm or getattr(task, "updated_at", None),
-                _is_nobodys(task, commands),
+                _is_abandoned(task, commands),
             )
             for task in session.scalars(_holding())
         ]
 
 
 def release() -> list[Holder]:
-    """Fail the tasks that nobody runs, and their runs; returns them.
+    """Mark abandoned tasks and their runs as failed, and return the tasks.
 
-    Only where Airflow runs on this machine alone: a command on another one is not seen here.
+    Use this only if Airflow runs on this machine alone, because it cannot see commands on other machines.
     """
-    released = [holder for holder in find() if holder.is_nobodys]
+    released = [holder for holder in find() if holder.is_abandoned]
     with create_session() as session:
         for holder in released:
             of_run = {"dag_id": holder.dag_id, "run_id": holder.run_id}
@@ -89,18 +87,18 @@ def _holding() -> Any:
     )
 
 
-def _is_nobodys(task: Any, commands: set[str]) -> bool:
-    """Whether no scheduler has queued the task, and no living command runs its DAG."""
+def _is_abandoned(task: Any, commands: set[str]) -> bool:
+    """Whether no scheduler has queued the task and no running command runs its DAG."""
     return task.queued_by_job_id is None and task.queued_dttm is None and task.dag_id not in commands
 
 
 def _words_of_commands() -> set[str]:
-    """The words of living commands that run tasks by themselves (`airflow dags test …`): a DAG's id is among them."""
+    """The words of all running commands that run tasks themselves (`airflow dags test …`), including the DAG's id."""
     words: set[str] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
-            by_hand = {"test", "tasks", "backfill"}.intersection(command)  # 2.11's backfill notes no job with a task
+            by_hand = {"test", "tasks", "backfill"}.intersection(command)  # 2.11's backfill records no job for a task
             if by_hand and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                 words.update(command)
     return words

@@ -1,4 +1,4 @@
-"""Tasks' errors as Airflow is to see them: those that no retry can mend, and those of its own time limit."""
+"""How tasks report errors to Airflow: an error that no retry can fix fails the task at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Task = TypeVar("Task", bound=Callable[..., Any])
 
 
 def no_retry_when_permanent(task: Task) -> Task:
-    """Fail a task for good, without its retries, when the input itself is wrong: it will be no better in a minute.
+    """Decorate a task's callable so that an error that no retry can fix fails the task without retries.
 
-    Which errors these are, their classes say (`NycTaxiError.permanent`). A try that Airflow's time limit ends says so
-    (see `time_limit`), and is retried.
+    The class of an error says whether it is permanent (`NycTaxiError.permanent`). If Airflow's time limit ends a try,
+    the error says so (see `time_limit`), and the task is retried.
     """
     return failing_for_good_when_permanent()(explained()(task))

@@ -1,4 +1,7 @@
-"""What `make status` prints and `warehouse_status` logs: gathered from the warehouse, the TLC's site and Airflow."""
+"""The report that `make status` prints and `warehouse_status` logs.
+
+It combines what the warehouse, the TLC's site and Airflow know about each month.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.source import site
 from include.nyc_taxi.status import freshness, text
 from include.nyc_taxi.trips.loaded import LoadedMonth, months_by_fleet
-from include.orchestration.compat import IS_AIRFLOW_3
-from include.orchestration.month_runs import all_runs, in_a_task_of_airflow_3
+from include.orchestration.compat import IS_AIRFLOW_3, in_a_task_of_airflow_3
+from include.orchestration.month_runs import all_runs
 
 if TYPE_CHECKING:
     import requests
@@ -20,16 +23,17 @@ if TYPE_CHECKING:
     from warehouse_hook import WarehouseHook
 
 CONNECT_AND_READ_TIMEOUT = (5, 10)
-"""Seconds. Shorter than a download's: the report is read by someone who waits for it."""
+"""Seconds. Shorter than for downloads, because somebody may be waiting for the report."""
 
 
 def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = False) -> str:
-    """The table of all months, and below it what to know and what to do, a sentence a line.
+    """Return a table of all months, followed by notes and suggested commands, one sentence per line.
 
-    The warehouse is read first and closed again before the site is asked. A file that is not there is not made.
+    The warehouse is read first, and closed before the site is asked. A missing warehouse file is not created.
 
     Raises:
-        FleetError, MonthError: a fleet is not in the catalogue, or `NYC_TAXI_FIRST_MONTH` is no month.
+        FleetError: a fleet is not in the catalogue.
+        SettingError: `NYC_TAXI_FIRST_MONTH` is not a month.
         WarehouseLockedError: another process has had the warehouse open for longer than the hook may wait.
     """
     now = datetime.now(UTC)
@@ -49,13 +53,13 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
     found: list[freshness.MonthStatus] = []
     for fleet in fleets:
         found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
-    notes += _nobodys_tasks()
+    notes += _abandoned_tasks()
     lines = [*text.sentences(found, loading_command()), *notes]
     return f"{text.render(found, color=color)}\n\n" + "\n".join(lines)
 
 
 def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, dict[str, LoadedMonth]], list[str]]:
-    """Each fleet's loaded months, and what there is to say of the warehouse."""
+    """Return each fleet's loaded months, and notes on the warehouse."""
     if not warehouse.exists():
         return {fleet: {} for fleet in fleets}, [f"There is no warehouse yet at {warehouse.place}."]
     with warehouse.opened() as con:
@@ -63,16 +67,16 @@ def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, d
 
 
 def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], site.Answer], str | None]:
-    """What the TLC's site says of months, and why some answers are lacking, or None."""
+    """Ask the TLC's site about months; return its answers, and why some are missing, or None."""
     from tlc_hook import TlcHook
 
     if not wanted:
         return {}, None
     if _is_demo() and not settings.tlc_url():
-        # The TLC's real site knows nothing of the demo's files, and the simulated one's port changes.
-        return {}, "only what runs beside the demo's simulated TLC can ask it, as the DAG warehouse_status can"
+        # The TLC's real site does not have the demo's files, and the port of the simulated site changes.
+        return {}, "the demo's simulated TLC can only be asked from its own Airflow, as the DAG warehouse_status does"
     hook = TlcHook("HEAD")
-    # One look-up of the connection for all requests: a task's way to it is not made for threads.
+    # The connection is looked up once for all requests, because a task's look-up is not thread-safe.
     session = hook.get_conn()
 
     def head(path: str, headers: Mapping[str, str]) -> requests.Response:
@@ -85,8 +89,8 @@ def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], site.Answ
     return answers, next((f"{hook.base_url} could not be asked ({why})" for why in problems.values()), None)
 
 
-def _nobodys_tasks() -> list[str]:
-    """Tasks that hold a slot of the pool for ever; a task of Airflow 3 cannot ask for them."""
+def _abandoned_tasks() -> list[str]:
+    """Describe tasks that would hold a slot of the pool forever. A task of Airflow 3 cannot find them."""
     if in_a_task_of_airflow_3():
         return []
     from include.orchestration import pool_holders
@@ -94,15 +98,15 @@ def _nobodys_tasks() -> list[str]:
     return [
         f"{holder}: it holds a slot of the pool `warehouse`; `make standalone` and `make backfill` release it."
         for holder in pool_holders.find()
-        if holder.is_nobodys
+        if holder.is_abandoned
     ]
 
 
 def loading_command() -> str:
-    """What loads months, on this line and in this warehouse, once FLEET, FROM and TO are appended."""
+    """The command that loads months into this warehouse on this line; FLEET, FROM and TO are still to be appended."""
     command = "make demo" if _is_demo() else "make backfill"
     return command if IS_AIRFLOW_3 else f"{command} AIRFLOW=2"
 
 
 def _is_demo() -> bool:
-    return bool(os.environ.get("DEMO"))  # make hands what is set on its command line on to all that it starts
+    return bool(os.environ.get("DEMO"))  # make exports variables from its command line

@@ -1,7 +1,7 @@
-"""What a try says that Airflow has ended at the task's `execution_timeout`.
+"""The error message when Airflow ends a try at the task's `execution_timeout`.
 
-Airflow raises AirflowTaskTimeout ("Timeout, PID: 7") from a signal's handler, wherever the task happens to be. Within a
-query, DuckDB puts `RuntimeError: Query interrupted` in its place, from which nobody sees who has interrupted it.
+Airflow raises AirflowTaskTimeout ("Timeout, PID: 7") from a signal handler, wherever the task happens to be. During a
+query, DuckDB replaces this error with `RuntimeError: Query interrupted`, which does not say what interrupted the query.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from types import TracebackType
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, get_current_context
 
 OURS = ("include.nyc_taxi.", "warehouse_hook", "tlc_hook")
-"""Modules that do a task's work, as their names begin."""
+"""Prefixes of the modules that do the work of tasks."""
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Say of a try that the time limit has ended: that it was that, what was running, and what to do.
+    """If the time limit ends the block, raise an error that says so, what was running, and what to do.
 
     Raises:
-        AirflowTaskTimeout: in place of whatever has come of the one that the block was ended by.
+        AirflowTaskTimeout: replaces the error that the time limit has led to.
     """
     try:
         yield
@@ -33,29 +33,31 @@ def explained() -> Iterator[None]:
 
 
 def _behind(error: BaseException) -> AirflowTaskTimeout | None:
-    """The time limit's error, where that is what the error comes from."""
+    """Return the time limit's error if it is the error itself, or one of the errors that led to it."""
     found: BaseException | None = error
-    while found and not isinstance(found, AirflowTaskTimeout):
+    while found:
+        if isinstance(found, AirflowTaskTimeout):
+            return found
         found = found.__cause__ or found.__context__
-    return found
+    return None
 
 
 def _sentence(error: BaseException, limit: AirflowTaskTimeout) -> str:
     try:
         task = get_current_context()["task"]
         what, value = f" of `{task.task_id}`", f" = {task.execution_timeout}"
-    except Exception:  # outside of a task there is no context: each line has its own kind of error for that
+    except Exception:  # outside a task there is no context, and each line raises another error for that
         what, value = "", ""
     return (
         f"Airflow's time limit (execution_timeout{value}) has ended this try{what} while it was "
-        f"{_doing(error, limit)}. What it had not committed is rolled back, and no file counts as damaged for it. "
-        "If something has held it up, mend that; if the work needs longer, raise `execution_timeout` "
-        "(include/orchestration/defaults.py). Then clear this task, unless it is tried again anyway"
+        f"{_doing(error, limit)}. Uncommitted changes are rolled back, and no file is marked as damaged. "
+        "If something held it up, fix that; if the work needs longer, raise `execution_timeout` "
+        "(include/orchestration/defaults.py). Then clear this task, unless Airflow retries it anyway"
     )
 
 
 def _doing(error: BaseException, limit: AirflowTaskTimeout) -> str:
-    """What was interrupted: as the one who waited has noted it, else the innermost function of ours."""
+    """Describe what was interrupted: the note on the error if it has one, or else our innermost function."""
     if notes := getattr(limit, "__notes__", None):
         return str(notes[-1])
     place = _innermost(error.__traceback__)

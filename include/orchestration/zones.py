@@ -1,20 +1,21 @@
-"""Bring the zones into the warehouse, and note it on their assets: for `taxi_zones`, and for runs that find none."""
+"""Load the zones, and describe them on their assets: for `taxi_zones`, and for runs that find no zones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.orchestration import assets
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Asset
-
     from include.nyc_taxi.source.download import Site
+    from warehouse_hook import WarehouseHook
 
 
-def download_zones(site: Site, outlet_events: Mapping[Asset, Any]) -> None:
-    """Fetch the lookup and the shapefile, unless the same editions are here. Raises as `zones.download_zones` does."""
+def download_zones(site: Site, outlet_events: assets.OutletEvents) -> None:
+    """Fetch the lookup and the shapefile, unless these editions are here already.
+
+    Raises the same errors as `zones.download_zones`.
+    """
     from include.nyc_taxi.trips import zones
 
     with assets.event(outlet_events, assets.TAXI_ZONES_FILE) as facts:
@@ -22,11 +23,10 @@ def download_zones(site: Site, outlet_events: Mapping[Asset, Any]) -> None:
         facts.update(paths=[str(lookup.path), str(shapes.path)], bytes=lookup.edition.bytes + shapes.edition.bytes)
 
 
-def load_zones(warehouse: Any, outlet_events: Mapping[Asset, Any]) -> None:
-    """Replace the table `zones` by what is in raw/, in one transaction. Raises as `zones.read_zones` does.
+def load_zones(warehouse: WarehouseHook, outlet_events: assets.OutletEvents) -> None:
+    """Replace the table `zones` by the files in raw/, in one transaction.
 
-    Args:
-        warehouse: the WarehouseHook. It is opened when the files are read, not before.
+    The warehouse is opened only after the files have been read. Raises the same errors as `zones.read_zones`.
     """
     from include.nyc_taxi.trips import zones
 

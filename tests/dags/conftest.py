@@ -23,7 +23,7 @@ else:
 
 @pytest.fixture
 def dag_bag() -> Any:
-    """All DAGs of the repository, read as Airflow reads them, anew for each test: `dag.test` changes a DAG's params."""
+    """All DAGs of the repository. They are read again for each test, because `dag.test` changes a DAG's params."""
     return DagBag(str(ROOT / "dags"), **({} if IS_AIRFLOW_3 else {"include_examples": False}))
 
 
@@ -34,7 +34,7 @@ def metadata_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
     Each of xdist's workers has its own: the first one makes it, and the others copy that.
     """
     if not IS_AIRFLOW_3:
-        # 2.11's own tables refer to one of the auth manager's, which the webserver and the CLI import.
+        # A table of 2.11 refers to a table of the auth manager, which only the webserver and the CLI import.
         import airflow.providers.fab.auth_manager.models  # noqa: F401
     folder = tmp_path_factory.getbasetemp()
     made = (folder if worker_id == "master" else folder.parent) / "airflow.db"
@@ -56,7 +56,7 @@ def metadata_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
 
 @pytest.fixture
 def simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlcSimulator]:
-    """The TLC that tasks find: small months, published up to 2023-03."""
+    """A simulated TLC for the tasks, which has published small months up to 2023-03."""
     with TlcSimulator(tmp_path / "tlc", rows=1000, last_month="2023-03") as tlc:
         monkeypatch.setenv("NYC_TAXI_TLC_URL", tlc.url)
         yield tlc
@@ -64,7 +64,7 @@ def simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlcSi
 
 @pytest.fixture
 def no_pauses(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing task is not tried again: `dag.test` would sit out its retry delays."""
+    """Tasks are not retried, because `dag.test` would wait for the retry delays."""
     for dag in dag_bag.dags.values():
         for task in dag.tasks:
             monkeypatch.setattr(task, "retries", 0)

@@ -1,4 +1,4 @@
-"""Running DAGs in a test's own process, and looking at what came of it."""
+"""Runs DAGs in the test's own process, and reads the results."""
 
 import contextlib
 from datetime import UTC, datetime
@@ -14,9 +14,9 @@ from include.orchestration.compat import IS_AIRFLOW_3
 
 
 def run(dag: Any, day: str | None, **conf: Any) -> Any:
-    """Run all tasks of `dag` for a date, as `airflow dags test` does; the run is returned, also when it failed."""
+    """Run all tasks of `dag` for a date, as `airflow dags test` does, and return the run, even if it failed."""
     moment = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None
-    # It does not raise when a task fails; what it raises besides is the run's end.
+    # It does not raise the errors of tasks.
     return dag.test(**{"logical_date" if IS_AIRFLOW_3 else "execution_date": moment}, run_conf=conf or None)
 
 

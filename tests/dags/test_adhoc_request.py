@@ -104,7 +104,7 @@ class TestAdhocRequest:
         self, ask: Callable[..., Any], month: None, data_dir: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         done = ask(**GIVEN | {"end_date": "2023-03-01"})
-        assert "green 2023-02 to 2023-03 not loaded" in caplog.text
+        assert "green 2023-02 to 2023-03 are not loaded" in caplog.text
         assert states(done) == {"check": "success", "count": "failed", "draw": "upstream_failed"}
         assert not (data_dir / "outputs" / "requests").exists()
 
@@ -156,7 +156,7 @@ class TestAdhocRequest:
 
 
 def returned(done: Any, task_id: str) -> Any:
-    """What a task of a run has returned."""
+    """Return what a task of a run has returned."""
     wanted = {"dag_id": done.dag_id, "run_id": done.run_id, "task_id": task_id, "key": "return_value"}
     with create_session() as session:
         found = session.scalars(select(XCom).filter_by(**wanted)).one()
@@ -166,13 +166,13 @@ def returned(done: Any, task_id: str) -> Any:
 class TestAdhocRequestSensor:
     @pytest.fixture(autouse=True)
     def no_runs(self) -> Iterator[None]:
-        """Runs of earlier tests are forgotten: their files had the same names."""
+        """Delete the runs of earlier tests, whose files had the same names."""
         with create_session() as session:
             session.execute(delete(DagRun).where(DagRun.dag_id == "adhoc_request"))
         return
 
     @pytest.fixture
-    def look(self, dag_bag: Any) -> Callable[[], Any]:
+    def poll(self, dag_bag: Any) -> Callable[[], Any]:
         """Run `adhoc_request_sensor` once."""
 
         def once() -> Any:
@@ -183,7 +183,7 @@ class TestAdhocRequestSensor:
 
     @pytest.fixture
     def put(self, data_dir: Path) -> Callable[..., Path]:
-        """Write a request file that has been quiet for a while."""
+        """Write a request file whose last change was a while ago."""
 
         def write(file: str, text: str = "", **changed: str) -> Path:
             path = data_dir / "requests" / file
@@ -194,8 +194,8 @@ class TestAdhocRequestSensor:
 
         return write
 
-    def test_an_empty_folder_is_a_success(self, look: Callable[[], Any], data_dir: Path) -> None:
-        done = look()
+    def test_an_empty_folder_is_a_success(self, poll: Callable[[], Any], data_dir: Path) -> None:
+        done = poll()
         assert str(done.state) == "success"
         assert instances(done) == {
             ("claim", -1): "success",
@@ -207,33 +207,33 @@ class TestAdhocRequestSensor:
         assert (data_dir / "requests").is_dir()
 
     @pytest.mark.slow
-    def test_twenty_files_at_once_start_twenty_runs_and_a_second_look_none(
-        self, look: Callable[[], Any], put: Callable[..., Path]
+    def test_twenty_files_at_once_start_twenty_runs_and_a_second_poll_none(
+        self, poll: Callable[[], Any], put: Callable[..., Path]
     ) -> None:
         for number in range(20):
             put(f"burst-{number}.json")
-        assert str(look().state) == "success"
+        assert str(poll().state) == "success"
         started = runs()
         assert sorted(found["name"] for found in started.values()) == sorted(f"burst-{number}" for number in range(20))
         assert all(run_id.startswith(f"file__{conf['name']}__1__") for run_id, conf in started.items())
 
-        assert str(look().state) == "success"
+        assert str(poll().state) == "success"
         assert runs() == started
 
     def test_a_run_is_given_exactly_what_the_file_asks_for(
-        self, look: Callable[[], Any], put: Callable[..., Path]
+        self, poll: Callable[[], Any], put: Callable[..., Path]
     ) -> None:
         put("queens.json", borough="Queens")
-        look()
+        poll()
         (conf,) = runs().values()
         assert conf == GIVEN | {"borough": "Queens", "name": "queens"}
 
-    def test_a_file_that_changes_starts_one_more_run(self, look: Callable[[], Any], put: Callable[..., Path]) -> None:
+    def test_a_file_that_changes_starts_one_more_run(self, poll: Callable[[], Any], put: Callable[..., Path]) -> None:
         put("a.json")
         put("b.json")
-        look()
+        poll()
         put("a.json", borough="Bronx")
-        look()
+        poll()
         assert sorted((conf["name"], conf["borough"]) for conf in runs().values()) == [
             ("a", "Bronx"),
             ("a", "Manhattan"),
@@ -241,14 +241,14 @@ class TestAdhocRequestSensor:
         ]
 
     def test_a_malformed_file_is_reported_once_and_stops_nothing_else(
-        self, look: Callable[[], Any], put: Callable[..., Path], caplog: pytest.LogCaptureFixture
+        self, poll: Callable[[], Any], put: Callable[..., Path], caplog: pytest.LogCaptureFixture
     ) -> None:
         put("bad.json", '{"fleet": "yellow"')
         put("injected.json", borough="'; drop table zones; --")
         put("up.json", name="../up")
         put("good.json")
         with caplog.at_level(logging.ERROR):
-            done = look()
+            done = poll()
         assert str(done.state) == "failed"
         assert instances(done) == {
             ("claim", -1): "success",
@@ -261,48 +261,48 @@ class TestAdhocRequestSensor:
         }
         assert [conf["name"] for conf in runs().values()] == ["good"]
         for says in (
-            "requests/bad.json starts no run: the file is no JSON",
+            "requests/bad.json starts no run: the file is not JSON",
             'drop table zones; --": expected one of Manhattan',
             "requests/up.json starts no run: the request is wrong: name '../up'",
         ):
             assert says in caplog.text
 
-        done = look()
+        done = poll()
         assert str(done.state) == "success"
         assert instances(done)["report", -1] == "skipped"
 
         put("bad.json")
-        look()
+        poll()
         assert sorted(conf["name"] for conf in runs().values()) == ["bad", "good"]
 
     def test_a_claim_that_was_started_but_not_confirmed_is_not_started_twice(
-        self, look: Callable[[], Any], put: Callable[..., Path], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+        self, poll: Callable[[], Any], put: Callable[..., Path], data_dir: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put("a.json")
         with monkeypatch.context() as killed:
             killed.setattr(request_inbox, "settle", lambda *_, **__: os.strerror(5))
-            look()
+            poll()
         assert len(runs()) == 1
         assert len(request_inbox.claim(data_dir / "requests")) == 1
 
-        done = look()
+        done = poll()
         assert str(done.state) == "success"
         assert instances(done)["request.start", 0] == "skipped"
         assert instances(done)["request.confirm", 0] == "success"
         assert len(runs()) == 1
         assert request_inbox.claim(data_dir / "requests") == []
 
-    def test_a_claim_that_another_look_is_about_to_start_is_started_once(
-        self, look: Callable[[], Any], put: Callable[..., Path], data_dir: Path
+    def test_a_claim_that_another_poll_is_about_to_start_is_started_once(
+        self, poll: Callable[[], Any], put: Callable[..., Path], data_dir: Path
     ) -> None:
         put("a.json")
         (other,) = request_inbox.claim(data_dir / "requests")
-        look()
+        poll()
         assert list(runs()) == [other.run_id]
 
     def test_the_run_that_a_file_started_makes_the_report(
         self,
-        look: Callable[[], Any],
+        poll: Callable[[], Any],
         put: Callable[..., Path],
         dag_bag: Any,
         ask: Callable[..., Any],
@@ -311,7 +311,7 @@ class TestAdhocRequestSensor:
     ) -> None:
         run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
         put("two-weeks.json")
-        look()
+        poll()
         (conf,) = runs().values()
         assert set(states(ask(**conf)).values()) == {"success"}
         assert (data_dir / "outputs" / "requests" / "two-weeks.png").exists()
@@ -319,7 +319,7 @@ class TestAdhocRequestSensor:
 
 
 def runs() -> dict[str, dict[str, str]]:
-    """The runs of adhoc_request that wait to be run, with their configuration."""
+    """Return the queued runs of adhoc_request with their configuration."""
     with create_session() as session:
         found = session.scalars(select(DagRun).where(DagRun.dag_id == "adhoc_request")).all()
         assert {str(done.state) for done in found} <= {"queued"}
@@ -327,7 +327,7 @@ def runs() -> dict[str, dict[str, str]]:
 
 
 def instances(done: Any) -> dict[tuple[str, int], str]:
-    """The states of a run's task instances, each by its task and map index (-1: not mapped)."""
+    """Return the states of a run's task instances by task and map index (-1 if not mapped)."""
     with create_session() as session:
         found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == done.run_id)).all()
         return {(task.task_id, task.map_index): str(task.state) for task in found if task.dag_id == done.dag_id}

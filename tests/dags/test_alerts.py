@@ -1,4 +1,4 @@
-"""What an operator hears of a task that fails: tries with pauses in between, then one alert."""
+"""What an operator learns about a failing task: it is retried with pauses, then there is one alert."""
 
 import contextlib
 import email.message
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("metadata_database")
 
 @pytest.fixture
 def hasty(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The DAG of green trips, with its tries and its backoff but pauses of tenths of a second."""
+    """The DAG of green trips, with retry delays of tenths of a second."""
     dag = dag_bag.dags["taxi_trips_green"]
     for task in dag.tasks:
         monkeypatch.setattr(task, "retry_delay", timedelta(seconds=0.1))
@@ -66,7 +66,7 @@ def test_wrong_input_is_not_tried_again_and_alerts_once(
     monkeypatch.setattr("include.nyc_taxi.trips.load.load_month", load_month)
     assert states(run(hasty, "2023-02-06"))["load"] == "failed"
     assert len(tries) == 1
-    # The tasks that could not start because of it say nothing.
+    # The tasks that could not start because of it send no alert.
     texts = [posted["text"] for _, _, posted in chat.posts]
     assert [text.splitlines()[0] for text in texts] == ["taxi_trips_green.load failed for 2023-02"]
     assert "try: 1\nerror: green_tripdata_2023-02.parquet: required columns are missing: VendorID" in texts[0]

@@ -116,7 +116,7 @@ class TestRules:
 
 
 def expanded(dag_file: Path) -> set[str]:
-    """The tasks and groups that a DAG file maps, by their names: what `expand` and `expand_kwargs` are called on."""
+    """Return the names of the tasks and groups in a DAG file on which `expand` or `expand_kwargs` is called."""
     calls = [node for node in ast.walk(ast.parse(dag_file.read_text())) if isinstance(node, ast.Call)]
     mapped = [
         call.func.value

@@ -1,4 +1,4 @@
-"""taxi_trips_editions run for real: looks at a simulated TLC start runs of taxi_trips_green, or report."""
+"""taxi_trips_editions run for real: checks of a simulated TLC start runs of taxi_trips_green, or report."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ NOTHING_NEW = {
 
 
 @pytest.fixture
-def look(dag_bag: Any) -> Callable[[], Any]:
+def check(dag_bag: Any) -> Callable[[], Any]:
     """Run `taxi_trips_editions` once."""
 
     def once() -> Any:
@@ -56,7 +56,7 @@ def loaded(dag_bag: Any, simulator: TlcSimulator) -> Callable[..., None]:
 
 @pytest.fixture(autouse=True)
 def only_queued_runs(dag_bag: Any) -> Iterator[None]:
-    """Runs that the test leaves queued are forgotten: nobody will run them."""
+    """Delete the runs that the test leaves queued, because nothing will run them."""
     yield
     with create_session() as session:
         forget = delete(DagRun).where(DagRun.run_id.like("edition__%"))
@@ -64,7 +64,7 @@ def only_queued_runs(dag_bag: Any) -> Iterator[None]:
 
 
 def started() -> dict[str, DagRun]:
-    """The runs that looks have started, by month."""
+    """Return the runs that checks have started, by month."""
     with create_session() as session:
         found = session.scalars(select(DagRun).where(DagRun.run_id.like("edition__%"))).all()
         assert {done.dag_id for done in found} <= {"taxi_trips_green"}
@@ -72,19 +72,19 @@ def started() -> dict[str, DagRun]:
         return {done.conf["month"]: done for done in found}
 
 
-def test_a_look_at_an_empty_warehouse_is_a_success(look: Callable[[], Any], simulator: TlcSimulator) -> None:
-    done = look()
+def test_a_check_of_an_empty_warehouse_is_a_success(check: Callable[[], Any], simulator: TlcSimulator) -> None:
+    done = check()
     assert str(done.state) == "success"
     assert instances(done) == NOTHING_NEW
     assert simulator.requests == []
 
 
 def test_months_as_they_were_loaded_start_nothing(
-    look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
+    check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
 ) -> None:
     loaded("2023-01", "2023-02")
     before = len(simulator.requests)
-    assert instances(look()) == NOTHING_NEW
+    assert instances(check()) == NOTHING_NEW
     asked = [(request.method, request.status) for request in simulator.requests[before:]]
     assert asked == [("HEAD", 304)] * 2
     assert started() == {}
@@ -92,63 +92,63 @@ def test_months_as_they_were_loaded_start_nothing(
 
 @pytest.mark.slow
 def test_a_month_published_again_is_run_once_and_then_loaded(
-    dag_bag: Any, look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, data_dir: Path
+    dag_bag: Any, check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, data_dir: Path
 ) -> None:
     loaded("2023-01", "2023-02")
     simulator.republish("green", "2023-02")
 
-    done = look()
+    done = check()
     assert str(done.state) == "success"
     assert instances(done)["start", 0] == "success"
     (first,) = started().values()
     assert (first.dag_id, first.conf, str(first.state)) == ("taxi_trips_green", {"month": "2023-02"}, "queued")
     assert first.run_id.startswith("edition__2023-02__")
-    # The run's month by its date too, but not the moment of the scheduled run, which is there.
+    # The date is in the run's month, but differs from the date of the scheduled run.
     assert "2023-02-01 00:00:00.000000" < f"{first.logical_date:%Y-%m-%d %H:%M:%S.%f}" < "2023-03"
 
-    # The next day: the run waits, as it does where the DAG is paused.
-    done = look()
+    # The next day: the run is still queued, as it would be if the DAG were paused.
+    done = check()
     assert str(done.state) == "success"
     assert instances(done)["start", 0] == "skipped"
     assert {found.run_id for found in started().values()} == {first.run_id}
 
-    # What that run does: it finds the other edition and loads it.
+    # The run itself finds the new edition and loads it.
     again = run(dag_bag.dags["taxi_trips_green"], first.logical_date.isoformat()[:19], **first.conf)
     assert str(again.state) == "success"
     assert query(data_dir, "SELECT count(DISTINCT etag), count(*) FROM loads WHERE month(partition_month) = 2") == [
         (2, 2)
     ]
-    assert instances(look()) == NOTHING_NEW
+    assert instances(check()) == NOTHING_NEW
     assert {found.run_id for found in started().values()} == {first.run_id}
 
 
 @pytest.mark.slow
 def test_a_run_that_has_failed_for_good_is_not_started_again(
-    look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
+    check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
 ) -> None:
     loaded("2023-01")
     simulator.republish("green", "2023-01")
-    look()
+    check()
     with create_session() as session:
         session.scalars(select(DagRun).where(DagRun.run_id.like("edition__%"))).one().state = "failed"
-    assert instances(look())["start", 0] == "skipped"
+    assert instances(check())["start", 0] == "skipped"
     assert str(started()["2023-01"].state) == "failed"
 
 
 @pytest.mark.slow
 def test_two_months_published_again_at_the_same_time_are_two_runs(
-    look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
+    check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator
 ) -> None:
     loaded("2023-01", "2023-02", "2023-03")
     for month in ("2023-01", "2023-03"):
         simulator.republish("green", month)
-    assert str(look().state) == "success"
+    assert str(check().state) == "success"
     assert sorted(started()) == ["2023-01", "2023-03"]
 
 
 @pytest.mark.slow
 def test_a_withdrawn_month_is_reported_once_and_kept(
-    look: Callable[[], Any],
+    check: Callable[[], Any],
     loaded: Callable[..., None],
     simulator: TlcSimulator,
     data_dir: Path,
@@ -159,7 +159,7 @@ def test_a_withdrawn_month_is_reported_once_and_kept(
     simulator.withdraw("green", "2023-01")
     logged()
 
-    done = look()
+    done = check()
     assert str(done.state) == "failed"
     assert instances(done) == NOTHING_NEW | {("report", -1): "failed"}
     said = logged()
@@ -167,25 +167,25 @@ def test_a_withdrawn_month_is_reported_once_and_kept(
     assert "taxi_trips_editions.report failed" in said  # the alert
     assert query(data_dir, "SELECT * FROM green_trips ORDER BY ALL") == before
 
-    assert instances(look()) == NOTHING_NEW
+    assert instances(check()) == NOTHING_NEW
     assert "already reported as withdrawn by an earlier check: green 2023-01" in logged()
 
     simulator.publish("green", "2023-01")
-    assert instances(look()) == NOTHING_NEW
+    assert instances(check()) == NOTHING_NEW
     simulator.withdraw("green", "2023-01")
-    assert instances(look())["report", -1] == "failed"
+    assert instances(check())["report", -1] == "failed"
     assert started() == {}
 
 
 @pytest.mark.slow
 def test_what_the_site_has_said_counts_where_it_has_not_said_all(
-    look: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, logged: Callable[[], str]
+    check: Callable[[], Any], loaded: Callable[..., None], simulator: TlcSimulator, logged: Callable[[], str]
 ) -> None:
     loaded("2023-01", "2023-02")
     simulator.republish("green", "2023-01")
     simulator.add_fault("2023-02", Status(503))
 
-    done = look()
+    done = check()
     assert str(done.state) == "failed"
     assert instances(done) == {
         ("read_loads", -1): "success",
@@ -199,10 +199,10 @@ def test_what_the_site_has_said_counts_where_it_has_not_said_all(
 
 
 def test_a_setting_that_is_wrong_fails_it_and_says_which(
-    look: Callable[[], Any], simulator: TlcSimulator, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    check: Callable[[], Any], simulator: TlcSimulator, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NYC_TAXI_FLEETS", "purple")
-    done = look()
+    done = check()
     assert str(done.state) == "failed"
     assert instances(done)["find_republished", -1] == "skipped"
     assert "no fleet 'purple' in the catalogue" in logged()

@@ -1,4 +1,4 @@
-"""Reuse: the worked example of docs/how-to/add-a-report.md, run as it stands there."""
+"""The worked example in docs/how-to/add-a-report.md, run exactly as the page shows it."""
 
 import contextlib
 import csv
@@ -24,7 +24,7 @@ FUNCTION, DAG_FILE = "include/nyc_taxi/airports.py", "dags/airport_trips.py"
 
 @pytest.fixture
 def example(tmp_path: Path) -> dict[str, Path]:
-    """The files that the page shows, by the name in their first line."""
+    """The files on the page, by the name in their first line."""
     page = (ROOT / "docs" / "how-to" / "add-a-report.md").read_text()
     files = {}
     for name, text in re.findall(r"```python\n# (\S+)\n(.*?)```", page, re.DOTALL):
@@ -36,7 +36,7 @@ def example(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def airports(example: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example's function, importable as if it lay in its place."""
+    """The example's function, importable from the path that the page gives."""
     name = "include.nyc_taxi.airports"
     spec = importlib.util.spec_from_file_location(name, example[FUNCTION])
     assert spec is not None
@@ -52,7 +52,7 @@ def dag(example: dict[str, Path], dag_bag: Any) -> Any:
     bag = type(dag_bag)(str(example[DAG_FILE]))
     assert bag.import_errors == {}
     if IS_AIRFLOW_3:
-        # Airflow 3 runs only what is in its database, from a bundle that it knows.
+        # Airflow 3 only runs DAGs that are in its database, from a bundle that it knows.
         from airflow.dag_processing.dagbag import sync_bag_to_db
 
         sync_bag_to_db(bag, "dags-folder", bundle_version=None)

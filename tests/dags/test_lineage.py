@@ -1,4 +1,4 @@
-"""Where does this come from? The graph of assets (3.x) or datasets (2.11), as the web UI gets it from Airflow."""
+"""The graph of assets (3.x) or datasets (2.11), as the web UI gets it from Airflow."""
 
 from collections import defaultdict
 from typing import Any
@@ -17,7 +17,7 @@ FILES = [assets.trips_file("green"), assets.TAXI_ZONES_FILE]
 
 
 def edges_of_airflow_3(asset: Any) -> list[tuple[str, str]]:
-    """The data lineage of an asset, as the page of the asset draws it: assets and tasks by name."""
+    """The lineage on the page of an asset: assets and tasks by name."""
     from airflow.api_fastapi.core_api.services.ui.dependencies import get_data_dependencies
     from airflow.models.asset import AssetModel
 
@@ -29,7 +29,7 @@ def edges_of_airflow_3(asset: Any) -> list[tuple[str, str]]:
 
 
 def edges_of_airflow_2() -> list[tuple[str, str]]:
-    """All edges of the page "Datasets": DAGs by id, datasets by URI."""
+    """All edges on the page "Datasets": DAGs by id, datasets by URI."""
     from airflow.models.serialized_dag import SerializedDagModel
 
     return [
@@ -41,7 +41,7 @@ def edges_of_airflow_2() -> list[tuple[str, str]]:
 
 
 def upstream(name: str, edges: list[tuple[str, str]]) -> set[str]:
-    """All that lies before a node."""
+    """Return everything upstream of a node."""
     before = defaultdict(set)
     for source, target in edges:
         before[target].add(source)

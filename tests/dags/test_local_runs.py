@@ -1,4 +1,4 @@
-"""What the backfill commands read from Airflow's metadata database, and write into it."""
+"""How the backfill commands read and change Airflow's metadata database."""
 
 from datetime import UTC, date, datetime
 
@@ -32,12 +32,12 @@ def test_a_task_not_looked_at_yet_is_waiting_and_a_sensor_says_for_what():
 
 @pytest.fixture
 def done(dag_bag, simulator, data_dir):
-    """A run of taxi_zones, which has ended."""
+    """A run of taxi_zones that has ended."""
     return run(dag_bag.dags["taxi_zones"], "2023-01-01")
 
 
 def tasks_of(done, *columns):
-    """The query for the run's tasks. Runs of other DAGs, of other tests, can have the same id on 2.11."""
+    """The query for the run's tasks. On 2.11, other tests can leave runs of other DAGs with the same id."""
     return select(*columns).where(TaskInstance.dag_id == done.dag_id, TaskInstance.run_id == done.run_id)
 
 
@@ -47,7 +47,7 @@ def row_of(done):
 
 
 def put(done, state, **fields):
-    """Have the run's first task be in that state, as if it were in the pool; returns its id."""
+    """Put the run's first task into that state, as if it were in the pool; return its id."""
     with create_session() as session:
         task = session.scalars(tasks_of(done, TaskInstance).order_by(TaskInstance.task_id)).first()
         task.state, task.pool = state, "warehouse"
@@ -90,10 +90,10 @@ def test_a_run_that_is_failed_leaves_no_task_on_its_way(done, state, after):
 
 
 class TestTasksThatHoldThePool:
-    def test_one_that_no_scheduler_has_queued_and_no_command_runs_is_nobodys_and_released(self, done):
+    def test_one_that_no_scheduler_has_queued_and_no_command_runs_is_abandoned_and_released(self, done):
         task_id = put(done, "queued", queued_dttm=None, queued_by_job_id=None)
         (holder,) = [each for each in pool_holders.find() if each.run_id == done.run_id]
-        assert holder.is_nobodys
+        assert holder.is_abandoned
         assert f"taxi_zones.{task_id} of {done.run_id} (queued" in str(holder)
         assert holder in pool_holders.release()
         assert "queued" not in states(done)
@@ -101,31 +101,31 @@ class TestTasksThatHoldThePool:
 
     def test_one_that_a_scheduler_has_queued_is_its_own(self, done):
         put(done, "queued", queued_dttm=datetime.now(UTC))
-        assert [each.is_nobodys for each in pool_holders.find()] == [False]
+        assert [each.is_abandoned for each in pool_holders.find()] == [False]
         put(done, "success")
 
     def test_one_that_a_living_command_runs_is_left_alone(self, done, start_python):
-        # Its words are what is looked at: `airflow dags test taxi_zones`.
+        # It is recognized by the words of its command line: `airflow dags test taxi_zones`.
         command = start_python("import sys; print('here', flush=True); sys.stdin.read()", "dags", "test", "taxi_zones")
         command.stdout.readline()
         put(done, "running", queued_dttm=None, queued_by_job_id=None)
-        assert [each.is_nobodys for each in pool_holders.find()] == [False]
+        assert [each.is_abandoned for each in pool_holders.find()] == [False]
         command.kill()
         command.wait()
-        assert [each.is_nobodys for each in pool_holders.find()] == [True]
+        assert [each.is_abandoned for each in pool_holders.find()] == [True]
         put(done, "success")
 
 
 class TestWhatABackfillWaitsFor:
     @pytest.fixture
     def reasons(self, done, monkeypatch):
-        """What the command says of the run."""
+        """What the command says about the run."""
         monkeypatch.setattr(waiting, "is_paused", lambda dag_id: False)
         return lambda: waiting.reasons("taxi_zones", runs.read_runs("taxi_zones", {"2023-01": DAY}))
 
     @pytest.fixture
     def other(self, dag_bag, done):
-        """A run of the same DAG that is none of the command's."""
+        """A run of the same DAG that the command has not started."""
         return run(dag_bag.dags["taxi_zones"], "2023-02-01")
 
     @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ class TestWhatABackfillWaitsFor:
 class TestBackfillsOfAirflow3:
     @pytest.fixture
     def backfill(self, dag_bag, simulator, done):
-        """One from the web UI, with a run that has not ended."""
+        """A backfill from the web UI, with a run that has not ended."""
         from airflow.models.backfill import Backfill, BackfillDagRun
 
         with create_session() as session:

@@ -1,4 +1,4 @@
-"""A run whose name does not say what it is about has a note that does, in Airflow's own database."""
+"""A run whose name does not show its month or week gets a note that does, in Airflow's own database."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ DATE = datetime(2023, 2, 17, 12, tzinfo=UTC)
 
 @pytest.fixture
 def begin(dag_bag: Any) -> Iterator[Callable[..., str | None]]:
-    """Begin a run as the scheduler does: it tells the listeners, then commits. Returns the note that was stored."""
+    """Start a run as the scheduler does, which tells the listeners and then commits; return the stored note."""
     made = []
 
     def run(

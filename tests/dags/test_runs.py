@@ -64,7 +64,7 @@ def test_a_month_before_the_tlcs_first_fails_and_says_so(dag_bag: Any, simulator
 
 @pytest.fixture
 def events_of(metadata_database: None) -> Callable[[Any], list[tuple[str, str, dict[str, Any]]]]:
-    """The events that a run has left on assets: the task, the asset's URI and what is noted, in order."""
+    """Return the asset events of a run, in order: the task, the asset's URI and the facts."""
     if IS_AIRFLOW_3:
         from airflow.models.asset import AssetEvent as Event
         from airflow.models.asset import AssetModel as Model
@@ -76,7 +76,7 @@ def events_of(metadata_database: None) -> Callable[[Any], list[tuple[str, str, d
 
         asset_id = Event.dataset_id
     with create_session() as session:
-        # On 2.11 runs of other tests for the same date have the same id, and their events outlive them.
+        # On 2.11, runs of other tests for the same date have the same id, and their events remain.
         last = session.scalar(select(func.max(Event.id))) or 0
 
     def events(done: Any) -> list[tuple[str, str, dict[str, Any]]]:
@@ -220,7 +220,7 @@ def test_a_month_that_does_not_pass_the_audit_is_refused_recorded_and_the_old_on
     run(dag, "2023-01-01")
     before = query(data_dir, "SELECT * FROM green_trips ORDER BY ALL"), query(data_dir, "FROM loads")
     simulator.republish("green", "2023-01")
-    # What the TLC sends for January are March's trips.
+    # For January, the TLC sends March's trips.
     march = urlopen(f"{simulator.url}/trip-data/green_tripdata_2023-03.parquet").read()
     monkeypatch.setattr("include.nyc_taxi.source.download.verify_parquet", lambda path: path.write_bytes(march))
     logged()
@@ -270,7 +270,7 @@ def test_a_damaged_file_in_raw_is_fetched_anew_by_the_next_run(
     simulator.republish("green", "2023-01")
     assert str(run(dag, "2023-01-02").state) == "success"
     rows = query(data_dir, "SELECT * FROM green_trips ORDER BY ALL")
-    # A bad disk: the file is as long as ever, and its footer is whole.
+    # A disk error: the file's length and its footer are unchanged.
     path = data_dir / "raw" / "green_tripdata_2023-01.parquet"
     content = bytearray(path.read_bytes())
     content[4:3000] = b"\xff" * 2996
@@ -303,7 +303,7 @@ def test_a_run_stops_early_and_says_why_when_nothing_is_new(
         "wait_for_file": "success",
         **dict.fromkeys(("download", "load", "aggregate", "map"), "skipped"),
     }
-    assert "nothing new: green 2023-01 is loaded from this edition since" in logged()
+    assert "nothing new: green 2023-01 has been loaded from this edition since" in logged()
     assert query(data_dir, "SELECT run_id, loaded_at FROM loads") == before
     assert before[0][0] == first.run_id
 
@@ -318,7 +318,7 @@ def test_a_run_that_is_done_again_does_its_work_again(
     dag = dag_bag.dags["taxi_trips_green"]
     first = run(dag, "2023-01-01")
     with contextlib.closing(duckdb.connect(str(data_dir / "warehouse.duckdb"))) as con:
-        # As if the run that comes now were the one that has loaded the month.
+        # As if the next run were the one that loaded the month.
         con.execute("UPDATE loads SET run_id = 'manual__again'")
     monkeypatch.setattr(DagRun, "generate_run_id", lambda *args, **kwargs: "manual__again")
     again = run(dag, "2023-01-02")
@@ -347,7 +347,7 @@ def test_a_run_goes_on_where_the_last_one_failed_after_its_load(
     with monkeypatch.context() as broken:
         broken.setattr("include.nyc_taxi.reports.by_zone.aggregate_month", None)
         assert states(run(dag, "2023-01-02"))["aggregate"] == "failed"
-    # The new edition is loaded and the old one's map is there: that is not "nothing new".
+    # The new edition is loaded, but the map is that of the old one: this is not "nothing new".
     assert set(states(run(dag, "2023-01-03")).values()) == {"success"}
     (counted,) = query(data_dir, "SELECT sum(num_trips) FROM trips_by_zone")[0]
     assert query(data_dir, "SELECT count(pickup_zone_id) FROM green_trips") == [(counted,)]

@@ -1,4 +1,4 @@
-"""The exact list of DAGs, their structure, and what all of them must have."""
+"""The exact list of DAGs, their structure, and what every DAG must have."""
 
 import inspect
 import json
@@ -38,7 +38,7 @@ TAGS = {"nyc_taxi", "trips", "zones", "weeks", "requests", "status", "maintenanc
 
 
 def structure(dag: Any) -> dict[str, Any]:
-    """What of a DAG an operator would notice if it changed."""
+    """Return the properties of a DAG whose change an operator would notice."""
     return {
         "schedule": type(dag.timetable).__name__,
         "start_date": dag.start_date.date().isoformat(),
@@ -133,7 +133,7 @@ def test_waiting_holds_no_worker_and_is_patient(dag_bag: Any) -> None:
 
 
 def test_reading_the_dag_files_imports_nothing_heavy() -> None:
-    """They are parsed again and again; what a task needs is imported when it runs."""
+    """They are parsed again and again, so a task imports what it needs when it runs."""
     code = (
         "import importlib.util, pathlib, sys\n"
         "import airflow\n"
@@ -160,7 +160,7 @@ def test_reading_the_dag_files_imports_nothing_heavy() -> None:
         ({"NYC_TAXI_FLEETS": "green"}, ["taxi_trips_green"], "2023-01-01"),
         ({"NYC_TAXI_FLEETS": " green , yellow "}, ["taxi_trips_green", "taxi_trips_yellow"], "2023-01-01"),
         ({"NYC_TAXI_FLEETS": ""}, [f"taxi_trips_{x}" for x in ("fhv", "fhvhv", "green", "yellow")], "2023-01-01"),
-        # The TLC's first green file is of 2014-01.
+        # The TLC's first green file is that of 2014-01.
         ({"NYC_TAXI_FLEETS": "green", "NYC_TAXI_FIRST_MONTH": "2009-01"}, ["taxi_trips_green"], "2014-01-01"),
     ],
 )

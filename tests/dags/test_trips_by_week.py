@@ -1,4 +1,4 @@
-"""The weekly DAG run for real, in this process, on months that were run in all the ways there are."""
+"""The weekly DAG run for real, in this process, on months that were loaded in different ways."""
 
 import contextlib
 import csv
@@ -23,7 +23,7 @@ MONTHS, WEEKS = "taxi_trips_green", "trips_by_week_green"
 
 @pytest.fixture
 def weekly_csv(data_dir: Path) -> Any:
-    """The file's rows so far."""
+    """The current rows of the file."""
 
     def read() -> list[dict[str, str]]:
         with (data_dir / "outputs" / "green" / "trips_by_week.csv").open() as file:
@@ -33,7 +33,7 @@ def weekly_csv(data_dir: Path) -> Any:
 
 
 def direct(data_dir: Path, monday: date) -> tuple[int, float]:
-    """Trips and money of a week, from the files themselves."""
+    """Count trips and money of a week directly in the files."""
     files = str(data_dir / "raw" / "green_tripdata_*.parquet")
     with contextlib.closing(duckdb.connect()) as con:
         found = con.execute(
@@ -64,7 +64,7 @@ def test_a_fleet_whose_trips_have_no_amounts_has_weeks_too(
 def test_a_week_needs_both_of_its_months_however_they_were_run(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, weekly_csv: Any
 ) -> None:
-    # January as the schedule and a backfill date it, February by hand on some day that is none of its own.
+    # January has the date that the schedule and a backfill use, February is run by hand with a date in another month.
     assert str(run(dag_bag.dags[MONTHS], "2023-01-01").state) == "success"
     assert str(run(dag_bag.dags[MONTHS], "2022-05-17", month="2023-02").state) == "success"
 

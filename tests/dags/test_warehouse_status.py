@@ -1,4 +1,4 @@
-"""The DAG warehouse_status, run for real after runs of the trips' DAG."""
+"""The DAG warehouse_status, run for real after runs of taxi_trips_green."""
 
 import contextlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("metadata_database", "no_pauses")
 
 @pytest.fixture
 def report(dag_bag: Any, logged: Callable[[], str]) -> Callable[[], list[str]]:
-    """Run the DAG, which must succeed; returns what it has logged, each line with single blanks."""
+    """Run the DAG, which must succeed; return the lines of its log, with single spaces."""
 
     def run_report() -> list[str]:
         logged()
@@ -29,14 +29,14 @@ def report(dag_bag: Any, logged: Callable[[], str]) -> Callable[[], list[str]]:
 
 
 def line(lines: list[str], text: str) -> str:
-    """The first line that has `text`; "" for none."""
+    """Return the first line that contains `text`, or ""."""
     return next((line for line in lines if text in line), "")
 
 
 def test_it_logs_what_is_loaded_what_is_missing_and_what_failed(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, report: Callable[[], list[str]]
 ) -> None:
-    # Months that no other test runs: the metadata database is shared.
+    # No other test runs these months. All tests share the metadata database.
     trips = dag_bag.dags["taxi_trips_green"]
     for day in ("2020-05-01", "2020-07-01"):
         assert set(states(run(trips, day)).values()) == {"success"}
@@ -77,7 +77,7 @@ def test_it_asks_the_site_only_after_the_warehouse_is_closed(
     ask, opened = site.ask_site, []
 
     def ask_when_it_can_be_opened(*arguments: Any) -> Any:
-        # Refused if it were open in this process: its settings are others.
+        # DuckDB would refuse this if the file were still open in this process with other settings.
         with duckdb.connect(str(data_dir / "warehouse.duckdb"), config={"threads": 1}):
             opened.append(True)
         return ask(*arguments)

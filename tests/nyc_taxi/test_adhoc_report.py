@@ -17,7 +17,13 @@ from include.nyc_taxi.reports.adhoc import Request
 from tests.nyc_taxi import drawing
 
 MONDAY = date(2023, 1, 2)
-REQUEST = Request("yellow", "Manhattan", MONDAY, date(2023, 1, 8), "week")
+
+
+def asked(fleet, borough, start_date, end_date, name):
+    return Request(fleet=fleet, borough=borough, start_date=start_date, end_date=end_date, name=name)
+
+
+REQUEST = asked("yellow", "Manhattan", MONDAY, date(2023, 1, 8), "week")
 
 
 @pytest.fixture
@@ -87,7 +93,7 @@ def test_trips_count_by_weekday_and_hour_of_their_pickup(trips, count):
 
 def test_weeks_add_up(trips, count):
     trips(("2023-01-03 07:10:00", 4), ("2023-01-10 07:20:00", 4))
-    _, rows = count(Request("yellow", "Manhattan", MONDAY, date(2023, 1, 31), "weeks"))
+    _, rows = count(asked("yellow", "Manhattan", MONDAY, date(2023, 1, 31), "weeks"))
     assert filled(rows) == {("Tuesday", 7): 2}
 
 
@@ -98,7 +104,7 @@ def test_the_first_and_the_last_day_count_and_no_other(trips, count):
         ("2023-01-03 23:59:59", 4),
         ("2023-01-04 00:00:00", 4),
     )
-    _, rows = count(Request("yellow", "Manhattan", MONDAY, date(2023, 1, 3), "two-days"))
+    _, rows = count(asked("yellow", "Manhattan", MONDAY, date(2023, 1, 3), "two-days"))
     assert filled(rows) == {("Monday", 0): 1, ("Tuesday", 23): 1}
 
 
@@ -106,27 +112,27 @@ def test_other_boroughs_other_fleets_and_trips_without_a_zone_do_not_count(trips
     trips(("2023-01-02 05:00:00", 7), ("2023-01-02 05:00:00", 264), ("2023-01-02 05:00:00", None))
     trips(("2023-01-02 05:00:00", 4), fleet="green")
     assert filled(count()[1]) == {}
-    assert filled(count(Request("yellow", "Queens", MONDAY, MONDAY, "queens"))[1]) == {("Monday", 5): 1}
-    assert filled(count(Request("yellow", "Unknown", MONDAY, MONDAY, "unknown"))[1]) == {("Monday", 5): 1}
+    assert filled(count(asked("yellow", "Queens", MONDAY, MONDAY, "queens"))[1]) == {("Monday", 5): 1}
+    assert filled(count(asked("yellow", "Unknown", MONDAY, MONDAY, "unknown"))[1]) == {("Monday", 5): 1}
 
 
 def test_a_pickup_counts_whichever_months_file_it_came_in(trips, count):
     trips(("2023-01-31 23:50:00", 4), months=("2023-02", "2023-01"))
-    request = Request("yellow", "Manhattan", date(2023, 1, 31), date(2023, 1, 31), "last-day")
+    request = asked("yellow", "Manhattan", date(2023, 1, 31), date(2023, 1, 31), "last-day")
     assert filled(count(request)[1]) == {("Tuesday", 23): 1}
 
 
 def test_months_that_are_not_loaded_are_named_with_what_to_do(trips, count, tmp_path):
     trips(months=("2022-12", "2023-02"))
-    request = Request("yellow", "Manhattan", date(2022, 12, 31), date(2023, 5, 1), "long")
-    with pytest.raises(RequestError, match=r"2023-01, 2023-03 to 2023-05 not loaded.*run taxi_trips_yellow"):
+    request = asked("yellow", "Manhattan", date(2022, 12, 31), date(2023, 5, 1), "long")
+    with pytest.raises(RequestError, match=r"2023-01, 2023-03 to 2023-05 are not loaded.*run taxi_trips_yellow"):
         count(request)
     assert not (tmp_path / "requests").exists()
 
 
 def test_months_of_another_fleet_do_not_count_as_loaded(trips, count):
     trips(fleet="green")
-    with pytest.raises(RequestError, match="yellow 2023-01 not loaded"):
+    with pytest.raises(RequestError, match="yellow 2023-01 is not loaded"):
         count()
 
 
@@ -199,7 +205,7 @@ def test_the_picture_is_a_png_1400_pixels_wide_beside_the_file_and_not_blank(dra
     assert (pixels.max(axis=2) - pixels.min(axis=2) > 40).mean() > 0.01
 
 
-FIVE_WEEKS = Request("yellow", "Manhattan", MONDAY, date(2023, 2, 7), "weeks")  # and a Monday and a Tuesday more
+FIVE_WEEKS = asked("yellow", "Manhattan", MONDAY, date(2023, 2, 7), "weeks")  # and a Monday and a Tuesday more
 
 
 def test_a_cell_is_the_weekdays_trips_divided_by_how_often_it_occurs(draw):
@@ -241,7 +247,7 @@ def test_weekdays_are_counted_as_the_calendar_has_them(start, end):
 
 def test_a_weekday_that_does_not_occur_is_no_such_day_and_not_zero(draw):
     _, figure = draw(
-        ("2023-01-03 05:00:00", 4), request=Request("yellow", "Manhattan", date(2023, 1, 3), date(2023, 1, 3), "day")
+        ("2023-01-03 05:00:00", 4), request=asked("yellow", "Manhattan", date(2023, 1, 3), date(2023, 1, 3), "day")
     )
     found = cells(figure)
     tuesday = {cell: text for cell, text in found.items() if cell[0] == 1}
@@ -330,7 +336,7 @@ def test_the_title_says_what_was_asked_and_the_line_below_the_unit_and_the_trips
 
 
 def test_the_title_of_one_day_has_it_once(draw):
-    _, figure = draw(request=Request("yellow", "Manhattan", MONDAY, MONDAY, "day"))
+    _, figure = draw(request=asked("yellow", "Manhattan", MONDAY, MONDAY, "day"))
     assert drawing.texts(figure)[0] == "Yellow taxis, Manhattan, 2023-01-02"
 
 
@@ -342,7 +348,7 @@ def test_simulated_data_is_marked_as_such_and_nothing_else_is(draw, simulated):
 
 def test_data_is_simulated_if_any_month_asked_for_is(draw, trips):
     trips(months=("2023-02",), simulated=True)
-    _, figure = draw(request=Request("yellow", "Manhattan", MONDAY, date(2023, 2, 1), "two"))
+    _, figure = draw(request=asked("yellow", "Manhattan", MONDAY, date(2023, 2, 1), "two"))
     assert "Simulated data" in drawing.texts(figure)
 
 
@@ -364,7 +370,7 @@ def test_all_that_is_written_can_be_read(draw, con):
     con.execute("INSERT INTO zones VALUES (5, 'Arden Heights', 'Staten Island', 'Boro Zone', NULL)")
     _, figure = draw(
         ("2023-01-03 05:00:00", 5),
-        request=Request("fhvhv", "Staten Island", date(2023, 1, 3), date(2023, 1, 31), "x" * 64),
+        request=asked("fhvhv", "Staten Island", date(2023, 1, 3), date(2023, 1, 31), "x" * 64),
         fleet="fhvhv",
         simulated=True,
     )
@@ -394,7 +400,7 @@ def test_a_missing_file_is_named_and_no_picture_appears(tmp_path):
 def test_of_two_requests_of_one_name_the_picture_shows_what_the_file_holds(draw, count, tmp_path):
     """The second request's numbers came in before the first one's picture was drawn."""
     _, figure = draw(("2023-01-07 05:00:00", 4))
-    count(Request("yellow", "Queens", MONDAY, MONDAY, "week"))
+    count(asked("yellow", "Queens", MONDAY, MONDAY, "week"))
     chart = adhoc_chart.draw_report(tmp_path / "requests" / "week.csv")
     assert chart.trips == 0
     assert "Manhattan" in figure.texts[0].get_text()

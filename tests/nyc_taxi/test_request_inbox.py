@@ -42,10 +42,10 @@ def put(folder):
 
 
 @pytest.fixture
-def look(folder):
-    """Look at the folder and settle what was found, as a run of the sensor does that nothing disturbs."""
+def poll(folder):
+    """Poll the folder and settle what was found, as a run of the sensor does that nothing disturbs."""
 
-    def once(name="look"):
+    def once(name="poll"):
         found = request_inbox.claim(folder)
         for claim in found:
             request_inbox.settle(folder, claim.run_id, name)
@@ -58,7 +58,7 @@ def look(folder):
 def report(folder):
     """Report what is malformed; returns the problems."""
 
-    def once(name="look"):
+    def once(name="poll"):
         request_inbox.claim(folder)
         found = request_inbox.malformed(folder)
         return [claim.problem for claim in found if request_inbox.settle(folder, claim.run_id, name) == name]
@@ -71,54 +71,54 @@ def files(found):
 
 
 class TestAFile:
-    def test_is_claimed_with_its_request_and_a_name_that_airflow_takes(self, put, look):
+    def test_is_claimed_with_its_request_and_a_name_that_airflow_takes(self, put, poll):
         put("queens.json")
-        (claim,) = look()
+        (claim,) = poll()
         assert claim.request == GIVEN | {"name": "queens"}
         assert claim.problem is None
         assert claim.run_id.startswith("file__queens__1__")
         assert RUN_ID.fullmatch(claim.run_id)
 
-    def test_that_has_not_changed_is_not_claimed_again(self, put, look):
+    def test_that_has_not_changed_is_not_claimed_again(self, put, poll):
         put("a.json")
-        assert files(look()) == ["a.json"]
-        assert look() == []
+        assert files(poll()) == ["a.json"]
+        assert poll() == []
 
-    def test_that_was_only_touched_is_not_claimed_again(self, put, look):
+    def test_that_was_only_touched_is_not_claimed_again(self, put, poll):
         path = put("a.json")
-        look()
+        poll()
         os.utime(path, (1, 1))
-        assert look() == []
+        assert poll() == []
         put("a.json")
-        assert look() == []
+        assert poll() == []
 
-    def test_that_changes_is_claimed_again_also_back_to_what_it_was(self, put, look):
+    def test_that_changes_is_claimed_again_also_back_to_what_it_was(self, put, poll):
         first, second = GIVEN, GIVEN | {"borough": "Bronx"}
         found = []
         for given in (first, second, first):
             put("a.json", given)
-            found += look()
+            found += poll()
         assert [claim.request["borough"] for claim in found] == ["Queens", "Bronx", "Queens"]
         assert len({claim.run_id for claim in found}) == 3
         assert len({claim.logical_date for claim in found}) == 3
 
-    def test_that_changes_between_two_settled_looks_keeps_both_versions(self, put, folder):
+    def test_that_changes_between_two_settled_polls_keeps_both_versions(self, put, folder):
         put("a.json")
         request_inbox.claim(folder)
         put("a.json", GIVEN | {"borough": "Bronx"})
         assert [claim.request["borough"] for claim in request_inbox.claim(folder)] == ["Queens", "Bronx"]
 
-    def test_that_went_away_and_is_back_is_claimed_again(self, put, look):
+    def test_that_went_away_and_is_back_is_claimed_again(self, put, poll):
         put("a.json").unlink()
         put("a.json")
-        first = look()
+        first = poll()
         put("a.json").unlink()
-        assert look() == []
+        assert poll() == []
         put("a.json")
-        (again,) = look()
+        (again,) = poll()
         assert again.run_id != first[0].run_id
 
-    def test_that_has_just_been_written_is_taken_at_once_when_it_stays_as_it_is(self, put, look, monkeypatch):
+    def test_that_has_just_been_written_is_taken_at_once_when_it_stays_as_it_is(self, put, poll, monkeypatch):
         waited = []
 
         def sleep(seconds):
@@ -127,82 +127,82 @@ class TestAFile:
 
         put("a.json", age=0)
         monkeypatch.setattr(request_inbox.time, "sleep", sleep)
-        assert files(look()) == ["a.json"]
+        assert files(poll()) == ["a.json"]
         assert 0 < waited[0] <= request_inbox.QUIET_SECONDS
 
-    def test_that_is_still_being_written_waits_for_the_next_look(self, put, look, monkeypatch):
+    def test_that_is_still_being_written_waits_for_the_next_poll(self, put, poll, monkeypatch):
         put("a.json", '{"fleet": "yel', age=0)
         with monkeypatch.context() as writing:
             writing.setattr(
                 request_inbox.time, "sleep", lambda seconds: put("a.json", '{"fleet": "yellow", "bor', age=0)
             )
-            assert look() == []
+            assert poll() == []
         put("a.json")
-        assert files(look()) == ["a.json"]
+        assert files(poll()) == ["a.json"]
 
-    def test_being_written_does_not_count_as_gone(self, put, look, monkeypatch):
+    def test_being_written_does_not_count_as_gone(self, put, poll, monkeypatch):
         put("a.json")
-        look()
+        poll()
         put("a.json", age=0)
         with monkeypatch.context() as writing:
             writing.setattr(request_inbox.time, "sleep", lambda seconds: None)
-            assert look() == []
+            assert poll() == []
         put("a.json")
-        assert look() == []
+        assert poll() == []
 
-    def test_that_is_old_is_not_waited_for(self, put, look, monkeypatch):
+    def test_that_is_old_is_not_waited_for(self, put, poll, monkeypatch):
         put("a.json")
         monkeypatch.setattr(
             request_inbox.time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s") if seconds else None
         )
-        assert files(look()) == ["a.json"]
+        assert files(poll()) == ["a.json"]
 
-    def test_with_a_date_far_in_the_future_is_not_left_for_ever(self, put, look):
+    def test_with_a_date_far_in_the_future_is_not_left_for_ever(self, put, poll):
         put("a.json", age=-3600)
-        assert files(look()) == ["a.json"]
+        assert files(poll()) == ["a.json"]
 
-    def test_may_begin_with_a_byte_order_mark_and_end_in_capitals(self, put, look):
+    def test_may_begin_with_a_byte_order_mark_and_end_in_capitals(self, put, poll):
         put("a.JSON", b"\xef\xbb\xbf" + json.dumps(GIVEN).encode())
-        assert files(look()) == ["a.JSON"]
+        assert files(poll()) == ["a.JSON"]
 
     @pytest.mark.parametrize("name", [".hidden.json", "a.json.tmp", "a.txt", "folder/a.json", ".json"])
-    def test_of_another_kind_is_left_alone(self, put, look, report, name):
+    def test_of_another_kind_is_left_alone(self, put, poll, report, name):
         put(name)
-        assert look() == []
+        assert poll() == []
         assert report() == []
 
-    def test_that_is_a_folder_or_a_fifo_is_left_alone(self, folder, look, report):
+    def test_that_is_a_folder_or_a_fifo_is_left_alone(self, folder, poll, report):
         (folder / "folder.json").mkdir(parents=True)
         os.mkfifo(folder / "fifo.json")
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(folder / "s.json"))
-            assert look() == []
+            assert poll() == []
             assert report() == []
 
-    def test_of_any_name_gets_a_run_id_of_its_own(self, put, look):
+    def test_of_any_name_gets_a_run_id_of_its_own(self, put, poll):
         names = ["a b.json", "a+b.json", "é.json", "ß" * 100 + ".json", "{{ ds }}.json", "'; --.json", "a\nb.json"]
         for name in names:
             put(name, GIVEN | {"name": "n"})
         put(os.fsdecode(b"\xff\xfe.json"), GIVEN | {"name": "n"})
-        found = look()
+        found = poll()
         assert len({claim.run_id for claim in found}) == len(names) + 1
         assert all(RUN_ID.fullmatch(claim.run_id) for claim in found)
         assert json.dumps([claim.file for claim in found]).encode()
-        assert look() == []
+        assert poll() == []
 
 
 class TestAMalformedFile:
     @pytest.mark.parametrize(
         ("content", "says"),
         [
-            ("", "the file is no JSON"),
-            ('{"fleet": "yellow",', "the file is no JSON: .*line 1 column 20"),
-            (b"\xff\xfe{}", "expected UTF-8, found a wrong byte at 0"),
-            ("[" * 60_000, "too deep"),
-            ("9" * 5_000, "the file is no JSON"),
+            ("", "the file is not JSON"),
+            ('{"fleet": "yellow",', "the file is not JSON: .*line 1 column 20"),
+            (b"\xff\xfe{}", "expected UTF-8, found an invalid byte at 0"),
+            ("[" * 60_000, "too deeply"),
+            ("9" * 5_000, "the file is not JSON"),
             ("[]", "expected an object with fleet, borough"),
             ("null", "expected an object"),
-            ('{"fleet": "yellow", "fleet": "green"}', "a key is there twice"),
+            ('{"fleet": "yellow", "fleet": "green"}', "a key occurs twice"),
             (" " * (request_inbox.MAX_BYTES + 1), "longer than 65,536 bytes"),
             (GIVEN | {"borough": "'; drop table zones; --"}, "expected one of Manhattan"),
             (GIVEN | {"name": "../x"}, r"name '\.\./x'"),
@@ -210,25 +210,25 @@ class TestAMalformedFile:
             ({"fleet": "red", "start_date": "soon"}, "fleet 'red'.*start_date 'soon'"),
         ],
     )
-    def test_is_reported_once_with_what_is_wrong_on_one_line(self, put, look, report, content, says):
+    def test_is_reported_once_with_what_is_wrong_on_one_line(self, put, poll, report, content, says):
         put("bad.json", content)
         put("good.json")
-        assert files(look()) == ["good.json"]
+        assert files(poll()) == ["good.json"]
         (problem,) = report()
         assert re.search(says, problem)
         assert "\n" not in problem
         assert len(problem) < 1000
-        assert report("next look") == []
+        assert report("next poll") == []
 
     def test_whose_name_is_no_name_for_a_report_says_so(self, put, report):
         put("my request.json")
         assert "name 'my request': expected 1 to 64 letters" in report()[0]
 
-    def test_starts_its_run_once_it_is_mended(self, put, look, report):
+    def test_starts_its_run_once_it_is_mended(self, put, poll, report):
         put("a.json", "{")
-        assert (look(), len(report())) == ([], 1)
+        assert (poll(), len(report())) == ([], 1)
         put("a.json")
-        assert (files(look()), report()) == (["a.json"], [])
+        assert (files(poll()), report()) == (["a.json"], [])
 
     def test_is_reported_again_once_it_is_malformed_in_another_way(self, put, report):
         put("a.json", "{")
@@ -243,16 +243,16 @@ class TestAMalformedFile:
         assert "longer than" in report()[0]
         assert report() == []
 
-    def test_that_is_a_link_is_reported_and_never_read(self, put, look, report, folder, tmp_path):
+    def test_that_is_a_link_is_reported_and_never_read(self, put, poll, report, folder, tmp_path):
         put("good.json")
         (tmp_path / "secret").write_text(json.dumps(GIVEN))
         (folder / "link.json").symlink_to(tmp_path / "secret")
         (folder / "dangling.json").symlink_to(tmp_path / "nowhere")
-        assert files(look()) == ["good.json"]
+        assert files(poll()) == ["good.json"]
         assert report() == ["it is a link: put the file itself into the folder"] * 2
         assert report() == []
 
-    def test_that_may_not_be_read_is_reported_once_and_then_claimed(self, put, look, report, monkeypatch):
+    def test_that_may_not_be_read_is_reported_once_and_then_claimed(self, put, poll, report, monkeypatch):
         open_file = os.open
 
         def refusing(path, *arguments):  # root, as which these tests may run, can read any file
@@ -263,27 +263,27 @@ class TestAMalformedFile:
         monkeypatch.setattr(os, "open", refusing)
         path = put("a.json")
         path.chmod(0)
-        assert (look(), len(report()), report()) == ([], 1, [])
+        assert (poll(), len(report()), report()) == ([], 1, [])
         path.chmod(0o600)
-        assert files(look()) == ["a.json"]
+        assert files(poll()) == ["a.json"]
         path.chmod(0)
         assert len(report()) == 1
         path.chmod(0o600)
-        assert look() == []  # it is what it was
+        assert poll() == []  # it is what it was
 
-    def test_that_cannot_be_read_for_a_moment_is_neither_reported_nor_gone(self, put, look, report, monkeypatch):
+    def test_that_cannot_be_read_for_a_moment_is_neither_reported_nor_gone(self, put, poll, report, monkeypatch):
         put("a.json")
-        look()
+        poll()
 
         def failing(path, *arguments):
             raise OSError(errno.EIO, "Input/output error", str(path))
 
         with monkeypatch.context() as broken:
             broken.setattr(os, "open", failing)
-            assert (look(), report()) == ([], [])
-        assert look() == []
+            assert (poll(), report()) == ([], [])
+        assert poll() == []
 
-    def test_reported_by_one_look_is_not_reported_by_another_but_by_a_retry_of_the_one(self, put, folder):
+    def test_reported_by_one_poll_is_not_reported_by_another_but_by_a_retry_of_the_one(self, put, folder):
         put("a.json", "{")
         request_inbox.claim(folder)
         (claim,) = request_inbox.malformed(folder)
@@ -292,30 +292,30 @@ class TestAMalformedFile:
         assert request_inbox.settle(folder, claim.run_id, "one") == "one"
 
 
-class TestALook:
-    def test_makes_the_folder(self, folder, look):
-        assert look() == []
+class TestAPoll:
+    def test_makes_the_folder(self, folder, poll):
+        assert poll() == []
         assert folder.is_dir()
 
-    def test_that_was_not_settled_hands_out_the_same_claims_again(self, put, folder, look):
+    def test_that_was_not_settled_hands_out_the_same_claims_again(self, put, folder, poll):
         put("a.json")
         put("b.json")
         before = request_inbox.claim(folder)
         assert request_inbox.claim(folder) == before
-        request_inbox.settle(folder, before[0].run_id, "look")
-        assert look() == before[1:]
-        assert look() == []
+        request_inbox.settle(folder, before[0].run_id, "poll")
+        assert poll() == before[1:]
+        assert poll() == []
 
-    def test_hands_out_a_limited_number_oldest_first_and_the_rest_later(self, put, folder, look):
+    def test_hands_out_a_limited_number_oldest_first_and_the_rest_later(self, put, folder, poll):
         for number in range(5):
             put(f"{number}.json")
         found = [request_inbox.claim(folder, limit=2) for _ in range(2)]
         assert [files(claimed) for claimed in found] == [["0.json", "1.json"]] * 2
         for claim in found[0]:
-            request_inbox.settle(folder, claim.run_id, "look")
+            request_inbox.settle(folder, claim.run_id, "poll")
         put("0.json", GIVEN | {"borough": "Bronx"})
         assert files(request_inbox.claim(folder, limit=2)) == ["2.json", "3.json"]
-        assert files(look()) == ["2.json", "3.json", "4.json", "0.json"]
+        assert files(poll()) == ["2.json", "3.json", "4.json", "0.json"]
 
     def test_finds_the_same_run_ids_when_the_ledger_is_lost(self, put, folder):
         put("a.json")
@@ -323,9 +323,9 @@ class TestALook:
         (folder / request_inbox.LEDGER).unlink()
         assert [claim.run_id for claim in request_inbox.claim(folder)] == [claim.run_id for claim in before]
 
-    def test_that_fails_leaves_the_ledger_as_it_was(self, put, folder, look, monkeypatch):
+    def test_that_fails_leaves_the_ledger_as_it_was(self, put, folder, poll, monkeypatch):
         put("a.json")
-        look()
+        poll()
         put("b.json")
         put("c.json")
         make_claim = request_inbox._make_claim
@@ -339,9 +339,9 @@ class TestALook:
         with pytest.raises(OSError, match="no space"):
             request_inbox.claim(folder)
         monkeypatch.undo()
-        assert files(look()) == ["b.json", "c.json"]
+        assert files(poll()) == ["b.json", "c.json"]
 
-    def test_at_the_same_moment_gives_each_claim_a_date_of_its_own(self, put, look, monkeypatch):
+    def test_at_the_same_moment_gives_each_claim_a_date_of_its_own(self, put, poll, monkeypatch):
         class Stopped(request_inbox.datetime):
             @classmethod
             def now(cls, zone):
@@ -350,13 +350,13 @@ class TestALook:
         for number in range(20):
             put(f"{number}.json")
         monkeypatch.setattr(request_inbox, "datetime", Stopped)
-        assert len({claim.logical_date for claim in look()}) == 20
+        assert len({claim.logical_date for claim in poll()}) == 20
 
     @pytest.mark.parametrize("damage", ["no database", "a page in the middle", "cut short"])
-    def test_says_how_to_go_on_when_the_ledger_is_damaged(self, put, folder, look, damage):
+    def test_says_how_to_go_on_when_the_ledger_is_damaged(self, put, folder, poll, damage):
         for number in range(60):
             put(f"{number}.json")
-        first = {claim.run_id for claim in look()}
+        first = {claim.run_id for claim in poll()}
         ledger = folder / request_inbox.LEDGER
         whole = ledger.read_bytes()
         assert len(whole) > 5 * 4096
@@ -369,9 +369,9 @@ class TestALook:
         )
         damaged = ledger.read_bytes()
         for what in (
-            look,
+            poll,
             lambda: request_inbox.malformed(folder),
-            lambda: request_inbox.settle(folder, min(first), "look"),
+            lambda: request_inbox.settle(folder, min(first), "poll"),
         ):
             with pytest.raises(request_inbox.LedgerError) as error:
                 what()
@@ -381,43 +381,43 @@ class TestALook:
 
         for file in ledger.parent.glob("ledger.sqlite*"):
             file.unlink()
-        assert {claim.run_id for claim in look()} == first, "Airflow has these runs: they are not started again"
+        assert {claim.run_id for claim in poll()} == first, "Airflow has these runs: they are not started again"
 
-    def test_says_when_the_ledger_cannot_be_had(self, put, folder, look, monkeypatch):
+    def test_says_when_the_ledger_cannot_be_had(self, put, folder, poll, monkeypatch):
         put("a.json")
-        look()
+        poll()
         monkeypatch.setattr(request_inbox, "LOCK_TIMEOUT_SECONDS", 0.1)
         with sqlite3.connect(folder / request_inbox.LEDGER, isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(sqlite3.OperationalError, match="locked"):
-                look()
+                poll()
         other.close()
 
 
-LOOKING = """
+POLLING = """
 import pathlib, sys
 from include.nyc_taxi.reports import request_inbox as claims
-folder, look = pathlib.Path(sys.argv[1]), sys.argv[2]
+folder, poll = pathlib.Path(sys.argv[1]), sys.argv[2]
 for _ in range(30):
     for claim in claims.claim(folder, limit=7):
         print(claim.run_id, claim.logical_date.isoformat())
-        claims.settle(folder, claim.run_id, look)
+        claims.settle(folder, claim.run_id, poll)
 """
 
 
-def test_looks_of_several_processes_give_each_version_one_name_and_one_date(put, folder, start_python):
+def test_polls_of_several_processes_give_each_version_one_name_and_one_date(put, folder, start_python):
     for number in range(40):
         put(f"{number}.json")
-    looking = [start_python(LOOKING, folder, f"look {number}") for number in range(4)]
-    for _ in range(20):  # the files change while they are looked at
+    polling = [start_python(POLLING, folder, f"poll {number}") for number in range(4)]
+    for _ in range(20):  # the files change while they are read
         for number in range(10):
             other = folder / f".{number}.json.new"
             other.write_text(json.dumps(GIVEN | {"end_date": f"2023-02-{time.monotonic_ns() % 28 + 1:02}"}))
             os.utime(other, (1, 1))
             other.replace(folder / f"{number}.json")
         time.sleep(0.02)
-    lines = [process.communicate(timeout=120)[0].splitlines() for process in looking]
-    assert {process.returncode for process in looking} == {0}
+    lines = [process.communicate(timeout=120)[0].splitlines() for process in polling]
+    assert {process.returncode for process in polling} == {0}
 
     request_inbox.claim(folder)
     with sqlite3.connect(folder / request_inbox.LEDGER) as ledger:
@@ -434,7 +434,7 @@ def test_looks_of_several_processes_give_each_version_one_name_and_one_date(put,
 
 
 @pytest.mark.parametrize("_", range(3))
-def test_a_look_that_is_killed_loses_nothing_and_doubles_nothing(put, folder, start_python, _):
+def test_a_poll_that_is_killed_loses_nothing_and_doubles_nothing(put, folder, start_python, _):
     for number in range(50):
         put(f"{number}.json")
     process = start_python(
@@ -459,7 +459,7 @@ def test_a_look_that_is_killed_loses_nothing_and_doubles_nothing(put, folder, st
     assert request_inbox.claim(folder) == before
 
 
-def test_a_look_killed_before_it_settled_is_taken_up_with_the_same_run_ids(put, folder, start_python):
+def test_a_poll_killed_before_it_settled_is_taken_up_with_the_same_run_ids(put, folder, start_python):
     put("a.json")
     process = start_python(
         "import pathlib, sys\n"
@@ -474,9 +474,9 @@ def test_a_look_killed_before_it_settled_is_taken_up_with_the_same_run_ids(put, 
     assert [claim.run_id for claim in request_inbox.claim(folder)] == [run_id]
 
 
-def test_the_ledger_lies_beside_the_files_and_is_no_request_itself(put, look, folder):
+def test_the_ledger_lies_beside_the_files_and_is_no_request_itself(put, poll, folder):
     put("a.json")
-    look()
+    poll()
     assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == [
         Path(".claims"),
         request_inbox.LEDGER,

@@ -1,4 +1,4 @@
-"""The alert on a task that has failed for good, with a real mail server and a real webhook."""
+"""The alert about a failed task, with a real mail server and a real webhook."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from include.orchestration.defaults import DEFAULT_ARGS
 
 @pytest.fixture
 def context():
-    """What Airflow hands to a callback, as far as the alert looks at it."""
+    """The part of a callback's context that the alert uses."""
     return {
         "ti": SimpleNamespace(
             dag_id="taxi_trips_green", task_id="load", try_number=4, log_url="http://airflow.test/log?try=4"
@@ -145,7 +145,7 @@ class TestAlert:
 
 class TestNeverRaises:
     def ours(self, caplog):
-        """The alert's own log: the messages, and the connections that failed."""
+        """Return the messages that the alert itself has logged."""
         return [record.getMessage() for record in caplog.records if record.name == "include.orchestration.alerts"]
 
     def test_when_the_mail_server_is_away_and_still_posts(self, context, mailbox, chat, define_mail, caplog):
@@ -172,7 +172,7 @@ class TestNeverRaises:
         monkeypatch.setenv("AIRFLOW_CONN_ALERT_WEBHOOK", json.dumps({"conn_type": "http", "host": address}))
         alert_on_failure(context)
         assert self.ours(caplog)[1:] == ["the alert could not be sent through the connection alert_webhook"]
-        assert "could not be asked" in caplog.text
+        assert "could not be reached" in caplog.text
         assert "s3same" not in caplog.text
 
     def test_when_the_webhook_repeats_its_path_in_its_refusal(self, context, chat, caplog):

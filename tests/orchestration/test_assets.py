@@ -1,11 +1,12 @@
-"""Assets, and what is noted on their events."""
+"""Assets, and the facts that are stored with their events."""
 
 from types import SimpleNamespace
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.providers.standard.operators.python import PythonOperator
 
-from include.nyc_taxi import catalogue
+from include.nyc_taxi import catalogue, errors
 from include.orchestration import assets
 from include.orchestration.compat import IS_AIRFLOW_3
 
@@ -86,9 +87,37 @@ def test_a_task_that_has_made_nothing_emits_no_event_and_its_dag_keeps_the_outle
     assert task.outlets == [assets.TAXI_ZONES]
 
 
-def test_a_task_that_fails_notes_nothing():
+class Untouchable(dict):
+    """Stands for the context's `outlet_events`, whose items are created on access; here, an access is an error."""
+
+    def __getitem__(self, asset):
+        pytest.fail(f"the event of {asset} has been touched")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("a bug"),
+        errors.QualityError("the audit refuses the month"),
+        AirflowSkipException("nothing is new"),
+        AirflowFailException("no retry can help"),
+        AirflowTaskTimeout("the time limit"),
+        KeyboardInterrupt(),
+        SystemExit(1),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_block_that_raises_records_no_asset_event_even_if_it_knew_its_facts_by_then(error):
     asset = assets.trips("green")
-    outlet_events = {asset: SimpleNamespace(extra={})}
-    with pytest.raises(ZeroDivisionError), assets.event(outlet_events, asset) as facts:
-        facts.update(rows=1 / 0)
-    assert outlet_events[asset].extra == {}
+    noted = {asset: SimpleNamespace(extra={"of": "an earlier block"})}
+
+    def fail(outlet_events):
+        with assets.event(outlet_events, asset, month="2023-02") as facts:
+            facts.update(rows=7)
+            raise error
+
+    for outlet_events in (noted, Untouchable(noted)):
+        with pytest.raises(type(error)) as raised:
+            fail(outlet_events)
+        assert raised.value is error
+    assert noted[asset].extra == {"of": "an earlier block"}

@@ -1,4 +1,4 @@
-"""Which month a run is about."""
+"""The month of a run."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from include.orchestration.month import (
 
 
 def run(start="2023-02-01T00:00:00", run_type="manual", **conf):
-    """A run of that logical date; None for a manual run without one."""
+    """Make a run with a logical date, or without one (None)."""
     date = start and pendulum.parse(start)
     return SimpleNamespace(run_id=f"{run_type}__1", run_type=run_type, logical_date=date, conf=conf)
 

@@ -1,4 +1,4 @@
-"""How the runs of a monthly DAG have ended, asked from outside and from within a task."""
+"""The runs of a monthly DAG, read by a command and by a task."""
 
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ DAG_ID = "taxi_trips_green"
 
 @pytest.fixture
 def fail(dag_bag, simulator):  # noqa: F811
-    """Run the fleet's DAG while the site refuses its file; returns the run, of which `wait_for_file` has failed."""
+    """Run the DAG while the site returns an error; return the run, in which `wait_for_file` has failed."""
 
     def run_in_vain(day, **conf):
         simulator.add_fault("/trip-data/", Status(500), methods=("HEAD",))
@@ -35,7 +35,7 @@ def fail(dag_bag, simulator):  # noqa: F811
 
 @pytest.fixture(params=["from outside", "in a task"])
 def ask(request, dag_bag, monkeypatch):  # noqa: F811
-    """Call `unsettled_runs` as a command does, through the database, or in a running task; the runs by id."""
+    """Call `unsettled_runs` as a command does, through the database, or in a task; return the runs by id."""
     if request.param == "from outside":
         return lambda *arguments, function=unsettled_runs: {found.run_id: found for found in function(*arguments)}
 
@@ -95,7 +95,7 @@ def test_the_oldest_start_comes_first_and_what_has_not_started_last(fail):
 
 
 def scheduled(dag):
-    """The DAG as the scheduler and the web server have it."""
+    """Return the DAG as the scheduler and the web server see it."""
     if not IS_AIRFLOW_3:
         return dag
     from airflow.models.serialized_dag import SerializedDagModel
@@ -106,7 +106,7 @@ def scheduled(dag):
 
 @pytest.fixture
 def mark_failed(dag_bag):  # noqa: F811
-    """Make a run of a month whose tasks are in given states, and mark it failed as the web UI does."""
+    """Make a run whose tasks are in the given states, and mark it as failed as the web UI does."""
 
     def mark(day, **tasks):
         dag = dag_bag.dags[DAG_ID]

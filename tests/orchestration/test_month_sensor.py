@@ -1,4 +1,4 @@
-"""The sensor that waits for a month: what it makes of the warehouse and of the runs there are."""
+"""The sensor that waits for a month, with different warehouses and runs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ LOADED_AT = datetime(2023, 4, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def loaded(data_dir):
-    """Have green 2023-01 in `loads`, since LOADED_AT."""
+    """Record green 2023-01 in `loads`, with the time LOADED_AT."""
     with WarehouseHook().transaction() as con:
         warehouse.ensure_tables(con)
         con.execute(
@@ -29,7 +29,7 @@ def loaded(data_dir):
 
 @pytest.fixture
 def poke(monkeypatch):
-    """Look once for green 2023-01, with these runs not settled."""
+    """Poke once for green 2023-01, with these unsettled runs."""
 
     def look(*runs):
         asked = []
@@ -53,7 +53,7 @@ def poke(monkeypatch):
 
 
 def a_run(run_id="run 1", month="2023-01", state="running", hours=1, **tasks):
-    """A run that began so many hours after LOADED_AT (None: it is queued)."""
+    """Make a run that started some hours after LOADED_AT, or that is queued (None)."""
     started = None if hours is None else LOADED_AT + timedelta(hours=hours)
     return MonthRun(run_id, month, state, started, tasks or {"load": "none"})
 
@@ -71,7 +71,7 @@ def test_is_an_external_task_sensor_that_waits_for_the_load_and_holds_no_worker(
 
 def test_a_month_that_is_not_loaded_and_that_nobody_runs_is_waited_for(poke, logged):
     assert not poke()
-    assert "2023-01 is not loaded: unpause taxi_trips_green, or trigger it for the month" in logged()
+    assert "2023-01 is not loaded: trigger taxi_trips_green for it, or unpause that DAG" in logged()
 
 
 def test_a_loaded_month_is_enough_whoever_loaded_it(loaded, poke):
@@ -115,7 +115,7 @@ def test_a_failed_run_fails_the_week_for_good_and_says_where_and_what_to_do(poke
 def test_a_loaded_month_is_enough_also_when_a_later_run_has_failed_and_the_log_says_so(loaded, poke, logged, states):
     assert poke(a_run(**states))
     log = logged()
-    assert "green 2023-01 is loaded since 2023-04-01 12:00:00 UTC and stays so" in log
+    assert "green 2023-01 has been loaded since 2023-04-01 12:00:00 UTC and stays loaded" in log
     assert "a later run of taxi_trips_green has failed: run 1" in log
 
 

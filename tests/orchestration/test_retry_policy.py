@@ -1,4 +1,4 @@
-"""Errors that no retry can mend."""
+"""Errors that no retry can fix."""
 
 import importlib
 import inspect
@@ -90,5 +90,5 @@ def test_a_task_that_succeeds_keeps_its_arguments_result_name_and_signature():
 
     assert load("green", month="2023-02") == ("green", "2023-02", None)
     assert load.__name__ == "load"
-    # Airflow reads the signature to know which parts of the context to hand in.
+    # Airflow reads the signature to find out which parts of the context to pass.
     assert list(inspect.signature(load).parameters) == ["fleet", "month", "outlet_events"]

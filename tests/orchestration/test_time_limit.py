@@ -1,4 +1,4 @@
-"""What a try says that Airflow's time limit has ended, with Airflow's own timer and real queries of DuckDB."""
+"""The error when Airflow's time limit ends a try, with Airflow's own timer and real DuckDB queries."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ def february(tmp_path):
 
 @pytest.fixture
 def ended(monkeypatch):
-    """Run a function as a task with a time limit; returns what the task fails with."""
+    """Run a function as a task with a time limit; return the error message."""
     task = SimpleNamespace(task_id="load", execution_timeout=timedelta(seconds=1))
     monkeypatch.setattr(time_limit, "get_current_context", lambda: {"task": task})
 

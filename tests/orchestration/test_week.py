@@ -1,4 +1,4 @@
-"""Which week a run is about."""
+"""The week of a run."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, lo
 
 
 def run(day="2023-02-01T00:00:00", run_type="manual"):
-    """A run of that logical date; None for a manual run without one."""
+    """Make a run with a logical date, or without one (None)."""
     return SimpleNamespace(run_id=f"{run_type}__1", run_type=run_type, logical_date=day and pendulum.parse(day))
 
 

@@ -1,119 +1,170 @@
-"""Requests for reports: what can be asked, and what is wrong with what was asked.
+"""Requests for reports: one model, which describes the form of `adhoc_request` and checks every request.
 
-Imports nothing heavy: the DAG file makes its form from this, and is read again and again.
+The DAG file makes its form from the model's JSON schema and is parsed again and again, so this module imports nothing
+heavy. Airflow itself has already imported pydantic.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
 from datetime import date
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import RequestError
 from include.nyc_taxi.months import Month
 
-BOROUGHS = ("Manhattan", "Brooklyn", "Queens", "Bronx", "Staten Island", "EWR", "Unknown", "N/A")
-"""The boroughs of the TLC's zone lookup. EWR is Newark Airport, N/A is outside of New York City."""
+Borough = Literal["Manhattan", "Brooklyn", "Queens", "Bronx", "Staten Island", "EWR", "Unknown", "N/A"]
+BOROUGHS: tuple[str, ...] = get_args(Borough)
+"""The boroughs in the TLC's zone lookup. EWR is Newark Airport, N/A is outside New York City."""
 
-DATE_PATTERN = r"^20\d{2}-\d{2}-\d{2}$"
-"""What a date looks like, as a regular expression that JSON schema understands too."""
-
+DATE_PATTERN = r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""What a report may be called: it becomes a file's name, and nothing of this leads out of the outputs folder."""
+"""A report's name becomes a file name. A name that matches cannot lead out of the outputs folder."""
+
+A_DAY = "a date written YYYY-MM-DD, for example 2023-01-31"
+A_NAME = "1 to 64 letters, digits, - and _, the first a letter or digit"
+
+SENTENCE = "sentence"
+"""The type of errors whose message is complete, with field, expected and found."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """A report that was asked for. Made by `parse` only, so that what is in it can be relied on.
+def _known_fleet(name: str) -> str:
+    if name not in catalogue.FLEETS:
+        raise ValueError("not in the catalogue")
+    return name
 
-    Attributes:
-        fleet: a fleet of the catalogue.
-        borough: one of BOROUGHS; trips count by the zone they began in.
-        start_date, end_date: the days of the pickups, both included.
-        name: of the output files, without suffix.
+
+def _add_fleets(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(catalogue.FLEETS)
+
+
+def _written_as_day(value: object) -> object:
+    """Refuse what pydantic would also accept as a date, such as 20230130 or a timestamp."""
+    if not (isinstance(value, str) and re.fullmatch(DATE_PATTERN, value)) and not isinstance(value, date):
+        raise ValueError("not written YYYY-MM-DD")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_written_as_day), Field(json_schema_extra={"pattern": DATE_PATTERN})]
+
+
+class Request(BaseModel):
+    """A request for a report: the trips of one fleet that began in one borough, from the first to the last day.
+
+    The titles and descriptions are what the form shows.
     """
 
-    fleet: str
-    borough: str
-    start_date: date
-    end_date: date
-    name: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def values(self) -> dict[str, str]:
-        """The request as a run's configuration has it: all text, dates as YYYY-MM-DD."""
-        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
+    fleet: Annotated[str, AfterValidator(_known_fleet), Field(json_schema_extra=_add_fleets)] = Field(
+        title="Fleet", description="The fleet whose trips are counted."
+    )
+    borough: Borough = Field(
+        title="Borough",
+        description="The borough where the trips began. EWR is Newark Airport, N/A is outside New York City.",
+    )
+    start_date: Day = Field(title="First day", description="The first day of the pickups (included).")
+    end_date: Day = Field(title="Last day", description="The last day of the pickups (included).")
+    name: str = Field(
+        title="Name",
+        description=f"The name of the output files: {A_NAME}. An earlier report with this name is replaced.",
+        pattern=NAME_PATTERN,
+    )
+
+    @field_validator("start_date")
+    @classmethod
+    def _not_before_the_fleets_first_month(cls, start: date, info: ValidationInfo) -> date:
+        fleet = info.data.get("fleet")
+        if fleet and start < (earliest := Month(catalogue.fleet(fleet).first_month).first_day):
+            raise PydanticCustomError(
+                SENTENCE,
+                "start_date {found}: the TLC has no {fleet} trips before {month}; expected {earliest} or later",
+                {"found": str(start), "fleet": fleet, "month": f"{earliest:%Y-%m}", "earliest": str(earliest)},
+            )
+        return start
+
+    @field_validator("end_date")
+    @classmethod
+    def _not_before_the_first_day(cls, end: date, info: ValidationInfo) -> date:
+        start = info.data.get("start_date")
+        if start and end < start:
+            raise PydanticCustomError(
+                SENTENCE,
+                "end_date {found} is before start_date {start}; expected the same day or a later one",
+                {"found": str(end), "start": str(start)},
+            )
+        return end
+
+
+def form() -> dict[str, dict[str, Any]]:
+    """The JSON schema of each field, with title and description."""
+    properties: dict[str, dict[str, Any]] = Request.model_json_schema()["properties"]
+    return properties
 
 
 def parse(given: object, default_name: str | None = None) -> Request:
-    """Check a request as a form, a configuration or a file gives it.
+    """Check a request from a form, a configuration or a file.
 
     Args:
-        given: a mapping with the keys fleet, borough, start_date, end_date and name, all of them text.
-        default_name: serves where `name` is missing.
+        given: a mapping from each field's name to its value, which is text.
+        default_name: the name of a request that has none.
 
     Raises:
-        RequestError: on one line all that is wrong, not only the first of it.
+        RequestError: the message lists all faults on one line, not only the first. Each names the field, what was
+            expected and what was found.
     """
     if not isinstance(given, Mapping):
-        raise RequestError(f"the request is wrong: expected an object with {_listed(_KEYS)}, found {_shown(given)}")
+        raise RequestError(f"the request is wrong: expected an object with {_FIELDS}, found {_shown(given)}")
     values = {"name": default_name} | dict(given) if default_name is not None else dict(given)
-    wrong = []
-    if unknown := values.keys() - set(_KEYS):
-        wrong.append(f"unknown keys {_listed(_shown(key) for key in sorted(unknown, key=str)[:5])}")
-    if missing := [key for key in _KEYS if key not in values]:
-        wrong.append(f"{_listed(missing)} missing: expected {_listed(_KEYS)}")
-
-    for key, allowed in (("fleet", tuple(catalogue.FLEETS)), ("borough", BOROUGHS)):
-        if key in values and values[key] not in allowed:
-            wrong.append(f"{key} {_shown(values[key])}: expected one of {', '.join(allowed)}")
-    days = {key: _date(values[key]) for key in ("start_date", "end_date") if key in values}
-    wrong += [
-        f"{key} {_shown(values[key])}: expected a date written YYYY-MM-DD, for example 2023-01-31"
-        for key, day in days.items()
-        if day is None
-    ]
-    start, end = days.get("start_date"), days.get("end_date")
-    if start and end and end < start:
-        wrong.append(f"end_date {end} is before start_date {start}")
-    if start and values.get("fleet") in tuple(catalogue.FLEETS):
-        first = catalogue.fleet(values["fleet"]).first_month
-        if start < Month(first).first_day:
-            wrong.append(f"start_date {start}: the TLC has no {values['fleet']} trips before {first}")
-    if "name" in values and not _fits(NAME_PATTERN, values["name"]):
-        wrong.append(
-            f"name {_shown(values['name'])}: expected 1 to 64 letters, digits, - and _, the first a letter or digit"
-        )
-    if wrong or start is None or end is None:
-        raise RequestError(f"the request is wrong: {'; '.join(wrong)}")
-    return Request(values["fleet"], values["borough"], start, end, values["name"])
-
-
-_KEYS = tuple(field.name for field in fields(Request))
-
-
-def _date(value: object) -> date | None:
-    if not _fits(DATE_PATTERN, value):
-        return None
     try:
-        return date.fromisoformat(str(value))
-    except ValueError:  # February 30th
-        return None
+        return Request.model_validate(values)
+    except ValidationError as error:
+        raise RequestError(f"the request is wrong: {'; '.join(_faults(values, error))}") from error
 
 
-def _fits(pattern: str, value: object) -> bool:
-    # Not `match`: to a regular expression's $ a line break at the end is no part of the text.
-    return isinstance(value, str) and re.fullmatch(pattern.strip("^$"), value, re.ASCII) is not None
+_FIELDS = ", ".join(Request.model_fields)
+
+
+def _faults(values: Mapping[Any, Any], error: ValidationError) -> list[str]:
+    """One phrase for each fault: unknown keys, missing fields, then wrong values."""
+    fields, faults = form(), []
+    if unknown := [_shown(key) for key in sorted(values, key=str) if key not in fields]:
+        faults.append(f"unknown keys {', '.join(unknown[:5])}: expected only {_FIELDS}")
+    if missing := [name for name in fields if name not in values]:
+        faults.append(f"{', '.join(missing)} missing: expected {_FIELDS}")
+    for fault in error.errors(include_url=False):
+        name = fault["loc"][0]
+        if fault["type"] == SENTENCE:
+            faults.append(fault["msg"])
+        elif name in fields and name in values:
+            faults.append(f"{name} {_shown(values[name])}: expected {_expected(fields[name])}")
+    return faults
+
+
+def _expected(schema: Mapping[str, Any]) -> str:
+    """What a field may hold, in words."""
+    if "enum" in schema:
+        return f"one of {', '.join(schema['enum'])}"
+    return A_DAY if schema.get("format") == "date" else A_NAME
 
 
 def _shown(value: object) -> str:
-    """A value for a message: on one line, and never long."""
+    """A value for a message, on one line and never long."""
     if isinstance(value, list):
         return "a list"
     if isinstance(value, Mapping):
         return "an object"
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

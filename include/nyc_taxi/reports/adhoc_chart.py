@@ -1,4 +1,4 @@
-"""A report's picture, drawn from the CSV file that `adhoc_report` writes. Needs no warehouse."""
+"""Draws a report from the CSV file that `adhoc_report` has written, without opening the warehouse."""
 
 import csv
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from include.nyc_taxi.reports.provenance import Provenance
 
 WIDTH_PIXELS, HEIGHT_PIXELS = 1400, 800
 HEAT = (150, 120, 1200, 660)
-"""The heat map's left, bottom, right and top, in pixels."""
+"""The left, bottom, right and top edge of the heat map, in pixels."""
 HOURS = 24
 NO_TRIPS: dict[str, Any] = {"facecolor": pictures.NO_TRIPS["facecolor"], "edgecolor": "white", "linewidth": 1}
-"""Not hatched as on a map: the cells have numbers in them."""
+"""Without the hatching that maps use, because the cells contain numbers."""
 NO_SUCH_DAY: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.8", "linewidth": 0.8, "clip_on": False}
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture, and what it shows: lines of the CSV file without its header, and the trips in them."""
+    """A picture, with the number of lines in the CSV file (without its header) and the number of trips in them."""
 
     picture: Path
     rows: int
@@ -35,18 +35,18 @@ class Chart:
 
 
 def draw_report(figures: Path) -> Chart:
-    """Draw a report's heat map, 1400 pixels wide, beside its CSV file `figures`.
+    """Draw a report as a heat map, 1400 pixels wide, beside its CSV file `figures`.
 
-    A row a weekday, a column an hour of the day, in each cell the average of trips an hour: a weekday that occurs five
-    times in the days asked for compares with one that occurs four times. What the picture says of fleet, borough and
-    dates is what the file says, so the two agree also where another request of the same name has written the file
-    since.
+    Each row is a weekday, and each column an hour of the day. A cell shows the average number of trips per hour, so
+    that a weekday that occurs five times in the date range is comparable with one that occurs four times. Fleet,
+    borough and dates are taken from the file, so that the picture matches it even if another request with the same
+    name has replaced it in the meantime.
 
     Raises:
         FileNotFoundError: `count` has not written the file.
     """
     picture = figures.with_suffix(".png")
-    # Runs are side by side: without the lock one could put a picture of older figures over a newer.
+    # Without this lock, a concurrent run could replace the picture by one of older figures.
     with locked(figures.parent / ".charts.lock"):
         with locked(provenance.lock_path(figures)):
             with figures.open(newline="", encoding="utf-8") as file:
@@ -57,7 +57,7 @@ def draw_report(figures: Path) -> Chart:
 
 
 def days_of_weekdays(start: date, end: date) -> list[int]:
-    """How often each weekday, Monday first, occurs from `start` to `end`, both included."""
+    """Count how often each weekday (Monday first) occurs from `start` to `end`, both included."""
     weeks, rest = divmod((end - start).days + 1, 7)
     more = {(start + timedelta(days=n)).weekday() for n in range(rest)}
     return [weeks + (weekday in more) for weekday in range(7)]
@@ -109,7 +109,7 @@ def _figure(rows: list[dict[str, str]], where_from: Provenance) -> Figure:
 
 
 def _row_labels(names: list[str], days: list[int]) -> list[str]:
-    """Each weekday with how many days its averages are of."""
+    """Return each weekday with the number of days that its averages cover."""
     return [f"{weekday}\n{pictures.counted(count, 'day')}" for weekday, count in zip(names, days, strict=True)]
 
 
@@ -135,7 +135,7 @@ def _draw_no_such_day(axes: Axes, weekday: int, name: str) -> None:
 
 
 def short(average: float) -> str:
-    """An average in five characters at most ("<0.05", "2.5", "123", "9,876", "12.3k"); only no trips at all are "0"."""
+    """Format an average in at most five characters ("<0.05", "2.5", "123", "9,876", "12.3k"); "0" is exactly 0."""
     if average == 0:
         return "0"
     if average < 0.05:

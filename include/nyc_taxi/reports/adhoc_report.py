@@ -1,4 +1,4 @@
-"""A report's numbers: a borough's trips by weekday and hour of day, from the warehouse into a CSV file."""
+"""Counts a borough's trips by weekday and hour of the day, and writes the numbers to a CSV file."""
 
 import csv
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ COLUMNS = ("fleet", "borough", "start_date", "end_date", "weekday", "hour", "num
 
 @dataclass(frozen=True)
 class Report:
-    """What a count did.
+    """The result of a count.
 
     Attributes:
-        rows: lines of the file without its header: 168, one for each weekday and hour.
-        trips: the trips counted.
+        rows: the lines of the file without its header: 168, one for each weekday and hour.
+        trips: the number of trips counted.
         csv_file: the file written.
     """
 
@@ -34,20 +34,21 @@ class Report:
 
 
 def csv_path(outputs: Path, name: str) -> Path:
-    """Where a report's numbers are, in the requests' outputs folder."""
+    """The path of a report's numbers in the outputs folder of requests."""
     return outputs / f"{name}.csv"
 
 
 def count_trips(con: duckdb.DuckDBPyConnection, request: Request, outputs: Path) -> Report:
-    """Count a request's trips by weekday (Monday first) and hour of pickup (0 to 23), and write them as CSV.
+    """Count the trips of a request by weekday (Monday first) and hour of pickup (0 to 23), and write them as CSV.
 
-    The file has a row for each of the 168 hours of a week, with 0 where no trip began, and each row says what the
-    request was: a picture is drawn from the file alone. Counts what is loaded, whichever month's file it came in.
-    Beside the file it writes where the trips come from, for the picture.
-    Call it inside a transaction: of two reports of one name, the later one's file stays.
+    The file has one row for each of the 168 hours of a week, even if no trip began in it. Each row repeats the request,
+    so that the picture can be drawn from the file alone. All loaded trips count, no matter which month's file they came
+    in. A second file, beside the first, records where the trips come from.
+
+    Call this function inside a transaction. If two reports have the same name, the later one replaces the file.
 
     Raises:
-        RequestError: a month that the dates touch is not loaded, or the zones are not; the message names the months.
+        RequestError: a month in the date range is not loaded (the message names it), or there are no zones.
     """
     _check_loaded(con, request)
     found = con.execute(
@@ -90,9 +91,9 @@ def _check_loaded(con: duckdb.DuckDBPyConnection, request: Request) -> None:
     }
     if missing := [month for month in _months(request) if month not in loaded]:
         raise RequestError(
-            f"{request.fleet} {_spans(missing)} not loaded, but the request {request.name!r} is about "
-            f"{request.start_date} to {request.end_date}: run taxi_trips_{request.fleet} for what is missing and clear "
-            "this task, or ask again for days of months that are loaded"
+            f"{request.fleet} {_spans(missing)} {'is' if len(missing) == 1 else 'are'} not loaded, but the request "
+            f"{request.name!r} is about {request.start_date} to {request.end_date}: run taxi_trips_{request.fleet} for "
+            "the missing months and clear this task, or send another request for days in loaded months"
         )
     if not con.execute(
         f"SELECT 1 FROM {warehouse.readable(con, 'zones')} WHERE borough = ? LIMIT 1", [request.borough]
@@ -101,7 +102,7 @@ def _check_loaded(con: duckdb.DuckDBPyConnection, request: Request) -> None:
 
 
 def _spans(months: list[Month]) -> str:
-    """Months in order, as a reader would say them: "2023-01, 2023-03 to 2023-05"."""
+    """Join consecutive months: "2023-01, 2023-03 to 2023-05"."""
     spans: list[list[Month]] = []
     for month in months:
         if spans and spans[-1][-1].next == month:

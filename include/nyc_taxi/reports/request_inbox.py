@@ -1,9 +1,9 @@
-"""Request files: each version of one is claimed once, and its run started, or its fault reported, once.
+"""Request files: each version of a file is claimed once, and leads to one run or to one report of a problem.
 
-A *look* at the folder writes what is new into a ledger, a SQLite file in the folder itself: files and ledger move, and
-are lost, together. A claim is handed out at every look until it is settled. The run it starts has a name that follows
-from file, version and content, so that to start it twice (two looks at a time, a crash before it was settled) is to
-start it once.
+A *poll* of the folder records new versions as claims in a ledger. The ledger is a SQLite file in the same folder, so
+that files and ledger are moved or lost together. Every poll returns all claims that are not settled yet. A claim's run
+has a name that follows from the file, its version and its content. If two polls start it, or a poll crashes before
+it settles the claim, there is still only one run.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 LEDGER = Path(".claims") / "ledger.sqlite"
 MAX_BYTES = 64 * 1024
 MAX_CLAIMS = 100
-"""So many at a look, the rest at the next: Airflow maps over 1,024 at most, and a look should not take long."""
+"""The most claims that one poll returns: Airflow maps over 1,024 at most, and a poll should not take long."""
 QUIET_SECONDS = 2.0
-"""A file changed more lately may still be being written: a look waits for it once, then leaves it to the next one."""
+"""A file modified within this time may still be mid-write. A poll waits once, then leaves it to the next poll."""
 LOCK_TIMEOUT_SECONDS = 60.0
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -39,19 +39,19 @@ _SCHEMA = Path(__file__).with_suffix(".sql").read_text()
 
 
 class LedgerError(NycTaxiError, permanent=True):
-    """The ledger is damaged; the message says how to go on without it."""
+    """The ledger is damaged. The message says how to continue without it."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A version of a request file that is still to be dealt with.
+    """A version of a request file that is not settled yet.
 
     Attributes:
         file: the file's name.
-        run_id: of the run that it starts. Also the claim's own name.
-        logical_date: of that run; no two claims have the same.
-        request: the run's configuration; None where the file is malformed.
-        problem: what is wrong with it, on one line; None where nothing is.
+        run_id: the id of the run that it starts, which also identifies the claim.
+        logical_date: that run's logical date, which is different for each claim.
+        request: the run's configuration; None if the file is malformed.
+        problem: what is wrong with the file, on one line; None if it is well-formed.
     """
 
     file: str
@@ -62,48 +62,48 @@ class Claim:
 
 
 def claim(folder: Path, limit: int = MAX_CLAIMS) -> list[Claim]:
-    """Look at the folder, which is made where it is missing; return requests whose run is not known to be started.
+    """Poll the folder, and create it if it is missing; return the requests whose run may not have started yet.
 
-    Taken are files `*.json` of the folder itself that are not hidden. A file that went away and is back counts as new.
+    Files `*.json` in the folder itself are read, except hidden ones. A file that was deleted and put back is new.
 
     Raises:
-        LedgerError: the ledger is damaged; also from `malformed` and `settle`.
+        LedgerError: the ledger is damaged. `malformed` and `settle` raise this, too.
     """
     _wait_for_writers(folder)
     with _ledger(folder) as ledger:
-        # All in one transaction: of two looks, one sees the other's versions, never an older state of the folder.
+        # The folder is read within the transaction, so that of two polls the later one sees the newer state.
         _record(ledger, folder)
         return _open_claims(ledger, "request", limit)
 
 
 def _wait_for_writers(folder: Path) -> None:
-    """Let files that have just been written come of age, before the ledger is locked."""
+    """Wait until files that have just been written are old enough to be read; the ledger is not locked yet."""
     if not folder.is_dir():
         return
     ages = [0.0]
     for path in _files(folder).values():
-        with contextlib.suppress(OSError):  # it is gone again
+        with contextlib.suppress(OSError):  # the file has been deleted
             ages.append(QUIET_SECONDS - (time.time() - path.lstat().st_mtime))
     time.sleep(min(max(ages), QUIET_SECONDS))
 
 
 def malformed(folder: Path, limit: int = MAX_CLAIMS) -> list[Claim]:
-    """What the looks so far have found malformed and nobody has reported."""
+    """Return the malformed files that have been found and not reported yet."""
     with _ledger(folder) as ledger:
         return _open_claims(ledger, "problem", limit)
 
 
-def settle(folder: Path, run_id: str, look: str) -> str:
-    """Note that the look `look` has started, or reports, a claim; return the look that was the first to note it."""
+def settle(folder: Path, run_id: str, poll: str) -> str:
+    """Record that a poll has started or reported a claim; return the poll that was the first to do so."""
     with _ledger(folder) as ledger:
-        ledger.execute("UPDATE claims SET settled_by = ? WHERE run_id = ? AND settled_by IS NULL", (look, run_id))
+        ledger.execute("UPDATE claims SET settled_by = ? WHERE run_id = ? AND settled_by IS NULL", (poll, run_id))
         ((settled_by,),) = ledger.execute("SELECT settled_by FROM claims WHERE run_id = ?", (run_id,))
         return str(settled_by)
 
 
 @contextlib.contextmanager
 def _ledger(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The ledger, in a transaction that no other process writes beside; rolled back by whatever the block raises."""
+    """Open the ledger for one transaction while no other process can write; an error in the block rolls it back."""
     path = folder / LEDGER
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -112,23 +112,23 @@ def _ledger(folder: Path) -> Iterator[sqlite3.Connection]:
             try:
                 yield ledger
             except BaseException:
-                if ledger.in_transaction:  # SQLite has ended it itself where the file is damaged
+                if ledger.in_transaction:  # SQLite has already ended it if the file is damaged
                     ledger.execute("ROLLBACK")
                 raise
             ledger.execute("COMMIT")
     except sqlite3.DatabaseError as error:
-        # The lower byte is the kind of error; the upper ones say more of it.
+        # The lowest byte is the kind of error; the others are details.
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
             raise
         raise LedgerError(
             f"{path}: expected the ledger of requests, found a damaged file ({error}). Pause adhoc_request_sensor, "
-            f"move {path.name} and what begins with that name out of {path.parent}, unpause: the next look begins a "
-            "new ledger. Files that have not changed since they were first seen are not run again; changed ones are"
+            f"move {path.name} and what begins with that name out of {path.parent}, and unpause the DAG: the next poll "
+            "starts a new ledger. Files that never changed since they were first seen are not run again; others are"
         ) from error
 
 
 def _open_claims(ledger: sqlite3.Connection, kind: str, limit: int) -> list[Claim]:
-    """The oldest `limit` claims that have a `kind` ("request" or "problem") and are not settled."""
+    """Return the oldest `limit` claims that have a `kind` ("request" or "problem") and are not settled."""
     rows = ledger.execute(
         "SELECT file, run_id, logical_date, request, problem FROM claims "
         f"WHERE settled_by IS NULL AND {kind} IS NOT NULL ORDER BY logical_date LIMIT ?",
@@ -142,7 +142,7 @@ def _open_claims(ledger: sqlite3.Connection, kind: str, limit: int) -> list[Clai
 
 @dataclass(frozen=True)
 class _Read:
-    """What reading a file gave: its content and the content's hash, or why it cannot be read."""
+    """The result of reading a file: its content and a hash of it, or the reason why it cannot be read."""
 
     content: bytes = b""
     digest: str | None = None
@@ -150,14 +150,14 @@ class _Read:
 
 
 def _record(ledger: sqlite3.Connection, folder: Path) -> None:
-    """Make a claim of each file that is new or has changed, and note which files are gone."""
+    """Make a claim for each new or changed file, and record which files are gone."""
     known = {
         file: (version, digest, unread)
         for file, version, digest, unread in ledger.execute("SELECT file, version, content, unread FROM files")
     }
     present = _files(folder)
     for file, (_, digest, unread) in known.items():
-        # Asked for by name too: a listing need not show a file that is being replaced.
+        # Also checked by name, because a listing may miss a file that is being replaced.
         if (digest or unread) and file not in present and not os.path.lexists(folder / file):
             ledger.execute("UPDATE files SET content = NULL, unread = NULL WHERE file = ?", (file,))
     for file, path in present.items():
@@ -168,7 +168,7 @@ def _record(ledger: sqlite3.Connection, folder: Path) -> None:
         changed = read.unread != unread if read.unread else read.digest != digest
         if not changed and read.unread == unread:
             continue
-        # A file that cannot be read keeps the hash of what was read of it last: readable again, it need not be new.
+        # An unreadable file keeps its last hash: if it becomes readable again unchanged, it is not new.
         row = (file, version + changed, read.digest or digest, read.unread)
         ledger.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", row)
         if changed:
@@ -176,10 +176,10 @@ def _record(ledger: sqlite3.Connection, folder: Path) -> None:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The folder's JSON files by name, in order of their names. Of these a FIFO or a link is for `_read` to judge."""
+    """Return the folder's JSON files by name, in order. They may include links and FIFOs, which `_read` handles."""
     with os.scandir(folder) as entries:
         found = {
-            # A name that is no proper text is written so that SQLite and JSON can hold it.
+            # A name that is not valid UTF-8 is escaped, so that SQLite and JSON can store it.
             entry.name.encode("utf-8", "backslashreplace").decode(): Path(entry.path)
             for entry in entries
             if not entry.name.startswith(".")
@@ -190,9 +190,9 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _read(path: Path) -> _Read | None:
-    """Read a file; None where it is to be left for the next look, or is no file."""
+    """Read a file; return None if the next poll should try again, or if it is not a regular file."""
     try:
-        # A link could lead to any file of this machine, and a FIFO would be waited for.
+        # A link could lead to any file on this machine, and opening a FIFO would block.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
@@ -201,11 +201,11 @@ def _read(path: Path) -> _Read | None:
             return _Read(unread="it is a link: put the file itself into the folder")
         if error.errno == errno.EACCES:
             return _Read(unread="it may not be read: give Airflow's user the right to (chmod a+r)")
-        log.warning("%s is left for the next look: %s", path, error)
+        log.warning("%s is left for the next poll: %s", path, error)
         return None
     with os.fdopen(handle, "rb") as file:
         before = os.fstat(file.fileno())
-        # Also where the clock of another machine, from which the folder comes, is somewhat ahead.
+        # The absolute value, because the folder may be on a machine whose clock is ahead.
         if not stat.S_ISREG(before.st_mode) or abs(time.time() - before.st_mtime) < QUIET_SECONDS:
             return None
         content = file.read(MAX_BYTES + 1)
@@ -220,14 +220,14 @@ def _make_claim(ledger: sqlite3.Connection, file: str, version: int, read: _Read
     request, problem = None, read.unread
     if problem is None:
         try:
-            request = json.dumps(_parse(read.content, Path(file).stem).values())
+            request = _parse(read.content, Path(file).stem).model_dump_json()
         except RequestError as error:
             problem = str(error)
     named = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(file).stem)[:64]
-    # The whole name goes into the hash: two names may look the same once they are fit for a run id.
+    # The hash includes the whole name, because two names may become the same in a run id.
     digest = hashlib.sha256(f"{file}\n{read.digest or problem}".encode()).hexdigest()[:12]
     found = datetime.now(UTC)
-    # Airflow takes a run of the same date for the same run, and would skip the second.
+    # Airflow would take a second run with the same date for the same run, and skip it.
     while ledger.execute("SELECT 1 FROM claims WHERE logical_date = ?", (_text(found),)).fetchone():
         found += timedelta(microseconds=1)
     ledger.execute(
@@ -241,24 +241,24 @@ def _text(moment: datetime) -> str:
 
 
 def _parse(content: bytes, stem: str) -> adhoc.Request:
-    """The request in a file's content; its name is the file's where it gives none. Raises RequestError."""
+    """Parse the content of a file; a request without a name gets the file's. Raises RequestError."""
     if len(content) > MAX_BYTES:
         raise RequestError(f"the file is longer than {MAX_BYTES:,} bytes: expected a JSON object of a few lines")
     try:
         given = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_duplicates)
     except UnicodeDecodeError as error:
-        raise RequestError(f"the file is no JSON: expected UTF-8, found a wrong byte at {error.start}") from error
+        raise RequestError(f"the file is not JSON: expected UTF-8, found an invalid byte at {error.start}") from error
     except RecursionError as error:
-        raise RequestError("the file is no request: objects or lists within each other, too deep to read") from error
+        raise RequestError("the file is not a request: its objects or lists are nested too deeply") from error
     except RequestError:
         raise
     except ValueError as error:
-        raise RequestError(f"the file is no JSON: {error}") from error
+        raise RequestError(f"the file is not JSON: {error}") from error
     return adhoc.parse(given, default_name=stem)
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     given = dict(pairs)
     if len(given) < len(pairs):
-        raise RequestError("the request is wrong: a key is there twice")
+        raise RequestError("the request is wrong: a key occurs twice")
     return given

@@ -39,12 +39,12 @@ class LoadedMonth:
         return Edition(self.source_url, self.etag, self.last_modified, self.bytes)
 
 
-def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[Month, LoadedMonth]:
+def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[str, LoadedMonth]:
     """What is loaded of a fleet, by month: each month's latest load."""
     return months_by_fleet(con, [fleet_name])[fleet_name]
 
 
-def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> dict[str, dict[Month, LoadedMonth]]:
+def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> dict[str, dict[str, LoadedMonth]]:
     """What is loaded of each of the fleets, by month: each month's latest load."""
     latest_loads = warehouse.readable(con, "latest_loads")
     rows = con.execute(
@@ -52,7 +52,7 @@ def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> di
         f"run_id, unknown_columns FROM {latest_loads} WHERE list_contains(?, fleet) ORDER BY partition_month",
         [list(fleets)],
     ).fetchall()
-    found: dict[str, dict[Month, LoadedMonth]] = {fleet: {} for fleet in fleets}
+    found: dict[str, dict[str, LoadedMonth]] = {fleet: {} for fleet in fleets}
     for fleet, start, *facts, loaded_at, run_id, unknown in rows:
         columns = tuple(json.loads(unknown or "[]"))
         load = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id, columns])
