@@ -67,7 +67,7 @@ def _in_utc(moment: DateTime) -> DateTime:
 def is_held(dag_id: str) -> bool:
     """Whether `make backfill` has unpaused the DAG only to run what was asked for: its schedule is held back meanwhile.
 
-    The command says so in a file in Airflow's home (include/local/turn.py). Nobody else makes one.
+    The command says so in a file in Airflow's home (include/local/command_lock.py). Nobody else makes one.
     """
     try:
         note = json.loads((Path(AIRFLOW_HOME) / "backfill.json").read_text())

@@ -207,7 +207,7 @@ def _asset(asset: Any) -> str:
     return "_".join(asset.uri.split("://")[1].split("/")[1:])
 
 
-def write(root: Path) -> int:
+def run(root: Path) -> int:
     """Write the pages of the project at `root`; returns the exit status."""
     pages = {"dags.md": describe(root), "quality.md": describe_rules(), "commands.md": describe_commands(root)}
     for name, text in pages.items():

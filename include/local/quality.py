@@ -1,10 +1,11 @@
-"""`make quality`: what the audit of a month has found, on the terminal."""
+"""`make quality`: what the audit of a month found."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.local.status import print_report
+from include.local.console import say, table
+from include.local.warehouse_reader import read_when_free
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.audit import report
 from include.nyc_taxi.months import first_day
@@ -13,16 +14,17 @@ if TYPE_CHECKING:
     from warehouse_hook import WarehouseHook
 
 
-def show(fleet: str, month: str) -> int:
-    """Print the month's checks; returns the exit status: 0 also where a rule is broken."""
-    return print_report("quality", lambda hook: _report(hook, fleet, month))
+def run(fleet: str, month: str) -> int:
+    """Print the month's checks; returns the exit status: 0 also if a rule is broken."""
+    catalogue.fleet(fleet)
+    first_day(month)
+    say(read_when_free(lambda hook: _report(hook, fleet, month)))
+    return 0
 
 
 def _report(hook: WarehouseHook, fleet: str, month: str) -> str:
-    catalogue.fleet(fleet)
-    first_day(month)
     if not hook.exists():
         return f"There is no warehouse yet at {hook.place}."
     with hook.opened() as con:
         warehouse.ensure_tables(con)
-        return report.report(con, fleet, month)
+        return report.report(con, fleet, month, draw=table)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from tabulate import tabulate
 
 from include.nyc_taxi import settings
 from include.nyc_taxi.source import site
@@ -23,7 +25,7 @@ CONNECT_AND_READ_TIMEOUT = (5, 10)
 """Seconds. Shorter than a download's: the report is read by someone who waits for it."""
 
 
-def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = False) -> str:
+def report(warehouse: WarehouseHook, fleets: Sequence[str], *, draw: Callable[..., str] = tabulate) -> str:
     """The table of all months, and below it what to know and what to do, a sentence a line.
 
     The warehouse is read first and closed again before the site is asked. A file that is not there is not made.
@@ -51,7 +53,7 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
         found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
     notes += _nobodys_tasks()
     lines = [*text.sentences(found, loading_command()), *notes]
-    return f"{text.render(found, color=color)}\n\n" + "\n".join(lines)
+    return f"{text.render(found, draw=draw)}\n\n" + "\n".join(lines)
 
 
 def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, dict[str, LoadedMonth]], list[str]]:

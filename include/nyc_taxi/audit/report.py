@@ -1,7 +1,7 @@
 """The record of what the audit has found, in the table `quality_checks`, and the report on it."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import duckdb
@@ -46,8 +46,13 @@ def record(
 
 
 @without_pandas()
-def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str) -> str:
+def report(
+    con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, *, draw: Callable[..., str] = tabulate
+) -> str:
     """What `quality_checks` has of a month, as tables: of the load that is published, and of one refused since.
+
+    Args:
+        draw: makes a table's text; takes what `tabulate` takes.
 
     Raises:
         FleetError, MonthError: no such fleet; `month` is not written YYYY-MM.
@@ -66,7 +71,7 @@ def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str) -> str:
         parts.append(
             f"{fleet_name} {month}, {'published' if published else 'REFUSED, the old month was kept'} "
             f"{checked_at:%Y-%m-%d %H:%M} UTC by {run_id}: {len(rows)} rules, {broken} broken\n"
-            + tabulate(
+            + draw(
                 [_line(published, *row) for row in rows],
                 ("result", "rule", "found", "at most", "in words"),
                 disable_numparse=True,

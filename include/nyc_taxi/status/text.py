@@ -14,30 +14,33 @@ LINES_ALIKE = 3
 
 HEADER = ("fleet", "month", "state", "published", "downloaded", "loaded (UTC)", "edition", "rows", "age")
 _ALIGNMENT = ("left", "left", "left", "left", "right", "left", "left", "right", "right")
-_BOLD_RED, _PLAIN = "\033[1;31m", "\033[0m"
 
 
 # -- as text
 
 
-def render(months: Sequence[MonthStatus], *, color: bool = False) -> str:
-    """A table, a line a month; months in a row of which nothing is known but that share one line."""
+def render(months: Sequence[MonthStatus], *, draw: Callable[..., str] = tabulate) -> str:
+    """A table, a line a month; months in a row of which nothing is known but that share one line.
+
+    Args:
+        draw: makes the table's text; takes what `tabulate` takes.
+    """
     rows: list[Sequence[str]] = []
     for alike in _grouped(months, lambda month: (month.fleet, _says_nothing(month) and month.state)):
         if rows and rows[-1][0] != alike[0].fleet:
             rows.append(SEPARATING_LINE)
         if _says_nothing(alike[0]) and len(alike) > LINES_ALIKE:
-            rows.append(_row(alike[0], f"{alike[0].month} … {alike[-1].month}", color=color))
+            rows.append(_row(alike[0], f"{alike[0].month} … {alike[-1].month}"))
         else:
-            rows += [_row(month, month.month, color=color) for month in alike]
-    return tabulate(rows, HEADER, disable_numparse=True, colalign=_ALIGNMENT)
+            rows += [_row(month, month.month) for month in alike]
+    return draw(rows, HEADER, disable_numparse=True, colalign=_ALIGNMENT)
 
 
 def _says_nothing(month: MonthStatus) -> bool:
     return month.state in (State.NOT_LOADED, State.NOT_PUBLISHED) and month.downloaded is None
 
 
-def _row(month: MonthStatus, name: str, *, color: bool) -> tuple[str, ...]:
+def _row(month: MonthStatus, name: str) -> tuple[str, ...]:
     published = {True: "yes", False: "no", None: "?"}[month.published]
     tasks = ", ".join(month.failed)
     state = {State.FAILED: f"{month.state} ({tasks})", State.LOADED_FAILED: f"{month.state} in {tasks}"}.get(
@@ -46,7 +49,7 @@ def _row(month: MonthStatus, name: str, *, color: bool) -> tuple[str, ...]:
     return (
         month.fleet,
         name,
-        f"{_BOLD_RED}{state}{_PLAIN}" if color and (month.state.isupper() or month.failed) else state,
+        state,
         str(month.published_on or published),
         _size(month.downloaded) if month.downloaded is not None else "-",
         f"{month.load.loaded_at:%Y-%m-%d %H:%M}" if month.load else "-",

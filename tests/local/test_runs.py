@@ -8,7 +8,7 @@ from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
-from include.local import runs, table, waiting
+from include.local import runs, summary, waiting
 from include.orchestration import pool_holders
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.dags.running import run
@@ -71,10 +71,10 @@ def test_tasks_are_counted_in_words(done):
 
 def test_a_run_that_skipped_its_work_is_not_shown_as_a_success(done):
     (found,) = runs.read_runs("taxi_zones", {"2023-01": DAY})
-    assert table._state(found) == "success"
+    assert summary._state(found) == "success"
     put(done, "skipped")
     (found,) = runs.read_runs("taxi_zones", {"2023-01": DAY})
-    assert table._state(found) == "nothing new"
+    assert summary._state(found) == "nothing new"
 
 
 @pytest.mark.parametrize(("state", "after"), [("running", "failed"), ("queued", "failed"), ("scheduled", "skipped")])
@@ -159,7 +159,7 @@ class TestWhatABackfillWaitsFor:
     def test_where_nothing_is_at_work_the_scheduler_is_to_be_looked_at(self, done, reasons):
         put(done, "scheduled")
         assert reasons() == [
-            "still waiting: nothing of it is running: is the scheduler at work? Its log says what it does"
+            "still waiting: no task is running: is the scheduler working? See its log"
         ]
         put(done, "success")
 
@@ -168,7 +168,7 @@ class TestWhatABackfillWaitsFor:
         monkeypatch.setattr(waiting, "is_paused", lambda dag_id: True)
         task_id = put(done, "running", start_date=None)
         assert reasons() == [
-            "still waiting: taxi_zones has been paused: nothing of it starts until it is unpaused",
+            "still waiting: taxi_zones has been paused: none of its tasks starts until somebody unpauses it",
             f"still waiting: `{task_id}` for 2023-01 is running",
         ]
         put(done, "success")
@@ -205,7 +205,7 @@ class TestBackfillsOfAirflow3:
 
     def test_somebody_elses_is_named_and_left_alone(self, backfill, done):
         (found,) = runs.open_backfills("taxi_zones")
-        assert str(found).startswith("a backfill from 2023-01-01 to 2023-01-01, made by anna at ")
+        assert str(found).startswith("a backfill from 2023-01-01 to 2023-01-01, created by anna at ")
         assert (found.done, found.total) == (0, 1)
         assert runs.cancel_since("taxi_zones", datetime.now(UTC)) == 0
         assert runs.open_backfills("taxi_zones") == [found]

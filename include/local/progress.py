@@ -1,0 +1,108 @@
+"""How a backfill goes, while it runs: a live bar in a terminal, elsewhere a line whenever something has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from include.local import console, runs, task_log, waiting
+from include.local.console import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+    from include.local.jobs import Job
+
+QUIET_SECONDS = 120
+"""After so long without progress, the command says what it waits for."""
+
+
+class Progress:
+    """Shows runs done, tasks by state, elapsed time and failures; in a terminal also an estimate of the time left.
+
+    Use it as a context manager: the bar is drawn until the block ends.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._started = self._changed = time.monotonic()
+        self.found: list[runs.Run] = []
+        """The job's runs as they were last seen."""
+        self._shown = ""
+        self._reported: set[runs.Try] = set()
+        self._bar = None if console.is_plain() else _bar(len(job.partitions))
+
+    def __enter__(self) -> Progress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            with contextlib.suppress(OSError):  # the terminal was closed
+                self._bar.stop()
+
+    def show(self) -> bool:
+        """Show what has changed; returns whether every run has finished."""
+        self.found = found = self.job.runs()
+        wanted, done = len(self.job.partitions), sum(run.state in runs.FINISHED for run in found)
+        counted = runs.count_tasks(self.job.dag_id, found)
+        tasks = ", ".join(f"{count} {words}" for words, count in counted.items()) or "none yet"
+        line = f"{done} of {wanted} runs done; tasks: {tasks}"
+        if self._bar:
+            ended = sum(counted.get(words, 0) for words in runs.ENDED)
+            share = len(found) * ended / max(1, sum(counted.values()))  # all runs have the same tasks
+            runs_done = f"{done} of {wanted} runs done"
+            self._bar.update(self._bar.task_ids[0], completed=max(done, share), description=runs_done, tasks=tasks)
+        if line != self._shown:
+            if not self._bar:
+                self._say(line)
+            self._shown, self._changed = line, time.monotonic()
+        elif time.monotonic() - self._changed > QUIET_SECONDS:
+            self._changed = time.monotonic()
+            for reason in waiting.reasons(self.job.dag_id, found):
+                self._say(reason)
+        for failed in runs.failed_tries(self.job.dag_id, found):
+            if failed not in self._reported:
+                self._reported.add(failed)
+                _report(failed)
+        return done == wanted
+
+    def _say(self, line: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        say(f"[{minutes}:{seconds:02d}] {line}")
+
+
+def _report(failed: runs.Try) -> None:
+    what = "FAILED" if failed.final else "will be tried again"
+    title = f"\n  {failed.dag_id}.{failed.task_id} for {failed.partition}, try {failed.number}: {what}"
+    say(title, style="bold red" if failed.final else "yellow")
+    for line in task_log.failure(failed.log):
+        say(f"  | {line}")
+    say(f"  {failed.log}\n")
+
+
+def _bar(wanted: int) -> RichProgress:
+    """A bar with runs done, elapsed time and estimate, and a line with the tasks by state below it."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Bar(Progress):
+        def get_renderables(self):  # type: ignore[no-untyped-def]
+            yield self.make_tasks_table(self.tasks)
+            yield Text(f"  tasks: {self.tasks[0].fields['tasks']}", style="dim")
+
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("elapsed", style="dim"),
+        TimeElapsedColumn(),
+        TextColumn("left", style="dim"),
+        TimeRemainingColumn(compact=True),
+    )
+    hour = 3600  # the estimate comes from the speed in the last hour
+    bar = Bar(*columns, console=console.terminal(), refresh_per_second=4, speed_estimate_period=hour)
+    bar.add_task("starting", total=wanted, tasks="none yet")
+    return bar
