@@ -158,9 +158,7 @@ class TestWhatABackfillWaitsFor:
 
     def test_where_nothing_is_at_work_the_scheduler_is_to_be_looked_at(self, done, reasons):
         put(done, "scheduled")
-        assert reasons() == [
-            "still waiting: no task is running: is the scheduler working? See its log"
-        ]
+        assert reasons() == ["still waiting: no task is running: is the scheduler working? See its log"]
         put(done, "success")
 
     @pytest.mark.skipif(not IS_AIRFLOW_3, reason="on 2.11 a backfill runs also where its DAG is paused")

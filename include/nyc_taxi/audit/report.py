@@ -46,9 +46,7 @@ def record(
 
 
 @without_pandas()
-def report(
-    con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, *, draw: Callable[..., str] = tabulate
-) -> str:
+def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: str, *, draw: Callable[..., str] = tabulate) -> str:
     """What `quality_checks` has of a month, as tables: of the load that is published, and of one refused since.
 
     Args:
