@@ -19,7 +19,7 @@ from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import month_range
 
-app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 YesOrNo = Literal["yes", "no"]
 WhichRuns = Literal["completed", "failed", "none"]

@@ -37,7 +37,9 @@ def run(job: Job, reprocess: str, progress: Progress, note: Note, *, wait: bool)
     for _ in range(ATTEMPTS):
         _run_backfill_command(job, how, progress, note)
         found = job.runs()
-        if all(run.state == "success" for run in found) or runs.has_failed_for_good(job.dag_id, found):
+        if all(run.state == "success" for run in found) or any(
+            failed.final for failed in runs.failed_tries(job.dag_id, found)
+        ):
             return
         say("`airflow dags backfill` gave up before all runs had ended; starting it again for the rest")
         how = "--rerun-failed-tasks"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from include.local import console, runs, task_log, waiting
 from include.local.console import say
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress as RichProgress
 
     from include.local.jobs import Job
@@ -89,20 +91,20 @@ def _bar(wanted: int) -> RichProgress:
     from rich.text import Text
 
     class Bar(Progress):
-        def get_renderables(self):  # type: ignore[no-untyped-def]
+        def get_renderables(self) -> Iterator[RenderableType]:
             yield self.make_tasks_table(self.tasks)
-            yield Text(f"  tasks: {self.tasks[0].fields['tasks']}", style="dim")
+            yield from (Text(f"  tasks: {task.fields['tasks']}", style="dim") for task in self.tasks if task.fields)
 
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(complete_style="cyan", finished_style="green"),
         TextColumn("elapsed", style="dim"),
         TimeElapsedColumn(),
         TextColumn("left", style="dim"),
-        TimeRemainingColumn(compact=True),
+        TimeRemainingColumn(),
     )
     hour = 3600  # the estimate comes from the speed in the last hour
     bar = Bar(*columns, console=console.terminal(), refresh_per_second=4, speed_estimate_period=hour)
-    bar.add_task("starting", total=wanted, tasks="none yet")
+    bar.add_task("starting …", total=wanted)
     return bar

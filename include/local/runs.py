@@ -174,11 +174,6 @@ def failed_tries(dag_id: str, runs: list[Run]) -> list[Try]:
         ]
 
 
-def has_failed_for_good(dag_id: str, runs: list[Run]) -> bool:
-    """Whether a task of the runs has failed, and will not be tried again."""
-    return any(failed.final for failed in failed_tries(dag_id, runs))
-
-
 @patiently
 def fail_killed(dag_id: str, runs: list[Run]) -> None:
     """Fail the tries whose process was killed, so that they are tried again. Only for Airflow 2.11.
