@@ -33,7 +33,7 @@ def run(command: str, fleet: str, first: str, last: str, reprocess: str, *, wait
 
 
 def _backfill(job: Job, reprocess: str, command: str, *, wait: bool) -> int:
-    names = job.names
+    names = list(job.partitions)
     say(f"{catalogue.fleet(job.fleet).title}, {names[0]} to {names[-1]}: {len(names)} runs of {job.dag_id}")
     say(f"Source {source()}, data in {settings.data_dir()}")
     pool.set_up_and_release()

@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 from include.local import runs
+from include.local.command_lock import Note, wait_for
 from include.local.console import last_lines, say
 from include.local.errors import CommandError
 from include.local.processes import Started, airflow_commands
 
 if TYPE_CHECKING:
-    from include.local.command_lock import Note
     from include.local.jobs import Job
     from include.local.progress import Progress
 
@@ -30,32 +30,24 @@ def run(job: Job, reprocess: str, progress: Progress, note: Note, *, wait: bool)
     Raises:
         CommandError: the backfill could not be started.
     """
-    _wait_for_others(job.dag_id, wait=wait)
+    wait_for(lambda: _other(job.dag_id), wait=wait)
     # Without a scheduler nobody has parsed the DAG files, and asset events of unknown assets would be dropped.
     subprocess.run(["airflow", "dags", "reserialize"], capture_output=True, check=False)
     how = {"completed": "--reset-dagruns", "failed": "--rerun-failed-tasks"}.get(reprocess)
     for _ in range(ATTEMPTS):
         _run_backfill_command(job, how, progress, note)
         found = job.runs()
-        if all(run.state == "success" for run in found) or any(
-            failed.final for failed in runs.failed_tries(job.dag_id, found)
-        ):
+        failed_for_good = any(failed.final for failed in runs.failed_tries(job.dag_id, found))
+        if failed_for_good or all(run.state == "success" for run in found):
             return
         say("`airflow dags backfill` gave up before all runs had ended; starting it again for the rest")
         how = "--rerun-failed-tasks"
 
 
-def _wait_for_others(dag_id: str, *, wait: bool) -> None:
+def _other(dag_id: str) -> str | None:
     """2.11 lets two backfills of one DAG run at once, and each takes the other's tasks for its own."""
-    said = False
-    while other := airflow_commands("dags", "backfill", dag_id):
-        who = f"`airflow dags backfill … {dag_id}` is running (process {other[0]})"
-        if not wait:
-            raise CommandError(f"{who}. Nothing was started: WAIT=no is set")
-        if not said:
-            say(f"{who}. Waiting for it to end; WAIT=no stops instead")
-            said = True
-        time.sleep(POLL_SECONDS)
+    other = airflow_commands("dags", "backfill", dag_id)
+    return f"`airflow dags backfill … {dag_id}` is running (process {other[0]})" if other else None
 
 
 def _run_backfill_command(job: Job, how: str | None, progress: Progress, note: Note) -> None:

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING
 
 from include.local import runs
+from include.local.command_lock import Note, wait_for
 from include.local.console import last_lines, say
 from include.local.errors import CommandError
 from include.local.processes import wait_until
 from include.local.stack import Stack, current_settings, lock_scheduler, owner
 
 if TYPE_CHECKING:
-    from include.local.command_lock import Note
     from include.local.jobs import Job
     from include.local.progress import Progress
 
@@ -125,24 +125,15 @@ class Scheduler:
 
 def _wait_for_others(job: Job, scheduler: Scheduler, *, wait: bool) -> None:
     """Return when no backfill of the DAG is open that somebody created in the web UI, or with Airflow's own command."""
-    said = ""
-    with contextlib.ExitStack() as ending:
-        while others := runs.open_backfills(job.dag_id):
-            (other, *_) = others
-            cancel = f"cancel it on the page of {job.dag_id}, tab Backfills"
-            done = f"{other.done} of {other.total} runs done"
-            if not wait:
-                raise CommandError(
-                    f"There is {other}, which has not ended ({done}). Nothing was started: WAIT=no is set. "
-                    f"To end it, {cancel}"
-                )
-            if not said:
-                say(f"Waiting for {other}; to end it, {cancel}")
-                ending.enter_context(runs.paused(job.dag_id, False))
-            if said != (said := f"  {done}{', and it is paused' if other.is_paused else ''}"):
-                say(said)
-            scheduler.check()
-            time.sleep(POLL_SECONDS)
+
+    def other() -> str | None:
+        found = runs.open_backfills(job.dag_id)
+        how_to_end_it = f"To end it, cancel it on the page of {job.dag_id}, tab Backfills"
+        return f"There is {found[0]}, {found[0].done} of {found[0].total} runs done. {how_to_end_it}" if found else None
+
+    if other():
+        with runs.paused(job.dag_id, False) if wait else contextlib.nullcontext():
+            wait_for(other, wait=wait, check=scheduler.check)
 
 
 def _create(job: Job, reprocess: str, note: Note) -> bool:

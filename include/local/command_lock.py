@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,21 +65,39 @@ def only_command(*, wait: bool) -> Iterator[None]:
     Raises:
         CommandError: another one is running, and `wait` is False.
     """
-    said = None
-    while (file := locked(_lock_path())) is None:
-        other = noted()
-        who = str(other) if other else "another backfill command is starting"
-        if not wait:
-            raise CommandError(f"{who}. Nothing was started: WAIT=no is set")
-        if said != (said := other and f"{who}. Waiting for its end; WAIT=no stops instead") and said:
-            say(said)
-        time.sleep(POLL_SECONDS)
+    file = None
+
+    def other() -> str | None:
+        nonlocal file
+        file = locked(_lock_path())
+        return None if file else str(noted() or "Another backfill command is starting")
+
+    waited = wait_for(other, wait=wait)
+    assert file
     with file:
-        if said:
+        if waited:
             say("The other backfill has ended")
         end_abandoned()
         _clean_up_after_a_killed_command()
         yield
+
+
+def wait_for(other: Callable[[], str | None], *, wait: bool, check: Callable[[], None] = lambda: None) -> bool:
+    """Wait while `other` names somebody else's backfill, and print what it says; returns whether there was one.
+
+    Raises:
+        CommandError: there is one, and `wait` is False.
+    """
+    said = None
+    while who := other():
+        if not wait:
+            raise CommandError(f"{who}. Nothing was started: WAIT=no is set")
+        if who != said:
+            say(f"{who}. Waiting for its end; WAIT=no stops instead")
+            said = who
+        check()
+        time.sleep(POLL_SECONDS)
+    return said is not None
 
 
 @contextlib.contextmanager

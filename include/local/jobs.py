@@ -28,10 +28,6 @@ class Job:
     summary: Callable[[str, list[str], Mapping[str, runs.Run]], str]
 
     @property
-    def names(self) -> list[str]:
-        return list(self.partitions)
-
-    @property
     def dates(self) -> tuple[str, str]:
         """The first and the last logical date, with their offset: Airflow reads others in its default time zone."""
         days = list(self.partitions.values())

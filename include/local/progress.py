@@ -7,8 +7,15 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from include.local import console, runs, task_log, waiting
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from include.local import console, runs, task_log
 from include.local.console import say
+from include.orchestration import pool_holders
+from include.orchestration.compat import IS_AIRFLOW_3
+from include.orchestration.defaults import WAREHOUSE_POOL
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 120
 """After so long without progress, the command says what it waits for."""
+
+AT_WORK = ("running", "queued", "up_for_reschedule", "up_for_retry", "deferred")
 
 
 class Progress:
@@ -63,7 +72,7 @@ class Progress:
             self._shown, self._changed = line, time.monotonic()
         elif time.monotonic() - self._changed > QUIET_SECONDS:
             self._changed = time.monotonic()
-            for reason in waiting.reasons(self.job.dag_id, found):
+            for reason in reasons(self.job.dag_id, found):
                 self._say(reason)
         for failed in runs.failed_tries(self.job.dag_id, found):
             if failed not in self._reported:
@@ -83,6 +92,33 @@ def _report(failed: runs.Try) -> None:
     for line in task_log.failure(failed.log):
         say(f"  | {line}")
     say(f"  {failed.log}\n")
+
+
+@runs.patiently
+def reasons(dag_id: str, found: list[runs.Run]) -> list[str]:
+    """Sentences that say what the DAG's runs wait for; at least one."""
+    said = []
+    if IS_AIRFLOW_3:
+        if runs.is_paused(dag_id):
+            said.append(f"{dag_id} has been paused: none of its tasks starts until somebody unpauses it")
+        paused = [backfill for backfill in runs.open_backfills(dag_id) if backfill.is_paused]
+        said += [f"there is {backfill}: unpause or cancel it in the web UI" for backfill in paused]
+    names = {run.run_id: run.partition for run in found}
+    with create_session() as session:
+        tasks = session.scalars(select(TaskInstance).where(*runs.of_runs(dag_id, found))).all()
+        waits_for_pool = any(task.pool == WAREHOUSE_POOL and str(task.state) == "scheduled" for task in tasks)
+        for task in tasks:
+            if str(task.state) in AT_WORK:
+                since = f" since {task.start_date:%Y-%m-%d %H:%M:%S} UTC" if task.start_date else ""
+                said.append(
+                    f"`{task.task_id}` for {names[task.run_id]} is {runs.in_words(task.task_id, task.state)}{since}"
+                )
+    if waits_for_pool:
+        others = [holder for holder in pool_holders.find() if holder.run_id not in names]
+        said += [f"the pool `{WAREHOUSE_POOL}` is taken by {holder}" for holder in others]
+    return [
+        f"still waiting: {reason}" for reason in said or ["no task is running: is the scheduler working? See its log"]
+    ]
 
 
 def _bar(wanted: int) -> RichProgress:

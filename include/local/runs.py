@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.providers.common.compat.sdk import DagRunState
 from airflow.utils.session import create_session
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from include.orchestration.compat import IS_AIRFLOW_3
@@ -252,17 +252,10 @@ def import_errors() -> list[str]:
 @patiently
 def ask_for_parse(dag_id: str) -> None:
     """Have the DAG processor parse the DAG's file next, as the UI's button does. Only for Airflow 3."""
-    with create_session() as session:
+    with suppress(IntegrityError), create_session() as session:  # somebody may have asked already
         model = session.scalars(select(DagModel).where(DagModel.dag_id == dag_id)).one_or_none()
-        if model is None or not model.relative_fileloc:
-            return
-        request = DagPriorityParsingRequest(model.bundle_name, model.relative_fileloc)
-        asked = select(DagPriorityParsingRequest).where(
-            DagPriorityParsingRequest.bundle_name == request.bundle_name,
-            DagPriorityParsingRequest.relative_fileloc == request.relative_fileloc,
-        )
-        if session.scalars(asked).first() is None:
-            session.add(request)
+        if model and model.relative_fileloc:
+            session.add(DagPriorityParsingRequest(model.bundle_name, model.relative_fileloc))
 
 
 @dataclass(frozen=True)
@@ -287,7 +280,7 @@ def open_backfills(dag_id: str) -> list[OpenBackfill]:
     with create_session() as session:
         found = []
         for backfill in session.scalars(_open(dag_id)).all():
-            states = _statesof_runs(session, backfill)
+            states = _states_of_runs(session, backfill)
             if states and FINISHED.issuperset(states):
                 backfill.completed_at = datetime.now(UTC)
                 continue
@@ -355,7 +348,7 @@ def _open(dag_id: str, since: datetime | None = None) -> Any:
     return found.where(Backfill.created_at >= since) if since else found
 
 
-def _statesof_runs(session: Any, backfill: Any) -> list[str]:
+def _states_of_runs(session: Any, backfill: Any) -> list[str]:
     of_backfill = select(DagRun.state).join(BackfillDagRun, BackfillDagRun.dag_run_id == DagRun.id)
     return [str(state) for state in session.scalars(of_backfill.where(BackfillDagRun.backfill_id == backfill.id))]
 

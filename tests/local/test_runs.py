@@ -8,7 +8,9 @@ from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
-from include.local import runs, summary, waiting
+from include.local import backfill_airflow3, progress, runs, summary
+from include.local.errors import CommandError
+from include.local.jobs import Job
 from include.orchestration import pool_holders
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.dags.running import run
@@ -120,8 +122,8 @@ class TestWhatABackfillWaitsFor:
     @pytest.fixture
     def reasons(self, done, monkeypatch):
         """What the command says of the run."""
-        monkeypatch.setattr(waiting, "is_paused", lambda dag_id: False)
-        return lambda: waiting.reasons("taxi_zones", runs.read_runs("taxi_zones", {"2023-01": DAY}))
+        monkeypatch.setattr(runs, "is_paused", lambda dag_id: False)
+        return lambda: progress.reasons("taxi_zones", runs.read_runs("taxi_zones", {"2023-01": DAY}))
 
     @pytest.fixture
     def other(self, dag_bag, done):
@@ -163,7 +165,7 @@ class TestWhatABackfillWaitsFor:
 
     @pytest.mark.skipif(not IS_AIRFLOW_3, reason="on 2.11 a backfill runs also where its DAG is paused")
     def test_a_dag_that_somebody_has_paused_is_said_first(self, done, reasons, monkeypatch):
-        monkeypatch.setattr(waiting, "is_paused", lambda dag_id: True)
+        monkeypatch.setattr(runs, "is_paused", lambda dag_id: True)
         task_id = put(done, "running", start_date=None)
         assert reasons() == [
             "still waiting: taxi_zones has been paused: none of its tasks starts until somebody unpauses it",
@@ -207,6 +209,22 @@ class TestBackfillsOfAirflow3:
         assert (found.done, found.total) == (0, 1)
         assert runs.cancel_since("taxi_zones", datetime.now(UTC)) == 0
         assert runs.open_backfills("taxi_zones") == [found]
+
+    def test_one_that_is_paused_is_said_to_be_and_is_a_reason_to_wait(self, backfill, done):
+        from airflow.models.backfill import Backfill
+
+        with create_session() as session:
+            for row in session.scalars(select(Backfill).where(Backfill.completed_at.is_(None))):
+                row.is_paused = True
+        (found,) = runs.open_backfills("taxi_zones")
+        assert str(found).endswith(" UTC, which is paused")
+        said = progress.reasons("taxi_zones", runs.read_runs("taxi_zones", {"2023-01": DAY}))
+        assert f"still waiting: there is {found}: unpause or cancel it in the web UI" in said
+
+    def test_a_run_that_somebody_has_deleted_is_not_waited_for(self, backfill, done):
+        job = Job("green", "taxi_zones", {"2023-01": DAY, "2020-02": date(2020, 2, 1)}, lambda *_: "")
+        with pytest.raises(CommandError, match=r"taxi_zones has no run for 2020-02: .* deleted it"):
+            backfill_airflow3._check_none_is_missing(job, job.runs())
 
     def test_our_own_is_ended_with_its_runs(self, backfill, done):
         assert runs.cancel_since("taxi_zones", backfill) == 1
