@@ -69,7 +69,7 @@ def _in_utc(moment: DateTime) -> DateTime:
 def is_held(dag_id: str) -> bool:
     """Whether `make backfill` has unpaused the DAG only for its own runs, so that the schedule must make none.
 
-    The command says so in a file in Airflow's home (include/local/turn.py), which nothing else creates.
+    The command says so in a file in Airflow's home (include/local/command_lock.py), which nothing else creates.
     """
     try:
         note = json.loads((Path(AIRFLOW_HOME) / "backfill.json").read_text())

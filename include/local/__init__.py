@@ -1,1 +1,5 @@
-"""Airflow on one machine: what `make demo`, `make backfill` and `make standalone` run, configured by the Makefile."""
+"""The Makefile's commands, one file each, and what they share; `__main__.py` lists them with their options.
+
+They run Airflow on one machine, configured by the Makefile through the environment. This package may import every
+other one; no other one imports it.
+"""

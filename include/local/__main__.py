@@ -1,136 +1,103 @@
-"""Called by the Makefile, which sets Airflow's configuration in the environment."""
+"""The commands behind the Makefile, which sets Airflow's configuration in the environment."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
+import importlib
 import os
+import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from include.local.processes import interrupt_once
+import typer
+
+from include.local.console import complain
+from include.local.errors import INTERRUPTED, WRONG_USE, CommandError, explained
+from include.local.processes import SIGNALS, interrupt_once
 from include.nyc_taxi import catalogue, settings
-from include.nyc_taxi.errors import NycTaxiError, SettingError
+from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import month_range
 
+app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m include.local", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("backfill", "run months on the TLC's files"),
-        ("backfill-weeks", "run the weeks that lie wholly in the months"),
-        ("demo", "run months on a simulated TLC"),
-    ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("--fleet", required=True, help=f"one of {', '.join(catalogue.FLEETS)}")
-        command.add_argument("--from", dest="first", required=True, metavar="YYYY-MM")
-        command.add_argument("--to", dest="last", required=True, metavar="YYYY-MM")
-        command.add_argument(
-            "--reprocess",
-            choices=("completed", "failed", "none"),
-            default="completed",
-            help="which run again that have run before: all, those that failed, none",
-        )
-        command.add_argument(
-            "--wait",
-            choices=("yes", "no"),
-            default="yes",
-            help="what to do while another backfill is at work: wait for its end, or stop at once",
-        )
-    command = commands.add_parser("standalone", help="Airflow with its web UI")
-    command.add_argument("--simulate", action="store_true", help="on a simulated TLC")
-    command.add_argument("--port", type=_port, required=True)
-    commands.add_parser("docs", help="write the generated pages in docs/reference")
-    command = commands.add_parser("status", help="how fresh the warehouse is, by fleet and month")
-    command.add_argument(
-        "--fleet", help=f"one of {', '.join(catalogue.FLEETS)}; all that have DAGs, where none is named"
-    )
-    command = commands.add_parser("quality", help="what the audit of a month has found")
-    command.add_argument("--fleet", required=True, help=f"one of {', '.join(catalogue.FLEETS)}")
-    command.add_argument("--month", required=True, metavar="YYYY-MM")
-    commands.add_parser("compact", help="give the disk back what replaced months have left in the warehouse")
-    commands.add_parser("pool", help="make the pool of tasks that open the warehouse, as the connection asks for it")
-    command = commands.add_parser("migrate", help="copy the warehouse from a DuckDB file into a lake, or back")
-    command.add_argument("--to", required=True, metavar="CONNECTION", help="an Airflow connection: TO= of make migrate")
-    options = parser.parse_args(arguments)
-    try:
-        settings.check()
-        return _run(options)
-    except SettingError as error:
-        print(f"make {options.command}: {error}", file=sys.stderr)
-        return 2
+YesOrNo = Literal["yes", "no"]
+WhichRuns = Literal["completed", "failed", "none"]
+Fleet = Annotated[str, typer.Option(help=f"one of {', '.join(catalogue.FLEETS)}")]
+Month = Annotated[str, typer.Option(metavar="YYYY-MM")]
+First = Annotated[str, typer.Option("--from", metavar="YYYY-MM")]
+Last = Annotated[str, typer.Option("--to", metavar="YYYY-MM")]
+Reprocess = Annotated[WhichRuns, typer.Option(help="which existing runs to repeat: all, failed ones, or none")]
+Wait = Annotated[YesOrNo, typer.Option(help="if another backfill is running, wait for it, or stop at once")]
+Connection = Annotated[str, typer.Option(metavar="CONNECTION", help="an Airflow connection: TO= of make migrate")]
 
 
-def _run(options: argparse.Namespace) -> int:
-    # End as on Ctrl-C, and stop what was started, also when told to end or when the terminal is closed.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell's background, or nohup, has it
-            signal.signal(number, interrupt_once)
-    if options.command == "standalone":
-        from include.local.standalone import standalone
-
-        return standalone(options.port, simulate=options.simulate)
-    if options.command == "docs":
-        from include.local import docs
-
-        return docs.write(settings.PROJECT_ROOT)
-    if options.command == "status":
-        with _quiet_hooks():
-            from include.local import status
-
-        return status.show(settings.fleets() if options.fleet is None else [options.fleet])
-    if options.command == "quality":
-        with _quiet_hooks():
-            from include.local import quality
-
-        return quality.show(options.fleet, options.month)
-    if options.command == "compact":
-        with _quiet_hooks():
-            from include.local import compact
-
-        return compact.run()
-    if options.command == "migrate":
-        with _quiet_hooks():
-            from include.local import migrate
-
-        return migrate.run(options.to)
-    if options.command == "pool":
-        with _quiet_hooks():
-            from include.orchestration import pool
-
-        print(f"pool warehouse: {pool.set_up()} slots")
-        return 0
-    try:
-        months = month_range(options.first, options.last)
-        catalogue.file_name(options.fleet, months[0])
-    except NycTaxiError as error:
-        print(f"make {options.command}: {error}", file=sys.stderr)
-        return 2
-    _make_dag(options.fleet)
+@app.command("backfill-weeks", help="Run the weeks that lie entirely in the months.")
+@app.command("demo", help="Run months on a simulated TLC.")
+@app.command("backfill", help="Run months on the TLC's files.")
+def backfill(
+    context: typer.Context,
+    fleet: Fleet,
+    first: First,
+    last: Last,
+    reprocess: Reprocess = "completed",
+    wait: Wait = "yes",
+) -> int:
+    catalogue.file_name(fleet, month_range(first, last)[0])
+    if fleet not in settings.fleets():  # then there would be no DAG for it
+        os.environ["NYC_TAXI_FLEETS"] = ",".join([*settings.fleets(), fleet])
     settings.data_dir().mkdir(parents=True, exist_ok=True)
-
-    with _quiet_hooks():
-        from include.local import backfill  # imports Airflow, which takes seconds and the settings above
-    from include.local.simulated import simulated_tlc
-
-    with simulated_tlc() if options.command == "demo" else contextlib.nullcontext():
-        return backfill.run(
-            options.command,
-            options.fleet,
-            options.first,
-            options.last,
-            options.reprocess,
-            wait=options.wait == "yes",
-        )
+    return _run("backfill", context.info_name, fleet, first, last, reprocess, wait=wait == "yes")
 
 
-@contextlib.contextmanager
-def _quiet_hooks() -> Iterator[None]:
-    """Have Airflow imported, with hooks that do not log each thing they do. What this process starts logs as ever.
+@app.command()
+def standalone(port: Annotated[str, typer.Option()], *, simulate: bool = False) -> int:
+    """Run Airflow with its web UI, on a simulated TLC if asked to."""
+    if not port.isdecimal() or not 1024 <= int(port) <= 65_535:
+        raise SettingError(f"expected PORT= and a number from 1024 to 65535, found {port!r}")
+    return _run("standalone", int(port), simulate=simulate)
 
-    `warehouse_hook` can be imported from then on: Airflow puts the plugins folder on the path.
+
+@app.command()
+def docs() -> int:
+    """Write the generated pages in docs/reference."""
+    return _run("docs", settings.PROJECT_ROOT)
+
+
+@app.command()
+def status(fleet: Fleet | None = None) -> int:
+    """Show how fresh the warehouse is, by fleet and month; without a fleet, of all fleets that have DAGs."""
+    return _run("status", settings.fleets() if fleet is None else [fleet])
+
+
+@app.command()
+def quality(fleet: Fleet, month: Month) -> int:
+    """Show what the audit of a month found."""
+    return _run("quality", fleet, month)
+
+
+@app.command()
+def compact() -> int:
+    """Reclaim the disk space that replaced months have left behind in the warehouse."""
+    return _run("compact")
+
+
+@app.command()
+def pool() -> int:
+    """Create the pool of tasks that open the warehouse, with as many slots as the connection asks for."""
+    return _run("pool")
+
+
+@app.command()
+def migrate(to: Connection) -> int:
+    """Copy the warehouse from a DuckDB file into a lake, or back."""
+    return _run("migrate", to)
+
+
+def _run(command: str, *arguments: Any, **options: Any) -> int:
+    """Run a command's module, which imports Airflow: hooks then do not log each step, but what is started does.
+
+    From then on `warehouse_hook` can be imported: Airflow puts the plugins folder on the path.
     """
     name = "AIRFLOW__LOGGING__LOGGING_LEVEL"
     chosen = os.environ.get(name)
@@ -138,23 +105,35 @@ def _quiet_hooks() -> Iterator[None]:
     try:
         import airflow  # noqa: F401
 
-        yield
+        module = importlib.import_module(f"include.local.{command}")
     finally:
         if chosen is None:
             del os.environ[name]
+    return int(module.run(*arguments, **options))
 
 
-def _port(text: str) -> int:
-    """A port that a user may listen on."""
-    if not text.isdecimal() or not 1024 <= int(text) <= 65_535:
-        raise argparse.ArgumentTypeError(f"expected PORT= and a number from 1024 to 65535, found {text!r}")
-    return int(text)
-
-
-def _make_dag(fleet: str) -> None:
-    """Let there be a DAG for the fleet."""
-    if fleet not in settings.fleets():
-        os.environ["NYC_TAXI_FLEETS"] = ",".join([*settings.fleets(), fleet])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status: 0 done, 1 failed, 2 wrong argument or setting, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for number in SIGNALS:  # stop what was started, also on SIGTERM, or when the terminal is closed
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as in a shell's background, or under nohup
+            signal.signal(number, interrupt_once)
+    try:
+        settings.check()
+        return int(app(arguments, prog_name="python -m include.local", standalone_mode=False))
+    except typer.Abort:
+        failure = CommandError("interrupted", INTERRUPTED)
+    except typer.TyperException as error:
+        message = error.format_message().replace("Value error, ", "")
+        as_make_knows_them = re.sub(r"'--(\w+)'", lambda option: f"{option[1].upper()}=", message)
+        failure = CommandError(as_make_knows_them, WRONG_USE)
+    except Exception as error:
+        found = explained(error)
+        if found is None:
+            raise
+        failure = found
+    complain(f"make {arguments[0] if arguments else '…'}: {failure}")
+    return failure.status
 
 
 if __name__ == "__main__":

@@ -1,43 +1,44 @@
-"""`make compact`: give the disk back what replaced months have left behind in the warehouse."""
+"""`make compact`: reclaim the disk space that replaced months have left behind in the warehouse."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from humanize import naturalsize
+
+from include.local.console import say
+from include.local.errors import INTERRUPTED, CommandError
 from include.nyc_taxi import settings
-from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.warehouse import lake
 from include.nyc_taxi.warehouse.compact import compact
-from warehouse_hook import WarehouseHook, WarehouseLockedError
+from warehouse_hook import WarehouseHook
 
 
 def run() -> int:
-    """Compact the warehouse and say what came of it; returns the exit status."""
+    """Compact the warehouse, and print the result; returns the exit status."""
     try:
-        print(_compact(WarehouseHook()))
-    except (NycTaxiError, WarehouseLockedError) as error:
-        print(f"make compact: {error}", file=sys.stderr)
-        return 1
+        hook = WarehouseHook()
+        say(_tidy_lake(hook) if hook.is_lake else _compact_file(hook))
     except KeyboardInterrupt:
-        print("make compact: given up; the warehouse is as it was", file=sys.stderr)
-        return 130
+        raise CommandError("interrupted; the warehouse is as it was", INTERRUPTED) from None
     return 0
 
 
-def _compact(hook: WarehouseHook) -> str:
-    if hook.is_lake:
-        with hook.opened() as con:
-            tidied = lake.maintain(con, settings.lake_keep(), settings.lake_abandoned_after())
-        return (
-            f"{hook.place}: {tidied.merged:,} files merged or rewritten, {tidied.snapshots:,} old snapshots let go of, "
-            f"{tidied.removed + tidied.abandoned:,} files removed"
-        )
+def _tidy_lake(hook: WarehouseHook) -> str:
+    with hook.opened() as con:
+        tidied = lake.maintain(con, settings.lake_keep(), settings.lake_abandoned_after())
+    return (
+        f"{hook.place}: {tidied.merged:,} files merged or rewritten, {tidied.snapshots:,} old snapshots expired, "
+        f"{tidied.removed + tidied.abandoned:,} files removed"
+    )
+
+
+def _compact_file(hook: WarehouseHook) -> str:
     path = Path(hook.get_database())
     if not path.exists():
         return f"There is no warehouse in a file at {path}: nothing to do."
     with hook.opened() as con:
-        con.execute("CHECKPOINT")  # takes in what is beside a large file, or a killed process has left there
-    print(f"Copying {path} ({path.stat().st_size / 1e6:,.1f} MB); tasks wait meanwhile …")
+        con.execute("CHECKPOINT")  # moves into the file what its log holds: large files keep one, and killed processes
+    say(f"Copying {path} ({naturalsize(path.stat().st_size)}); tasks wait meanwhile …")
     done = compact(WarehouseHook(read_only=True).get_conn, path)
-    return f"{done.rows:,} rows, {done.before / 1e6:,.1f} MB before, {done.after / 1e6:,.1f} MB now"
+    return f"{done.rows:,} rows, {naturalsize(done.before)} before, {naturalsize(done.after)} now"

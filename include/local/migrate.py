@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-from include.nyc_taxi.errors import NycTaxiError
-from include.nyc_taxi.warehouse.migrate import MigrateError, migrate
+from include.local.console import say
+from include.local.errors import INTERRUPTED, WRONG_USE, CommandError
+from include.nyc_taxi.warehouse.migrate import migrate
 from warehouse_hook import WarehouseHook
 
 
 def run(to: str) -> int:
-    """Copy what the connection `warehouse` says into what the connection `to` says; returns the exit status."""
+    """Copy the warehouse of the connection `warehouse` into that of the connection `to`; returns the exit status.
+
+    Raises:
+        CommandError: there is nothing to copy, or nowhere to copy it to.
+    """
     if not to:
-        print("make migrate: expected TO=<connection>, found nothing; see docs/how-to/lake.md", file=sys.stderr)
-        return 2
+        raise CommandError("expected TO=<connection>, found nothing; see docs/how-to/lake.md", WRONG_USE)
     try:
         source, target = WarehouseHook(), WarehouseHook(duckdb_conn_id=to)
         _check(source, target)
-        print(f"Copying {source.place} into {target.place} …")
+        say(f"Copying {source.place} into {target.place} …")
         rows = _migrate(source, target)
     except AirflowNotFoundException:
-        message = f"make migrate: there is no connection {to!r}: docs/how-to/lake.md says how to define one"
-        print(message, file=sys.stderr)
-        return 2
-    except (NycTaxiError, ValueError) as error:
-        print(f"make migrate: {error}", file=sys.stderr)
-        return 1
+        message = f"there is no connection {to!r}: docs/how-to/lake.md says how to define one"
+        raise CommandError(message, WRONG_USE) from None
     except KeyboardInterrupt:
-        print("make migrate: given up; run it again to go on", file=sys.stderr)
-        return 130
-    print(
-        f"{rows:,} rows, all the same on both sides. To use the copy, have the connection `warehouse` say what {to!r} "
-        "says, and run `make pool`; what was copied from is as it was"
+        raise CommandError("interrupted; run it again to go on", INTERRUPTED) from None
+    say(
+        f"{rows:,} rows, the same on both sides. To use the copy, set the connection `warehouse` to the values of "
+        f"{to!r}, and run `make pool`. The original has not been changed"
     )
     return 0
 
@@ -42,9 +40,9 @@ def run(to: str) -> int:
 def _check(source: WarehouseHook, target: WarehouseHook) -> None:
     if source.is_lake == target.is_lake:
         kind = "lakes" if source.is_lake else "DuckDB files"
-        raise MigrateError(f"expected a DuckDB file and a lake, found two {kind}: {source.place} and {target.place}")
+        raise CommandError(f"expected a DuckDB file and a lake, found two {kind}: {source.place} and {target.place}")
     if not source.exists():
-        raise MigrateError(f"there is no warehouse at {source.place}: nothing to copy")
+        raise CommandError(f"there is no warehouse at {source.place}: nothing to copy")
 
 
 def _migrate(source: WarehouseHook, target: WarehouseHook) -> int:
@@ -52,4 +50,4 @@ def _migrate(source: WarehouseHook, target: WarehouseHook) -> int:
     path = Path(in_file.get_database()).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     with in_lake.opened() as con:
-        return migrate(con, str(path), into_lake=in_lake is target, say=print)
+        return migrate(con, str(path), into_lake=in_lake is target, say=say)

@@ -1,35 +1,59 @@
-"""The processes that these commands start on this machine: noted, recognised later, ended for certain."""
+"""The processes that these commands start: recorded in a file, recognised later, and stopped for certain."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, Any
 
 import psutil
 
+from include.local.console import say
 from include.nyc_taxi.files import replacing
 
 STOP_SECONDS = 20
 
 CLOCK_SECONDS = 2.0
-"""Two readings of when a process began may differ by so much: the second is counted from the machine's clock."""
+"""Two readings of a process's start time may differ by this much, because the system clock may be adjusted."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def interrupt_once(number: int, frame: object) -> None:  # noqa: ARG001 - a signal handler's signature
-    """Have this command stop what it has started; a further signal would break that off, and is ignored.
+    """Signal handler: make this command stop what it has started, and ignore further signals, which would disturb that.
 
     Raises:
         KeyboardInterrupt: always.
     """
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Postpone the signals that end this command until the block has ended, so that nothing is left half recorded."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    postponed: list[int] = []
+    for number, handler in handlers.items():
+        if handler is not signal.SIG_IGN:  # a child would not ignore it either
+            signal.signal(number, lambda number, _: postponed.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if postponed:
+            signal.raise_signal(postponed[0])
 
 
 def home() -> Path:
@@ -37,9 +61,35 @@ def home() -> Path:
     return Path(os.environ["AIRFLOW_HOME"])
 
 
+def locked(path: Path) -> IO[str] | None:
+    """The opened file, which this process has locked; None if another process has.
+
+    The lock ends when the file is closed, by this process and by those that inherited it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def wait_until(done: Callable[[], bool], check: Callable[[], None], seconds: float) -> bool:
+    """Wait until `done()`, but not longer than `seconds`; `check` may raise an error. Returns whether it is done."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        check()
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
 @dataclass(frozen=True)
 class Process:
-    """A process that can be recognised later: its id, and when it began (ids are given out again)."""
+    """A process that can be recognised later: by its id and its start time, since ids are reused."""
 
     pid: int
     began: float
@@ -53,62 +103,57 @@ class Process:
         """
         return cls(pid, psutil.Process(pid).create_time())
 
-    def is_alive(self) -> bool:
-        """Whether it is still the same process, and no zombie."""
+    def exists(self) -> bool:
+        """Whether the id still belongs to this process, alive or zombie."""
         with contextlib.suppress(psutil.Error):
-            found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.began) < CLOCK_SECONDS
-            return same and found.status() != psutil.STATUS_ZOMBIE
+            return bool(abs(psutil.Process(self.pid).create_time() - self.began) < CLOCK_SECONDS)
+        return False
+
+    def is_alive(self) -> bool:
+        """Whether it is still running; a zombie is not."""
+        with contextlib.suppress(psutil.Error):
+            return self.exists() and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
         return False
 
 
 def kill_session(leader: Process) -> int:
-    """Kill what is left of the session that the process has begun, whatever groups it has formed; returns how many.
+    """Kill all processes of the session that `leader` began, in any process group; returns how many.
 
-    An id is not given out again while a session has it: members of a dead leader's session are its own.
+    While a process of the session lives, the system does not reuse the leader's id: the members are its own, even when
+    the leader is dead. When this returns, they no longer hold files or locks.
     """
-    if psutil.pid_exists(leader.pid) and not _is_same(leader):
+    if psutil.pid_exists(leader.pid) and not leader.exists():
         return 0
-    killed, waited_for = 0, []
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
-            if os.getsid(pid) == leader.pid:
-                process = psutil.Process(pid)
-                if process.ppid() != os.getpid():  # the status of a child of ours is left to who has started it
-                    waited_for.append(process)
+    killed: set[int] = set()
+    deadline = time.monotonic() + STOP_SECONDS
+    # Repeated, because a process may fork before it is killed; limited, because the kernel may hold one back.
+    while (members := list(_living_members(leader.pid))) and time.monotonic() < deadline:
+        for pid in members:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-                killed += 1
-    psutil.wait_procs(waited_for, timeout=STOP_SECONDS)  # what they held is free when they have gone
-    return killed
+                killed.add(pid)
+        time.sleep(0.05)
+    return len(killed)
 
 
-def _is_same(process: Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return abs(psutil.Process(process.pid).create_time() - process.began) < CLOCK_SECONDS
-    return False
-
-
-def end(process: subprocess.Popen[bytes], leader: Process, seconds: float = STOP_SECONDS) -> None:
-    """Wait for the end of a process that has been told to end, but not for ever; kill what its session has left."""
-    try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.1, seconds))
-    finally:
-        kill_session(leader)
-        process.wait()
+def _living_members(session: int) -> Iterator[int]:
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                yield pid
 
 
 @dataclass
 class Started:
-    """What a command has started, noted in a file in Airflow's home, so that the next command can end what outlives it.
+    """What a command has started. A file in Airflow's home records it, so that the next command can stop what is left.
 
     Attributes:
         command: as the user typed it.
         owner: the command's process.
         since: when it began, UTC, in ISO format.
-        has_scheduler: whether it runs a scheduler that others may use, and then
-        settings: with which settings, by name.
-        sessions: the first process of each session it has begun.
+        has_scheduler: whether it runs a scheduler that other commands may use.
+        settings: the scheduler's settings, by name.
+        sessions: the first process of each session that it began.
     """
 
     command: str
@@ -118,32 +163,51 @@ class Started:
     settings: dict[str, str]
     sessions: list[Process] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._running: list[subprocess.Popen[bytes]] = []
+
     @classmethod
     def by_us(cls, command: str, *, has_scheduler: bool = False, settings: dict[str, str] | None = None) -> Started:
-        """Nothing yet, by this process."""
+        """A record for this process, which has started nothing yet."""
         now = datetime.now(UTC).isoformat()
         return cls(command, Process.of(os.getpid()), now, has_scheduler, settings or {})
 
-    def popen(self, command: list[str], **options: object) -> tuple[subprocess.Popen[bytes], Process]:
-        """Start a process in a session of its own (Ctrl-C is for us, who end it in order), and note it."""
-        process: subprocess.Popen[bytes] = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            **options,  # type: ignore[call-overload]
-        )
-        leader = Process.of(process.pid)
-        self.sessions.append(leader)
-        with replacing(self._path) as temporary:
-            temporary.write_text(json.dumps(asdict(self)))
-        return process, leader
+    def popen(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a process in its own session, and record it. Ctrl-C does not reach it: `stop` stops it in order."""
+        with uninterrupted():
+            process: subprocess.Popen[bytes] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, start_new_session=True, **options
+            )
+            self._running.append(process)
+            self.sessions.append(Process.of(process.pid))
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(asdict(self)))
+        return process
 
-    def forget(self) -> None:
-        """All has ended."""
-        self._path.unlink(missing_ok=True)
+    def stop(self, number: int = signal.SIGTERM, *, groups: bool = False, seconds: float = STOP_SECONDS) -> None:
+        """Tell the processes to stop, the last one first; after `seconds`, kill what is left. Remove the record.
+
+        Args:
+            groups: send the signal to their process groups instead.
+        """
+        for process in reversed(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number) if groups else process.send_signal(number)
+        deadline = time.monotonic() + seconds
+        try:
+            for process in self._running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.1, deadline - time.monotonic()))
+        finally:
+            for process, leader in zip(self._running, self.sessions, strict=False):
+                kill_session(leader)
+                process.wait()
+            self._running.clear()
+            self.path.unlink(missing_ok=True)
 
     @property
-    def _path(self) -> Path:
+    def path(self) -> Path:
+        """The record's file."""
         return home() / "started" / f"{self.owner.pid}.json"
 
     def __str__(self) -> str:
@@ -152,10 +216,10 @@ class Started:
 
 
 def noted() -> list[Started]:
-    """What commands have started in this Airflow home; also of those that were killed."""
+    """The records of all commands in this Airflow home, including commands that were killed."""
     found = []
     for path in sorted((home() / "started").glob("[0-9]*.json")):
-        with contextlib.suppress(FileNotFoundError):  # it has just ended
+        with contextlib.suppress(FileNotFoundError):  # the command has just ended
             facts = json.loads(path.read_text())
             owner, sessions = facts.pop("owner"), facts.pop("sessions")
             found.append(Started(**facts, owner=Process(**owner), sessions=[Process(**each) for each in sessions]))
@@ -163,18 +227,18 @@ def noted() -> list[Started]:
 
 
 def end_abandoned() -> None:
-    """Kill what a command that was killed itself has left running: nobody watches it, and its settings are not ours."""
+    """Kill what a killed command has left running: nobody watches it, and its settings may differ from ours."""
     for started in noted():
         if started.owner.is_alive():
             continue
         killed = sum(kill_session(leader) for leader in reversed(started.sessions))
-        started.forget()
+        started.path.unlink(missing_ok=True)
         if killed:
-            print(f"{started} was killed; {killed} processes that it has left are ended", flush=True)
+            say(f"{started} was killed; the {killed} processes that it left running have been killed too")
 
 
 def airflow_commands(*words: str) -> list[int]:
-    """Ids of other living processes whose command line has all the words, and whose Airflow home is ours."""
+    """Ids of other living processes in our Airflow home whose command line contains all the words."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

@@ -1,10 +1,10 @@
-"""What Airflow's metadata database says of a range of months or weeks: runs, tasks, logs. Works on both lines."""
+"""Runs, tasks and backfills in Airflow's metadata database: reads and changes them. Works on both lines."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.providers.common.compat.sdk import DagRunState
 from airflow.utils.session import create_session
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from include.orchestration.compat import IS_AIRFLOW_3
@@ -29,13 +29,13 @@ if IS_AIRFLOW_3:
     from airflow.models.dagbag import DagPriorityParsingRequest
 
 OVERLOOKED_AFTER = timedelta(seconds=10)
-"""So long after the end of a task's process nobody is going to record it."""
+"""If the end of a task's process has not been recorded after this time, nobody will record it."""
 FINISHED = frozenset({"success", "failed"})
 IN_WORDS = {
     "success": "done",
     "running": "running",
     "restarting": "restarting",
-    "shutdown": "being ended",
+    "shutdown": "being stopped",
     "queued": "about to start",
     "scheduled": "in the queue",
     "deferred": "waiting for an event",
@@ -47,19 +47,21 @@ IN_WORDS = {
     "failed": "failed",
     "removed": "removed from the DAG",
 }
-"""Airflow's states of tasks as a person would say them, in the order in which they are shown."""
+"""Airflow's task states in plain words, in the order in which they are shown."""
+ENDED = [IN_WORDS[state] for state in ("success", "skipped", "upstream_failed", "failed", "removed")]
+"""The words for tasks that have ended."""
 WAITING_SENSORS = {
     "wait_for_file": "waiting for the TLC's file",
     "wait_for_first_month": "waiting for a month's trips",
     "wait_for_last_month": "waiting for a month's trips",
 }
-"""What a sensor of ours waits for while Airflow says `up_for_reschedule`."""
+"""What each of our sensors waits for while its state is `up_for_reschedule`."""
 _LOGICAL_DATE = "logical_date" if IS_AIRFLOW_3 else "execution_date"
 
 patiently = retry(
     retry=retry_if_exception_type(OperationalError), stop=stop_after_attempt(10), wait=wait_fixed(1), reraise=True
 )
-"""For what is done in one transaction: SQLite has one writer at a time, and turns away others that waited too long."""
+"""Retries a function that is one transaction: SQLite has one writer at a time, and refuses others after a while."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ class Run:
 
     Attributes:
         partition: its month, or its week's Monday.
-        state: the run's own; a run of which tasks were skipped is a success too.
-        seconds: how long it took; None: it has not finished.
-        skipped: whether it has skipped a task: nothing was new.
+        state: Airflow's; a run that skipped tasks is a success too.
+        seconds: how long it took; None if it has not finished.
+        skipped: whether it skipped a task, because nothing was new.
     """
 
     partition: str
@@ -82,7 +84,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Try:
-    """A try of a task that failed: for good, or to be tried again."""
+    """A failed try of a task; `final` if there will be no other."""
 
     dag_id: str
     task_id: str
@@ -93,35 +95,28 @@ class Try:
 
     @property
     def log(self) -> Path:
-        """Where Airflow has written the try's log."""
-        return (
-            log_folder() / f"dag_id={self.dag_id}/run_id={self.run_id}/task_id={self.task_id}/attempt={self.number}.log"
-        )
+        """The path of the try's log."""
+        task = f"dag_id={self.dag_id}/run_id={self.run_id}/task_id={self.task_id}"
+        return log_folder() / task / f"attempt={self.number}.log"
 
 
 def log_folder() -> Path:
-    """Where Airflow writes logs."""
+    """The folder in which Airflow writes logs."""
     return Path(conf.get("logging", "base_log_folder"))
 
 
 @patiently
 def read_runs(dag_id: str, partitions: Mapping[str, date]) -> list[Run]:
-    """The DAG's runs of these logical dates, in order; `partitions` has each one's name: its month or its Monday."""
-    logical_date = getattr(DagRun, _LOGICAL_DATE)
-    names = {datetime.combine(day, time.min, UTC): name for name, day in partitions.items()}
+    """The DAG's runs of these partitions, in order of their logical dates.
+
+    Args:
+        partitions: logical dates by name.
+    """
+    names = _by_moment(partitions)
     with create_session() as session:
-        found = session.scalars(
-            select(DagRun).where(DagRun.dag_id == dag_id, logical_date.in_(list(names))).order_by(logical_date)
-        ).all()
-        skipped = set(
-            session.scalars(
-                select(TaskInstance.run_id).where(
-                    TaskInstance.dag_id == dag_id,
-                    TaskInstance.run_id.in_([run.run_id for run in found]),
-                    TaskInstance.state == "skipped",
-                )
-            )
-        )
+        found = session.scalars(_of_dates(dag_id, names).order_by(getattr(DagRun, _LOGICAL_DATE))).all()
+        skipped_tasks = select(TaskInstance.run_id).where(*of_runs(dag_id, found), TaskInstance.state == "skipped")
+        skipped = set(session.scalars(skipped_tasks))
         return [
             Run(
                 partition=names[getattr(run, _LOGICAL_DATE)],
@@ -134,15 +129,24 @@ def read_runs(dag_id: str, partitions: Mapping[str, date]) -> list[Run]:
         ]
 
 
+def _by_moment(partitions: Mapping[str, date]) -> dict[datetime, str]:
+    return {datetime.combine(day, time.min, UTC): name for name, day in partitions.items()}
+
+
+def of_runs(dag_id: str, runs: Iterable[Any]) -> tuple[Any, ...]:
+    """The conditions that select the runs' task instances."""
+    return TaskInstance.dag_id == dag_id, TaskInstance.run_id.in_([run.run_id for run in runs])
+
+
+def _of_dates(dag_id: str, moments: Iterable[datetime]) -> Any:
+    return select(DagRun).where(DagRun.dag_id == dag_id, getattr(DagRun, _LOGICAL_DATE).in_(list(moments)))
+
+
 @patiently
 def count_tasks(dag_id: str, runs: list[Run]) -> dict[str, int]:
-    """How many tasks of the runs are in each state, in plain words and in the order of IN_WORDS."""
+    """The number of the runs' tasks in each state, in plain words and in the order of IN_WORDS."""
     with create_session() as session:
-        found = session.execute(
-            select(TaskInstance.task_id, TaskInstance.state).where(
-                TaskInstance.dag_id == dag_id, TaskInstance.run_id.in_([run.run_id for run in runs])
-            )
-        ).all()
+        found = session.execute(select(TaskInstance.task_id, TaskInstance.state).where(*of_runs(dag_id, runs))).all()
     counted = Counter(in_words(task_id, state) for task_id, state in found)
     order = [*IN_WORDS.values(), *WAITING_SENSORS.values()]
     known = [words for words in dict.fromkeys(order) if words in counted]
@@ -150,49 +154,38 @@ def count_tasks(dag_id: str, runs: list[Run]) -> dict[str, int]:
 
 
 def in_words(task_id: str, state: object) -> str:
-    """A task's state in plain words; one that Airflow may add as it says it."""
+    """A task's state in plain words; a state that is not in IN_WORDS as Airflow writes it."""
     name = str(getattr(state, "value", state) or "none").lower()
     if name == "up_for_reschedule":
-        return WAITING_SENSORS.get(task_id, "waiting for its next look")
+        return WAITING_SENSORS.get(task_id, "waiting for its next check")
     return IN_WORDS.get(name, name.replace("_", " "))
 
 
 @patiently
 def failed_tries(dag_id: str, runs: list[Run]) -> list[Try]:
-    """The tries of the runs' tasks that have failed and not been replaced by a later try."""
+    """The failed tries of the runs' tasks that no later try has replaced."""
     partitions = {run.run_id: run.partition for run in runs}
     with create_session() as session:
-        found = session.scalars(
-            select(TaskInstance).where(
-                TaskInstance.dag_id == dag_id,
-                TaskInstance.run_id.in_(list(partitions)),
-                TaskInstance.state.in_(["failed", "up_for_retry"]),
-            )
-        ).all()
+        failed = TaskInstance.state.in_(["failed", "up_for_retry"])
+        found = session.scalars(select(TaskInstance).where(*of_runs(dag_id, runs), failed)).all()
         return [
             Try(dag_id, task.task_id, partitions[task.run_id], task.run_id, task.try_number, task.state == "failed")
             for task in found
         ]
 
 
-def has_failed_for_good(dag_id: str, runs: list[Run]) -> bool:
-    """Whether a task of the runs has failed and will not be tried again."""
-    return any(failed.final for failed in failed_tries(dag_id, runs))
-
-
 @patiently
 def fail_killed(dag_id: str, runs: list[Run]) -> None:
-    """Fail the tries of the runs' tasks whose process was killed, so that they are tried again: for 2.11.
+    """Fail the tries whose process was killed, so that they are tried again. Only for Airflow 2.11.
 
-    There a backfill overlooks the end of a first try that did not say itself how it ended, and would wait for ever.
+    Its backfill command does not notice that a first try was killed, and would wait for it for ever.
     """
     with create_session() as session:
         killed = session.scalars(
             select(TaskInstance)
             .join(Job, Job.id == TaskInstance.job_id)
             .where(
-                TaskInstance.dag_id == dag_id,
-                TaskInstance.run_id.in_([run.run_id for run in runs]),
+                *of_runs(dag_id, runs),
                 TaskInstance.state == "running",
                 Job.end_date < datetime.now(UTC) - OVERLOOKED_AFTER,
             )
@@ -203,33 +196,31 @@ def fail_killed(dag_id: str, runs: list[Run]) -> None:
 
 
 @patiently
-def parsed_since(dag_id: str, moment: datetime) -> bool:
-    """Whether Airflow has read the DAG's file since `moment`."""
+def _of_dag(dag_id: str, column: Any) -> Any:
     with create_session() as session:
-        parsed = session.scalar(select(DagModel.last_parsed_time).where(DagModel.dag_id == dag_id))
+        return session.scalar(select(column).where(DagModel.dag_id == dag_id))
+
+
+def parsed_since(dag_id: str, moment: datetime) -> bool:
+    """Whether Airflow has parsed the DAG's file since `moment`."""
+    parsed: datetime | None = _of_dag(dag_id, DagModel.last_parsed_time)
     return parsed is not None and parsed >= moment
 
 
-def import_errors() -> list[str]:
-    """What went wrong when Airflow read the DAG files: the last line of each error, with its file."""
-    with create_session() as session:
-        return [
-            f"{error.filename}: {error.stacktrace.strip().splitlines()[-1]}"
-            for error in session.scalars(select(ParseImportError)).all()
-        ]
+def has_next_run(dag_id: str) -> bool:
+    """Whether the scheduler would create a run of the DAG's own schedule if the DAG were unpaused."""
+    return _of_dag(dag_id, DagModel.next_dagrun_create_after) is not None
 
 
-@patiently
 def is_paused(dag_id: str) -> bool:
-    """Whether the DAG is paused; one that Airflow has not read yet will be."""
-    with create_session() as session:
-        paused = session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == dag_id))
-    return paused is None or bool(paused)
+    """Whether the DAG is paused. A DAG that Airflow has not parsed yet will be."""
+    paused: bool | None = _of_dag(dag_id, DagModel.is_paused)
+    return paused is None or paused
 
 
 @patiently
 def set_paused(dag_id: str, paused: bool) -> bool:
-    """Pause or unpause the DAG; returns whether it was paused before. One that Airflow has not read is left alone."""
+    """Pause or unpause the DAG, if Airflow has parsed it; returns whether it was paused before."""
     with create_session() as session:
         model = session.scalars(select(DagModel).where(DagModel.dag_id == dag_id)).one_or_none()
         if model is None:
@@ -240,7 +231,7 @@ def set_paused(dag_id: str, paused: bool) -> bool:
 
 @contextmanager
 def paused(dag_id: str, paused: bool) -> Iterator[None]:
-    """Have the DAG paused, or unpaused, for a while."""
+    """Pause or unpause the DAG for the time of the block."""
     before = set_paused(dag_id, paused)
     try:
         yield
@@ -249,56 +240,42 @@ def paused(dag_id: str, paused: bool) -> Iterator[None]:
 
 
 @patiently
-def ask_for_parse(dag_id: str) -> None:
-    """Have the dag-processor read the DAG's file as its next one, as the UI's button does: for Airflow 3."""
+def import_errors() -> list[str]:
+    """The errors of DAG files that Airflow could not parse: each file, with the last line of its traceback."""
     with create_session() as session:
-        model = session.scalars(select(DagModel).where(DagModel.dag_id == dag_id)).one_or_none()
-        if model is None or not model.relative_fileloc:
-            return
-        request = DagPriorityParsingRequest(model.bundle_name, model.relative_fileloc)
-        asked = select(DagPriorityParsingRequest).where(
-            DagPriorityParsingRequest.bundle_name == request.bundle_name,
-            DagPriorityParsingRequest.relative_fileloc == request.relative_fileloc,
-        )
-        if session.scalars(asked).first() is None:
-            session.add(request)
+        return [
+            f"{error.filename}: {(error.stacktrace or 'no traceback').strip().splitlines()[-1]}"
+            for error in session.scalars(select(ParseImportError)).all()
+        ]
 
 
 @patiently
-def has_next_run(dag_id: str) -> bool:
-    """Whether the scheduler is going to make a run of the DAG's own schedule, were it unpaused."""
-    with create_session() as session:
-        return session.scalar(select(DagModel.next_dagrun_create_after).where(DagModel.dag_id == dag_id)) is not None
+def ask_for_parse(dag_id: str) -> None:
+    """Have the DAG processor parse the DAG's file next, as the UI's button does. Only for Airflow 3."""
+    with suppress(IntegrityError), create_session() as session:  # somebody may have asked already
+        model = session.scalars(select(DagModel).where(DagModel.dag_id == dag_id)).one_or_none()
+        if model and model.relative_fileloc:
+            session.add(DagPriorityParsingRequest(model.bundle_name, model.relative_fileloc))
 
 
 @dataclass(frozen=True)
 class OpenBackfill:
-    """A backfill in Airflow 3's database that has not ended.
+    """A backfill that has not ended: its name, how many of its runs have finished, and whether it is paused."""
 
-    Attributes:
-        first, last: logical dates.
-        since: when it was made, UTC.
-        by: the user's name, or None.
-        done, total: runs that have finished, and all of them.
-    """
-
-    first: date
-    last: date
-    since: datetime
-    by: str | None
+    name: str
     done: int
     total: int
+    is_paused: bool
 
     def __str__(self) -> str:
-        who = f" by {self.by}" if self.by else ""
-        return f"a backfill from {self.first} to {self.last}, made{who} at {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.name}, which is paused" if self.is_paused else self.name
 
 
 @patiently
 def open_backfills(dag_id: str) -> list[OpenBackfill]:
-    """Backfills of the DAG that have not ended: for Airflow 3, which allows one a DAG.
+    """The DAG's backfills that have not ended: at most one, since Airflow 3 allows no more. Only for Airflow 3.
 
-    One whose runs have all finished is marked as ended, as the scheduler does it after a while.
+    A backfill whose runs have all finished is marked as completed, as the scheduler would do after a while.
     """
     with create_session() as session:
         found = []
@@ -307,24 +284,28 @@ def open_backfills(dag_id: str) -> list[OpenBackfill]:
             if states and FINISHED.issuperset(states):
                 backfill.completed_at = datetime.now(UTC)
                 continue
+            by = f" by {backfill.triggering_user_name}" if backfill.triggering_user_name else ""
+            name = (
+                f"a backfill from {backfill.from_date:%Y-%m-%d} to {backfill.to_date:%Y-%m-%d}, "
+                f"created{by} at {backfill.created_at:%Y-%m-%d %H:%M:%S} UTC"
+            )
             done = sum(state in FINISHED for state in states)
-            by, since = backfill.triggering_user_name, backfill.created_at
-            found.append(OpenBackfill(backfill.from_date.date(), backfill.to_date.date(), since, by, done, len(states)))
+            found.append(OpenBackfill(name, done, len(states), bool(backfill.is_paused)))
         return found
 
 
 def cancel_since(dag_id: str, moment: datetime) -> int:
-    """End the DAG's backfills made since then, and fail their runs that have not finished.
+    """Cancel the DAG's backfills created since `moment`, and fail their runs that have not finished.
 
-    On Airflow 3 this does what the UI's "Cancel" does, and to running runs what "mark as failed" does: a running task
-    is ended by its supervisor. On 2.11, where a run does not know its backfill, all unfinished runs of the DAG's
-    backfills are failed: the command that ran them must have ended.
+    On Airflow 3, this cancels the backfill as the UI's "Cancel" does, and fails its running runs as "Mark as failed"
+    does; their supervisors stop the running tasks. On 2.11 a run does not know its backfill: this fails all unfinished
+    backfill runs of the DAG, so the command that ran them must have ended.
 
     Returns:
-        How many runs had not finished.
+        The number of runs that had not finished.
     """
     if IS_AIRFLOW_3:
-        _stop_starting_runs(dag_id, moment)  # before the rest, and in a transaction of its own
+        _stop_starting_runs(dag_id, moment)  # first, and in its own transaction
     return _cancel_since(dag_id, moment)
 
 
@@ -353,9 +334,8 @@ def _cancel_since(dag_id: str, moment: datetime) -> int:
 
 
 def fail(session: Any, run: Any) -> None:
-    """Mark a run as failed: its running tasks too, and those that have not started as skipped, as the UI does it."""
-    of_run = TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id
-    for task in session.scalars(select(TaskInstance).where(*of_run)).all():
+    """Mark a run and its running tasks as failed, and tasks that have not started as skipped, as the UI does."""
+    for task in session.scalars(select(TaskInstance).where(*of_runs(run.dag_id, [run]))).all():
         if task.state in ("running", "restarting", "deferred", "up_for_reschedule", "queued"):
             task.state, task.end_date = "failed", datetime.now(UTC)
         elif task.state in (None, "scheduled", "up_for_retry"):
@@ -375,15 +355,11 @@ def _states_of_runs(session: Any, backfill: Any) -> list[str]:
 
 @patiently
 def unfinished_before(dag_id: str, partitions: Mapping[str, date], moment: datetime) -> dict[str, str]:
-    """Which of these months or weeks have a run that somebody else has begun and that has not finished: ids by name."""
+    """The unfinished runs of these partitions that somebody else has begun: run ids by the partition's name."""
+    names = _by_moment(partitions)
+    mine = select(Backfill.id).where(Backfill.dag_id == dag_id, Backfill.created_at >= moment)
+    unfinished = _of_dates(dag_id, names).where(
+        DagRun.state.not_in(FINISHED), func.coalesce(DagRun.backfill_id, -1).not_in(mine)
+    )
     with create_session() as session:
-        mine = select(Backfill.id).where(Backfill.dag_id == dag_id, Backfill.created_at >= moment)
-        logical_date = getattr(DagRun, _LOGICAL_DATE)
-        names = {datetime.combine(day, time.min, UTC): name for name, day in partitions.items()}
-        found = select(DagRun).where(
-            DagRun.dag_id == dag_id,
-            logical_date.in_(list(names)),
-            DagRun.state.not_in(FINISHED),
-            func.coalesce(DagRun.backfill_id, -1).not_in(mine),
-        )
-        return {names[getattr(run, _LOGICAL_DATE)]: run.run_id for run in session.scalars(found)}
+        return {names[getattr(run, _LOGICAL_DATE)]: run.run_id for run in session.scalars(unfinished)}

@@ -3,87 +3,64 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
-import signal
 import socket
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
-from include.local.processes import (
-    STOP_SECONDS,
-    Process,
-    Started,
-    end,
-    end_abandoned,
-    home,
-    noted,
-)
+from include.local.console import last_lines
+from include.local.errors import CommandError
+from include.local.processes import Started, end_abandoned, home, locked, noted, wait_until
 from include.nyc_taxi import settings
 
 START_SECONDS = 180
 
 
-class StackError(Exception):
-    """A component did not start, or ended by itself; the message ends with the last lines of its log."""
+def lock_scheduler() -> IO[str] | None:
+    """Lock this Airflow home for our scheduler; returns the locked file, or None if a scheduler is running.
 
-
-@contextlib.contextmanager
-def only_scheduler() -> Iterator[int | None]:
-    """Yield a file descriptor that says "a scheduler of ours is running", or None where one is running already.
-
-    The lock is on an open file, which the scheduler inherits: it ends with the last of both processes. A scheduler
-    that a killed command has left running is ended first.
+    A scheduler that a killed command has left running is killed first.
     """
     end_abandoned()
-    with (home() / "scheduler.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield file.fileno()
+    return locked(home() / "scheduler.lock")
 
 
 def owner() -> Started | None:
-    """The command whose scheduler is running, and its settings; None where none is, or where it is just starting."""
+    """The command whose scheduler is running, or None: there is no scheduler, or it is just starting."""
     return next((each for each in noted() if each.has_scheduler and each.owner.is_alive()), None)
 
 
 class Stack:
-    """Starts the components in order, watches over them and stops them. Use it as a context manager.
+    """Starts Airflow's components in order, watches them and stops them. Use it as a context manager.
 
     Args:
         port: for the api-server; 0 takes a free one.
-        command: that starts them, as the user typed it.
+        command: the command that starts them, as the user typed it.
         extra: environment variables for all components.
-        lock: a file descriptor that the scheduler keeps open.
-        components: which to start after the api-server.
+        lock: the file from `lock_scheduler`. The scheduler inherits it: the lock lasts as long as the scheduler.
+        components: what to start after the api-server and the DAG processor.
     """
 
-    def __init__(
-        self, *, command: str, port: int, extra: Mapping[str, str], lock: int, components: tuple[str, ...]
-    ) -> None:
+    def __init__(self, command: str, port: int, lock: IO[str], components: Sequence[str], **extra: str) -> None:
         self.port = port or _free_port()
-        self.components = components
+        self._components = components
         self.logs = home() / "logs" / "components"
         self._lock = lock
-        self._processes: dict[str, tuple[subprocess.Popen[bytes], Process]] = {}
-        self._started = Started.by_us(
-            command, has_scheduler=True, settings={"data": str(settings.data_dir().resolve()), "source": source()}
-        )
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started = Started.by_us(command, has_scheduler=True, settings=current_settings())
         self._environment = {
             **os.environ,
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__BASE_URL": f"http://localhost:{self.port}",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
-            # One secret for all components, and for as long as they run.
+            # All components must share one secret.
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
             **extra,
         }
@@ -91,73 +68,65 @@ class Stack:
     def __enter__(self) -> Stack:
         try:
             self._start("api-server")
-            if "dag-processor" in self.components:
-                self._start("dag-processor")
-            # A task that starts before the api-server listens fails: the scheduler comes last.
-            self._wait_until_healthy()
-            for name in self.components:
-                if name not in self._processes:
-                    self._start(name)
+            self._start("dag-processor")
+            self._wait_until_healthy()  # a task that starts before the api-server listens fails
+            for name in self._components:
+                self._start(name)
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self._started.stop(groups=True)
+        self._lock.close()
 
     def check(self) -> None:
-        """Raises StackError when a component has ended by itself."""
-        for name, (process, _) in self._processes.items():
+        """Raises CommandError if a component has ended by itself."""
+        for name, process in self._processes.items():
             if process.poll() is not None:
-                raise StackError(f"Airflow's {name} ended by itself (status {process.returncode}):\n{self._tail(name)}")
-
-    def stop(self) -> None:
-        """Stop all components: first kindly, then for certain."""
-        for process, _ in reversed(self._processes.values()):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for process, leader in self._processes.values():
-            end(process, leader, deadline - time.monotonic())
-        self._processes.clear()
-        self._started.forget()
+                message = f"Airflow's {name} ended by itself (status {process.returncode})"
+                raise CommandError(f"{message}:\n{self._tail(name)}")
 
     def _start(self, name: str) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
         command = ["airflow", name]
         if name in ("scheduler", "triggerer"):
-            command.append("--skip-serve-logs")  # that server would listen on all interfaces; the UI reads the files
-        with (self.logs / f"{name}.log").open("wb") as log:
+            command.append("--skip-serve-logs")  # the log server would listen on all interfaces
+        with self._log(name).open("wb") as log:
             self._processes[name] = self._started.popen(
                 command,
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=(self._lock,) if name == "scheduler" else (),
+                pass_fds=(self._lock.fileno(),) if name == "scheduler" else (),
             )
 
     def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            self.check()
-            with contextlib.suppress(requests.RequestException):
-                health = requests.get(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5)
-                if health.ok and health.json()["metadatabase"]["status"] == "healthy":
-                    return
-            time.sleep(0.5)
-        raise StackError(f"Airflow's api-server was not healthy after {START_SECONDS} s:\n{self._tail('api-server')}")
+        if not wait_until(self._is_healthy, self.check, START_SECONDS):
+            message = f"Airflow's api-server was not healthy after {START_SECONDS} s"
+            raise CommandError(f"{message}:\n{self._tail('api-server')}")
 
-    def _tail(self, name: str, lines: int = 15) -> str:
-        text = (self.logs / f"{name}.log").read_text(errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+    def _is_healthy(self) -> bool:
+        with contextlib.suppress(requests.RequestException):
+            health = requests.get(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5)
+            return health.ok and health.json()["metadatabase"]["status"] == "healthy"
+        return False
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def _tail(self, name: str) -> str:
+        return last_lines(self._log(name).read_text(errors="replace"), 15)
+
+
+def current_settings() -> dict[str, str]:
+    """The settings that a command must share with the scheduler that it uses."""
+    return {"data": str(settings.data_dir().resolve()), "source": source()}
 
 
 def source() -> str:
-    """The address that the TLC's files come from, as TlcHook finds it: a setting, a connection, or the TLC's own.
-
-    Without a login and a password, which a connection's address may have.
-    """
+    """The address that TlcHook downloads the TLC's files from, without the login that it may contain."""
     from tlc_hook import TlcHook
 
     parts = urlsplit(TlcHook().url(""))

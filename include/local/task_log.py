@@ -1,35 +1,37 @@
-"""A task's log as a person reads it: what went wrong, whole, and the lines before it."""
+"""The part of a failed task's log that a person needs: the whole error message, and the lines before it."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 CONTEXT_LINES = 8
 TRACEBACK = "Traceback (most recent call last):"
 FOLDS = ("::group::", "::endgroup::")
-"""Where the web UI folds a log; 2.11 writes them within its lines, 3.x as lines of their own."""
+"""Marks of the parts that the web UI folds; in 2.11 they stand within log lines, in 3.x on their own lines."""
 _STAMP = re.compile(r"^\[\d{4}-\d\d-\d\dT[^\]]*\] ")
-"""How each of 2.11's log records begins; lines without it go on with the record before."""
+"""The start of each log record of 2.11; a line without it continues the record before."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was logged at once: its lines, and the message of an error that it shows, or nothing."""
+    """A log record: its lines, and the message of the error that it reports, if any."""
 
     lines: list[str]
     error: list[str]
 
 
 def failure(path: Path, context: int = CONTEXT_LINES) -> list[str]:
-    """The message of the last error in a task's log, whole, after the last lines before it; else the log's last lines.
+    """The last lines before the last error in a task's log, and its whole message; the last lines if there is no error.
 
     Args:
-        path: the log; Airflow 3 writes JSON, one object a line.
-        context: how many lines.
+        path: the log: text, or JSON with one object per line, as Airflow 3 writes it.
+        context: the number of lines before the error.
     """
     if not path.exists():
         return [f"(no log at {path})"]
@@ -39,10 +41,9 @@ def failure(path: Path, context: int = CONTEXT_LINES) -> list[str]:
     if wrong is None:
         return [line for record in records for line in record.lines][-context:]
     before = [line for record in records[:wrong] for line in record.lines][-context:]
-    own = records[wrong].lines
     message = records[wrong].error
-    # The record's own text is often the error's: it is said once.
-    return [*before, *(line for line in own if line not in message), *message]
+    # The record's own text often repeats the message.
+    return [*before, *(line for line in records[wrong].lines if line not in message), *message]
 
 
 def _records(text: str) -> list[Record]:
@@ -65,7 +66,7 @@ def _from_json(line: str) -> Record:
     except (ValueError, KeyError, TypeError):
         return Record(_shown([line]), [])
     details = fields.get("error_detail") or []
-    # An error raised from another one often says the same: that is said once, by the first.
+    # An error raised from another one often repeats its message: it is shown once, with the first.
     said = {str(detail.get("exc_value")): detail for detail in reversed(details)}
     error = [line for detail in details if said[str(detail.get("exc_value"))] is detail for line in _message(detail)]
     shown = _shown(event.splitlines())
@@ -79,16 +80,14 @@ def _message(detail: dict[str, Any]) -> list[str]:
 
 
 def _from_text(lines: list[str]) -> Record:
-    """2.11: the error's message is what is not indented after the record's last traceback."""
-    start = max((place for place, line in enumerate(lines) if line.startswith(TRACEBACK)), default=None)
-    if start is None:
+    """A record of 2.11. The message is what follows the last traceback, whose own lines are indented."""
+    tracebacks = [place for place, line in enumerate(lines) if line.startswith(TRACEBACK)]
+    if not tracebacks:
         return Record(_shown(lines), [])
-    after = lines[start + 1 :]
-    first = next((place for place, line in enumerate(after) if line and not line.startswith(" ")), len(after))
-    first_of_traceback = next(place for place, line in enumerate(lines) if line.startswith(TRACEBACK))
-    return Record(_shown(lines[:first_of_traceback]), _shown(after[first:]))
+    message = dropwhile(lambda line: not line or line.startswith(" "), lines[tracebacks[-1] + 1 :])
+    return Record(_shown(lines[: tracebacks[0]]), _shown(message))
 
 
-def _shown(lines: list[str]) -> list[str]:
-    """Without what only folds the log in the web UI."""
+def _shown(lines: Iterable[str]) -> list[str]:
+    """The lines without those that only fold the log in the web UI."""
     return [line for line in lines if line.strip() and not any(fold in line for fold in FOLDS)]

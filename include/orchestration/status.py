@@ -6,9 +6,11 @@ It combines what the warehouse, the TLC's site and Airflow know about each month
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from tabulate import tabulate
 
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.source import site
@@ -26,7 +28,7 @@ CONNECT_AND_READ_TIMEOUT = (5, 10)
 """Seconds. Shorter than for downloads, because somebody may be waiting for the report."""
 
 
-def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = False) -> str:
+def report(warehouse: WarehouseHook, fleets: Sequence[str], *, draw: Callable[..., str] = tabulate) -> str:
     """Return a table of all months, followed by notes and suggested commands, one sentence per line.
 
     The warehouse is read first, and closed before the site is asked. A missing warehouse file is not created.
@@ -55,7 +57,7 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, color: bool = Fal
         found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
     notes += _abandoned_tasks()
     lines = [*text.sentences(found, loading_command()), *notes]
-    return f"{text.render(found, color=color)}\n\n" + "\n".join(lines)
+    return f"{text.render(found, draw=draw)}\n\n" + "\n".join(lines)
 
 
 def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, dict[str, LoadedMonth]], list[str]]:

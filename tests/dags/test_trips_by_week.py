@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.local.table import of_weeks
+from include.local.summary import of_weeks
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.faults import ErrorPage
 from include.tlc_simulator.server import TlcSimulator

@@ -64,7 +64,7 @@ class TestMigrate:
         status, output = run("migrate", "--to", "a_lake", a_lake=lake)
         assert status == 0, output
         assert "trips_by_zone: 1 rows" in output
-        assert "1 rows, all the same on both sides" in output
+        assert "1 rows, the same on both sides" in output
 
         back = tmp_path / "back.duckdb"
         status, output = run("migrate", "--to", "back", warehouse=lake, back={"conn_type": "duckdb", "host": str(back)})

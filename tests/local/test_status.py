@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
-from include.local import status as command
+from include.local import warehouse_reader
+from include.local.__main__ import main
 from include.nyc_taxi import warehouse
 from include.nyc_taxi.months import Month
 from include.orchestration import status
@@ -18,6 +19,7 @@ from include.tlc_simulator.server import TlcSimulator
 from tests.integration.project import Project
 from warehouse_hook import WarehouseHook, WarehouseLockedError
 
+pytestmark = pytest.mark.usefixtures("metadata_database")
 BACKFILL = "make backfill" if IS_AIRFLOW_3 else "make backfill AIRFLOW=2"
 INSERT = "INSERT INTO loads VALUES (?, ?, 'http://tlc.test', 'abc', ?, 9, 5, 5, '{}', ?, 'loader', NULL, '[]', false)"
 MODIFIED = "Mon, 20 Mar 2023 14:30:00 GMT"
@@ -153,35 +155,33 @@ class TestReport:
 class TestCommand:
     def test_prints_the_report_and_is_content_also_where_months_are_missing(self, data_dir, site, capsys):
         note_loads(data_dir / "warehouse.duckdb", "green", "2023-01", "2023-03")
-        assert command.show(["green"]) == 0
+        assert main(["status", "--fleet", "green"]) == 0
         printed = capsys.readouterr().out
         assert "2023-02 is missing between 2023-01 and 2023-03" in printed
         assert "\033[" not in printed
 
-    @pytest.mark.parametrize(("name", "value", "coloured"), [("TERM", "xterm", True), ("NO_COLOR", "1", False)])
-    def test_is_coloured_on_a_terminal_unless_that_is_not_wanted(self, monkeypatch, name, value, coloured):
-        monkeypatch.delenv("NO_COLOR", raising=False)
-        monkeypatch.setenv(name, value)
-        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-        asked = []
-        monkeypatch.setattr(command, "report", lambda hook, fleets, *, color: asked.append(color) or "")
-        command.show(["green"])
-        assert asked == [coloured]
+    def test_is_drawn_in_colour_in_a_terminal(self, data_dir, site, in_terminal, capsys):
+        note_loads(data_dir / "warehouse.duckdb", "green", "2023-01", "2023-03")
+        assert main(["status", "--fleet", "green"]) == 0
+        printed = capsys.readouterr().out
+        assert "\033[1;31mMISSING" in printed
+        assert "\033[32mfresh" in printed
+        assert "───" in printed
 
     def test_of_an_unknown_fleet_fails_with_a_sentence(self, capsys):
-        assert command.show(["purple"]) == 2
+        assert main(["status", "--fleet", "purple"]) == 2
         assert capsys.readouterr().err.startswith("make status: no fleet 'purple' in the catalogue")
 
     def test_of_a_first_month_that_is_none_fails_with_a_sentence(self, monkeypatch, capsys):
         monkeypatch.setenv("NYC_TAXI_FIRST_MONTH", "2023")
-        assert command.show(["green"]) == 2
+        assert main(["status", "--fleet", "green"]) == 2
         assert capsys.readouterr().err.startswith("make status: NYC_TAXI_FIRST_MONTH: '2023' is not a month")
 
     def test_waits_for_the_warehouse_and_says_for_whom(self, data_dir, site, hold_open, capsys):
         note_loads(data_dir / "warehouse.duckdb", "green", "2023-01")
         holder = hold_open(data_dir / "warehouse.duckdb")
         threading.Timer(0.5, holder.communicate).start()
-        assert command.show(["green"]) == 0
+        assert main(["status", "--fleet", "green"]) == 0
         said = capsys.readouterr()
         assert said.err.startswith(
             f"process {holder.pid} (a task? a DuckDB shell?) has the warehouse open; waiting up to"
@@ -189,15 +189,17 @@ class TestCommand:
         assert "green: 1 month loaded" in said.out
 
     def test_gives_up_where_the_warehouse_stays_locked(self, data_dir, site, hold_open, monkeypatch, capsys):
-        monkeypatch.setattr(command, "LOCK_TIMEOUT_SECONDS", 0.2)
+        monkeypatch.setattr(warehouse_reader, "LOCK_TIMEOUT_SECONDS", 0.2)
         note_loads(data_dir / "warehouse.duckdb", "green", "2023-01")
         holder = hold_open(data_dir / "warehouse.duckdb")
-        assert command.show(["green"]) == 1
+        assert main(["status", "--fleet", "green"]) == 1
         last = capsys.readouterr().err.splitlines()[-1]
         assert last == f"make status: process {holder.pid} still has the warehouse open; try again later"
 
     def test_does_not_know_a_holder_without_a_pid(self):
-        assert command._holder(WarehouseLockedError("open in another process (pid unknown)")) == "another process"
+        assert (
+            warehouse_reader._holder(WarehouseLockedError("open in another process (pid unknown)")) == "another process"
+        )
 
 
 @pytest.mark.slow

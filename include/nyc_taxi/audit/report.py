@@ -1,7 +1,7 @@
 """Store the audit's results in the table `quality_checks`, and report them."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import duckdb
@@ -45,8 +45,13 @@ def record(
     table_rows.insert(con, "quality_checks", columns, rows)
 
 
-def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month) -> str:
+def report(
+    con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month, *, draw: Callable[..., str] = tabulate
+) -> str:
     """The contents of `quality_checks` for a month, as tables: of the published load, and of a load refused since then.
+
+    Args:
+        draw: makes a table's text, with the arguments of `tabulate`.
 
     Raises:
         FleetError: there is no such fleet.
@@ -69,7 +74,7 @@ def report(con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month) -> str
         parts.append(
             f"{fleet_name} {month}, {'published' if published else 'REFUSED (the earlier load was kept)'} "
             f"{checked_at:%Y-%m-%d %H:%M} UTC by {run_id}: {len(rows)} rules, {broken} broken\n"
-            + tabulate(
+            + draw(
                 [_line(published, *row) for row in rows],
                 ("result", "rule", "found", "limit", "detail"),
                 disable_numparse=True,

@@ -14,20 +14,23 @@ MAX_BLANK_LINES = 3
 
 HEADER = ("fleet", "month", "state", "published", "downloaded", "loaded (UTC)", "edition", "rows", "age")
 _ALIGNMENT = ("left", "left", "left", "left", "right", "left", "left", "right", "right")
-_BOLD_RED, _PLAIN = "\033[1;31m", "\033[0m"
 
 
-def render(months: Sequence[MonthStatus], *, color: bool = False) -> str:
-    """A table with one line per month. Many consecutive months that are neither loaded nor downloaded share a line."""
+def render(months: Sequence[MonthStatus], *, draw: Callable[..., str] = tabulate) -> str:
+    """A table with one line per month. Many consecutive months that are neither loaded nor downloaded share a line.
+
+    Args:
+        draw: makes the table's text, with the arguments of `tabulate`.
+    """
     rows: list[Sequence[str]] = []
     for group in _grouped(months, lambda month: (month.fleet, _is_blank(month) and month.state)):
         if rows and rows[-1][0] != group[0].fleet:
             rows.append(SEPARATING_LINE)
         if _is_blank(group[0]) and len(group) > MAX_BLANK_LINES:
-            rows.append(_row(group[0], f"{group[0].month} … {group[-1].month}", color=color))
+            rows.append(_row(group[0], f"{group[0].month} … {group[-1].month}"))
         else:
-            rows += [_row(month, month.month, color=color) for month in group]
-    return tabulate(rows, HEADER, disable_numparse=True, colalign=_ALIGNMENT)
+            rows += [_row(month, month.month) for month in group]
+    return draw(rows, HEADER, disable_numparse=True, colalign=_ALIGNMENT)
 
 
 def _is_blank(month: MonthStatus) -> bool:
@@ -35,7 +38,7 @@ def _is_blank(month: MonthStatus) -> bool:
     return month.state in (State.NOT_LOADED, State.NOT_PUBLISHED) and month.downloaded is None
 
 
-def _row(month: MonthStatus, name: str, *, color: bool) -> tuple[str, ...]:
+def _row(month: MonthStatus, name: str) -> tuple[str, ...]:
     published = {True: "yes", False: "no", None: "?"}[month.published]
     tasks = ", ".join(month.failed)
     state = {State.FAILED: f"{month.state} ({tasks})", State.LOADED_FAILED: f"{month.state} in {tasks}"}.get(
@@ -44,7 +47,7 @@ def _row(month: MonthStatus, name: str, *, color: bool) -> tuple[str, ...]:
     return (
         month.fleet,
         name,
-        f"{_BOLD_RED}{state}{_PLAIN}" if color and (month.state.isupper() or month.failed) else state,
+        state,
         str(month.published_on or published),
         _size(month.downloaded) if month.downloaded is not None else "-",
         f"{month.load.loaded_at:%Y-%m-%d %H:%M}" if month.load else "-",

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import by_zone
 from include.nyc_taxi.source.download import Download
 from include.nyc_taxi.trips.loaded import LoadedMonth

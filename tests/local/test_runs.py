@@ -8,7 +8,9 @@ from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
-from include.local import runs, table, waiting
+from include.local import backfill_airflow3, progress, runs, summary
+from include.local.errors import CommandError
+from include.local.jobs import Job
 from include.orchestration import pool_holders
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.dags.running import run
@@ -71,10 +73,10 @@ def test_tasks_are_counted_in_words(done):
 
 def test_a_run_that_skipped_its_work_is_not_shown_as_a_success(done):
     (found,) = runs.read_runs("taxi_zones", {"2023-01": DAY})
-    assert table._state(found) == "success"
+    assert summary._state(found) == "success"
     put(done, "skipped")
     (found,) = runs.read_runs("taxi_zones", {"2023-01": DAY})
-    assert table._state(found) == "nothing new"
+    assert summary._state(found) == "nothing new"
 
 
 @pytest.mark.parametrize(("state", "after"), [("running", "failed"), ("queued", "failed"), ("scheduled", "skipped")])
@@ -119,9 +121,9 @@ class TestTasksThatHoldThePool:
 class TestWhatABackfillWaitsFor:
     @pytest.fixture
     def reasons(self, done, monkeypatch):
-        """What the command says about the run."""
-        monkeypatch.setattr(waiting, "is_paused", lambda dag_id: False)
-        return lambda: waiting.reasons("taxi_zones", runs.read_runs("taxi_zones", {"2023-01": DAY}))
+        """What the command says of the run."""
+        monkeypatch.setattr(runs, "is_paused", lambda dag_id: False)
+        return lambda: progress.reasons("taxi_zones", runs.read_runs("taxi_zones", {"2023-01": DAY}))
 
     @pytest.fixture
     def other(self, dag_bag, done):
@@ -158,17 +160,15 @@ class TestWhatABackfillWaitsFor:
 
     def test_where_nothing_is_at_work_the_scheduler_is_to_be_looked_at(self, done, reasons):
         put(done, "scheduled")
-        assert reasons() == [
-            "still waiting: nothing of it is running: is the scheduler at work? Its log says what it does"
-        ]
+        assert reasons() == ["still waiting: no task is running: is the scheduler working? See its log"]
         put(done, "success")
 
     @pytest.mark.skipif(not IS_AIRFLOW_3, reason="on 2.11 a backfill runs also where its DAG is paused")
     def test_a_dag_that_somebody_has_paused_is_said_first(self, done, reasons, monkeypatch):
-        monkeypatch.setattr(waiting, "is_paused", lambda dag_id: True)
+        monkeypatch.setattr(runs, "is_paused", lambda dag_id: True)
         task_id = put(done, "running", start_date=None)
         assert reasons() == [
-            "still waiting: taxi_zones has been paused: nothing of it starts until it is unpaused",
+            "still waiting: taxi_zones has been paused: none of its tasks starts until somebody unpauses it",
             f"still waiting: `{task_id}` for 2023-01 is running",
         ]
         put(done, "success")
@@ -205,10 +205,26 @@ class TestBackfillsOfAirflow3:
 
     def test_somebody_elses_is_named_and_left_alone(self, backfill, done):
         (found,) = runs.open_backfills("taxi_zones")
-        assert str(found).startswith("a backfill from 2023-01-01 to 2023-01-01, made by anna at ")
+        assert str(found).startswith("a backfill from 2023-01-01 to 2023-01-01, created by anna at ")
         assert (found.done, found.total) == (0, 1)
         assert runs.cancel_since("taxi_zones", datetime.now(UTC)) == 0
         assert runs.open_backfills("taxi_zones") == [found]
+
+    def test_one_that_is_paused_is_said_to_be_and_is_a_reason_to_wait(self, backfill, done):
+        from airflow.models.backfill import Backfill
+
+        with create_session() as session:
+            for row in session.scalars(select(Backfill).where(Backfill.completed_at.is_(None))):
+                row.is_paused = True
+        (found,) = runs.open_backfills("taxi_zones")
+        assert str(found).endswith(" UTC, which is paused")
+        said = progress.reasons("taxi_zones", runs.read_runs("taxi_zones", {"2023-01": DAY}))
+        assert f"still waiting: there is {found}: unpause or cancel it in the web UI" in said
+
+    def test_a_run_that_somebody_has_deleted_is_not_waited_for(self, backfill, done):
+        job = Job("green", "taxi_zones", {"2023-01": DAY, "2020-02": date(2020, 2, 1)}, lambda *_: "")
+        with pytest.raises(CommandError, match=r"taxi_zones has no run for 2020-02: .* deleted it"):
+            backfill_airflow3._check_none_is_missing(job, job.runs())
 
     def test_our_own_is_ended_with_its_runs(self, backfill, done):
         assert runs.cancel_since("taxi_zones", backfill) == 1

@@ -1,0 +1,19 @@
+"""`make pool`: the pool of tasks that open the warehouse, with as many slots as its connection asks for."""
+
+from __future__ import annotations
+
+from include.local.console import say
+from include.orchestration import pool, pool_holders
+
+
+def run() -> int:
+    """Create the pool, or set its slots; returns the exit status."""
+    say(f"pool warehouse: {pool.set_up()} slots")
+    return 0
+
+
+def set_up_and_release() -> None:
+    """Create the pool, and release slots held by tasks that nobody runs. Only if Airflow runs on no other machine."""
+    pool.set_up()
+    for holder in pool_holders.release():
+        say(f"A task held a slot of the pool `warehouse`, and has been marked failed: {holder}")
