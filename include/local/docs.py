@@ -1,7 +1,8 @@
 """`make docs`: the pages in docs/reference/ that are written from the code.
 
-`dags.md` comes from the DAGs' docstrings and structure, `quality.md` from the audit's rules, and `commands.md` from the
-Makefile's first comment. The folder `pages` has the text around what is generated.
+`dags.md` comes from the DAGs' docstrings and structure, `quality.md` from the audit's rules, `tables.md` from the
+registry of tables, and `commands.md` from the Makefile's first comment. The folder `pages` has the text around these
+tables.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import duckdb
+
 from include.local.console import say
+from include.nyc_taxi import warehouse
 from include.nyc_taxi.audit import rules
+from include.nyc_taxi.warehouse import registry
 from include.orchestration.compat import read_dags
 
 TEMPLATES = Path(__file__).parent / "pages"
@@ -48,6 +53,24 @@ def describe_rules() -> str:
             for x in rules.TRIP_RULES
         ),
     )
+
+
+def describe_tables() -> str:
+    """The page on the warehouse: a table of its tables and views, with their columns."""
+    rows = [
+        (f"`{table.name}`", table.row, ", ".join(map(_column, table.columns.items()))) for table in registry.tables()
+    ]
+    with duckdb.connect() as con:
+        warehouse.ensure_tables(con)
+        for view in registry.views():
+            names = [f"`{name}`" for name, *_ in con.execute(f"DESCRIBE {view.name}").fetchall()]
+            rows.append((f"view `{view.name}`", view.row, ", ".join(names)))
+    return _page("tables", tables=f"| table | one row is | columns |\n|---|---|---|\n{_rows(rows)}")
+
+
+def _column(item: tuple[str, registry.Column]) -> str:
+    name, column = item
+    return f"`{name}`" + (f" ({column.meaning})" if column.meaning else "")
 
 
 def describe_commands(root: Path) -> str:
@@ -115,7 +138,12 @@ def _asset(asset: Any) -> str:
 
 def run(root: Path) -> int:
     """Write the pages of the project at `root`; returns the exit status."""
-    pages = {"dags.md": describe(root), "quality.md": describe_rules(), "commands.md": describe_commands(root)}
+    pages = {
+        "dags.md": describe(root),
+        "quality.md": describe_rules(),
+        "tables.md": describe_tables(),
+        "commands.md": describe_commands(root),
+    }
     for name, text in pages.items():
         page = root / "docs" / "reference" / name
         page.write_text(text, encoding="utf-8")

@@ -132,11 +132,11 @@ def _serve(options: argparse.Namespace) -> None:
         for rule in options.fault:
             simulator.add_fault_rule(rule)
         stack.enter_context(simulator)
-        print(simulator.url, flush=True)
         if options.url_file:
             with replacing(options.url_file) as temporary:
                 temporary.write_text(simulator.url + "\n")
             stack.callback(options.url_file.unlink, missing_ok=True)
+        print(simulator.url, flush=True)  # last: whoever reads this line finds everything in place
         stopping.wait()
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.local.docs import describe, describe_commands, describe_rules
+from include.local.docs import describe, describe_commands, describe_rules, describe_tables
 from include.nyc_taxi import catalogue, warehouse
+from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 from include.tlc_simulator.trips import write_month
 from tests.conftest import ROOT
@@ -80,7 +81,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBP
         warehouse.ensure_tables(con)
         for fleet in catalogue.FLEETS:
             write_month(folder / catalogue.file_name(fleet, "2023-01"), fleet, "2023-01", rows=5000)
-            load_month(con, fleet, "2023-01", folder / catalogue.file_name(fleet, "2023-01"), "run 1")
+            load_month(con, fleet, Month("2023-01"), folder / catalogue.file_name(fleet, "2023-01"), "run 1")
         yield con
 
 
@@ -168,3 +169,27 @@ def test_a_dag_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path
     (tmp_path / "dags" / "broken.py").write_text("from airflow import DAG, nonsense\n")
     with pytest.raises(ValueError, match=r"(?s)broken\.py: .*nonsense"):
         describe(tmp_path)
+
+
+class TestTables:
+    """tables.md and the warehouse as a load leaves it."""
+
+    page = (REFERENCE / "tables.md").read_text()
+
+    def test_the_page_is_as_the_registry_is(self) -> None:
+        assert self.page == describe_tables(), "docs/reference/tables.md is stale: run `make docs`"
+
+    def test_it_has_every_table_and_view_with_every_column(self, tmp_path: Path) -> None:
+        path = tmp_path / catalogue.file_name("green", "2023-02")
+        write_month(path, "green", "2023-02", rows=20)
+        with duckdb.connect() as con:
+            load_month(con, "green", Month("2023-02"), path, "run 1")
+            made = con.execute(
+                "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() "
+                "WHERE NOT internal AND database_name = current_database() GROUP BY ALL"
+            )
+            found = dict(made.fetchall())
+        listed = {names(row["table"])[0]: row["columns"] for row in next(tables(self.page))}
+        assert listed.keys() == found.keys()
+        for table, columns in found.items():
+            assert set(columns) <= set(names(listed[table])), table

@@ -266,7 +266,7 @@ def read_everything(con, tmp_path):
     request = Request(
         name="week", fleet="green", borough="Manhattan", start_date=date(2023, 1, 1), end_date=date(2023, 1, 7)
     )
-    with pytest.raises(RequestError, match="green 2023-01 not loaded"):
+    with pytest.raises(RequestError, match="green 2023-01 is not loaded"):
         count_trips(con, request, tmp_path)
     return (
         zones.count_zones(con),
@@ -284,7 +284,7 @@ def test_reading_a_new_warehouse_finds_nothing_and_makes_nothing(tmp_path):
             0,
             {},
             {},
-            "green 2023-01: not loaded, so nothing has been checked.",
+            "green 2023-01 is not loaded, so no rule has been checked.",
             provenance.Provenance(),
         )
         assert schema(con) == []

@@ -83,7 +83,7 @@ _SHARED = (
     ),
     Table(
         "trips_by_zone",
-        "fleet and month and pickup zone",
+        "a fleet, a month and a pickup zone",
         {
             "fleet": _FLEET,
             "partition_month": _MONTH,
@@ -93,7 +93,7 @@ _SHARED = (
     ),
     Table(
         "trips_by_week",
-        "fleet and week",
+        "a fleet and a week",
         {
             "fleet": _FLEET,
             "period": Column("DATE", "the week's Monday"),
@@ -128,7 +128,7 @@ _SHARED = (
     ),
     Table(
         "quality_checks",
-        "fleet and month and rule of the audit",
+        "a fleet, a month and a rule of the audit",
         {
             "fleet": _FLEET,
             "partition_month": _MONTH,
