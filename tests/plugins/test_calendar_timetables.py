@@ -1,4 +1,4 @@
-"""Which month, or week, a run is about."""
+"""The month or week that a run covers."""
 
 import datetime
 import json
@@ -64,7 +64,7 @@ def name_of(timetable, kind, info):
         ("2024-01-01T00:00:00", "2024-01-01 2024-02-01"),
     ],
 )
-def test_a_manual_run_is_about_the_month_that_contains_its_date(date, month):
+def test_a_manual_run_covers_the_month_that_contains_its_date(date, month):
     assert days(CalendarMonthTimetable().infer_manual_data_interval(run_after=utc(date))) == month
 
 
@@ -79,7 +79,7 @@ def test_a_manual_run_is_about_the_month_that_contains_its_date(date, month):
         ("2025-01-01T00:00:00", "2024-12-30 2025-01-06"),
     ],
 )
-def test_a_manual_run_is_about_the_iso_week_that_contains_its_date(date, week):
+def test_a_manual_run_covers_the_iso_week_that_contains_its_date(date, week):
     interval = CalendarWeekTimetable().infer_manual_data_interval(run_after=utc(date))
     assert days(interval) == week
     assert interval.start.isoweekday() == 1
@@ -91,7 +91,7 @@ def test_a_date_of_another_time_zone_means_the_month_in_utc():
     assert days(CalendarMonthTimetable().infer_manual_data_interval(run_after=date)) == "2024-02-01 2024-03-01"
 
 
-def test_a_scheduled_run_is_about_a_whole_month_and_is_made_when_that_has_ended():
+def test_a_scheduled_run_covers_a_whole_month_and_is_created_when_the_month_has_ended():
     runs = scheduled(CalendarMonthTimetable(), "2023-11-01", "2024-03-01")
     assert [days(run.data_interval) for run in runs] == [
         "2023-11-01 2023-12-01",
@@ -109,7 +109,7 @@ def test_a_scheduled_run_is_about_a_whole_month_and_is_made_when_that_has_ended(
     ]
 
 
-def test_a_scheduled_run_is_about_a_whole_week_and_is_made_when_that_has_ended():
+def test_a_scheduled_run_covers_a_whole_week_and_is_created_when_the_week_has_ended():
     runs = scheduled(CalendarWeekTimetable(), "2024-12-23", "2025-01-07")
     assert [days(run.data_interval) for run in runs] == [
         "2024-12-23 2024-12-30",
@@ -126,7 +126,7 @@ def test_a_scheduled_run_is_about_a_whole_week_and_is_made_when_that_has_ended()
 
 @pytest.mark.parametrize("timetable", TIMETABLES)
 @pytest.mark.parametrize("kind", ["scheduled", "backfill"])
-def test_a_runs_name_has_a_date_in_its_interval_and_is_nobody_elses(timetable, kind):
+def test_a_runs_name_has_a_date_in_its_interval_and_is_unique(timetable, kind):
     runs = scheduled(timetable(), "2023-11-01", "2025-03-31")
     names = [name_of(timetable(), kind, info) for info in runs]
     for name, info in zip(names, runs, strict=True):
@@ -138,7 +138,7 @@ def test_a_runs_name_has_a_date_in_its_interval_and_is_nobody_elses(timetable, k
 
 
 @pytest.mark.parametrize("timetable", TIMETABLES)
-def test_a_manual_run_for_the_date_of_a_scheduled_one_is_about_the_same_interval(timetable):
+def test_a_manual_run_for_the_date_of_a_scheduled_one_covers_the_same_interval(timetable):
     runs = scheduled(timetable(), "2023-11-01", "2025-03-31")
     assert len(runs) >= 17
     for run in runs:
@@ -147,7 +147,7 @@ def test_a_manual_run_for_the_date_of_a_scheduled_one_is_about_the_same_interval
 
 
 @pytest.mark.parametrize("timetable", TIMETABLES)
-def test_without_catchup_the_first_run_is_about_the_latest_interval_that_has_ended(timetable):
+def test_without_catchup_the_first_run_covers_the_latest_interval_that_has_ended(timetable):
     before = pendulum.now("UTC")
     restriction = TimeRestriction(earliest=utc("2020-01-01"), latest=None, catchup=False)
     info = timetable().next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
@@ -179,7 +179,7 @@ def test_airflow_restores_it_from_its_database(timetable):
 
 
 @pytest.mark.parametrize("timetable", TIMETABLES)
-def test_it_has_a_description_of_its_own_for_the_web_ui(timetable):
+def test_the_web_ui_shows_its_own_description(timetable):
     assert timetable().description == timetable.description
     assert timetable.description.startswith("One run per")
 
@@ -197,7 +197,7 @@ def written(text, zone):
 
 
 class TestDefaultTimezone:
-    """A date means the month, or week, that it is written in, whatever Airflow's default time zone is."""
+    """A date means the month or week that contains it, whatever Airflow's default time zone is."""
 
     @pytest.mark.parametrize("date", ["2023-01-01", "2023-02-01", "2023-02-15", "2023-02-28", "2023-07-31"])
     def test_a_manual_run_of_a_date(self, zone, date):
@@ -217,7 +217,7 @@ class TestDefaultTimezone:
         ]
 
     @pytest.mark.parametrize(("first", "last"), [("2023-01-01", "2023-03-01"), ("2023-01-15", "2023-03-31")])
-    def test_a_backfill_has_the_months_that_its_dates_lie_in(self, zone, first, last):
+    def test_a_backfill_includes_the_months_of_its_first_and_last_dates(self, zone, first, last):
         restriction = TimeRestriction(written(first, zone), written(last, zone), catchup=True)
         interval, found = None, []
         while info := CalendarMonthTimetable().next_dagrun_info(
@@ -227,14 +227,14 @@ class TestDefaultTimezone:
             found.append(days(interval)[:10])
         assert found == ["2023-01-01", "2023-02-01", "2023-03-01"]
 
-    def test_a_moment_of_two_dates_has_both(self, monkeypatch):
+    def test_an_ambiguous_moment_has_both_dates(self, monkeypatch):
         monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TIMEZONE", "America/New_York")
         assert written_dates(utc("2023-02-01T02:00:00")) == {datetime.date(2023, 1, 31), datetime.date(2023, 2, 1)}
         assert written_dates(utc("2023-02-01T12:00:00")) == {datetime.date(2023, 2, 1)}
 
 
 class TestFirst:
-    """A schedule may begin later than the DAG's start date; a backfill may begin before it."""
+    """A schedule may begin later than the DAG's start date, and a backfill may begin before the schedule."""
 
     first = CalendarMonthTimetable(first=datetime.date(2023, 2, 1))
 
@@ -257,7 +257,7 @@ class TestFirst:
 
 
 class TestAScheduleThatABackfillHoldsBack:
-    """`make backfill` unpauses a paused DAG under somebody's scheduler: only what was asked for may run."""
+    """`make backfill` unpauses a paused DAG beside a running scheduler: only the requested runs may start."""
 
     @pytest.fixture(autouse=True)
     def note(self, tmp_path, monkeypatch):
@@ -270,7 +270,7 @@ class TestAScheduleThatABackfillHoldsBack:
         timetable = decode_timetable(encode_timetable(CalendarMonthTimetable(datetime.date(2023, 1, 1), dag_id)))
         return len(scheduled(timetable, first, "2023-03-01"))
 
-    def test_it_makes_no_run_while_the_command_is_at_work_and_goes_on_after(self):
+    def test_it_creates_no_run_while_the_command_is_running_and_resumes_afterwards(self):
         assert self.intervals("taxi_trips_green") == 3
         self.path.write_text(json.dumps({"dag_id": "taxi_trips_green", "was_paused": True}))
         assert self.intervals("taxi_trips_green") == 0
@@ -282,6 +282,6 @@ class TestAScheduleThatABackfillHoldsBack:
         assert self.intervals("taxi_trips_green", first="2023-01-01") == 3
 
     @pytest.mark.parametrize(("dag_id", "was_paused"), [("taxi_trips_green", False), ("taxi_trips_yellow", True)])
-    def test_one_that_the_user_has_unpaused_and_other_dags_go_on(self, dag_id, was_paused):
+    def test_a_dag_that_the_user_has_unpaused_and_other_dags_continue(self, dag_id, was_paused):
         self.path.write_text(json.dumps({"dag_id": dag_id, "was_paused": was_paused}))
         assert self.intervals("taxi_trips_green") == 3

@@ -1,4 +1,4 @@
-"""The link to what a task has made, and the pages it opens, on real Airflow servers of either line."""
+"""The link to a task's output and the pages that it opens, on a real Airflow server of this line."""
 
 import contextlib
 import html
@@ -81,14 +81,14 @@ def task():
 
 
 class TestOperator:
-    def test_hands_on_the_path_below_the_outputs_folder(self, task):
+    def test_returns_the_path_relative_to_the_outputs_folder(self, task):
         assert task.execute({}) == "green/map.png"
 
-    def test_whose_callable_makes_nothing_hands_on_nothing(self, task):
+    def test_returns_nothing_if_its_callable_makes_nothing(self, task):
         task.python_callable = lambda: None
         assert task.execute({}) is None
 
-    def test_whose_callable_writes_elsewhere_fails_with_the_folder_it_had_to_be_in(self, task):
+    def test_fails_and_names_the_outputs_folder_if_its_callable_writes_elsewhere(self, task):
         task.python_callable = lambda: settings.raw_dir() / "trips.parquet"
         with pytest.raises(ValueError, match=r"trips\.parquet is not in the outputs folder .*/data/outputs"):
             task.execute({})
@@ -127,7 +127,7 @@ class TestLink:
             "map_index": "0",
         }
 
-    def test_is_empty_where_nothing_was_made(self, link):
+    def test_is_empty_if_nothing_was_made(self, link):
         assert link(None) == ""
 
     def test_survives_serialization_as_the_web_server_restores_it(self, task, monkeypatch):
@@ -144,7 +144,7 @@ class TestLink:
 
 
 class TestCopiedPlugin:
-    """The plugin's file in the plugins folder of an Airflow whose web server knows no DAG bundle."""
+    """The plugin's file in the plugins folder of an Airflow whose web server has no DAG bundle on its path."""
 
     @pytest.fixture
     def find_pages(self, tmp_path):
@@ -152,7 +152,7 @@ class TestCopiedPlugin:
         shutil.copy(ROOT / "plugins/output_pages.py", tmp_path / "plugins")
 
         def find(*path: Path) -> str:
-            """Where `pages` finds its module with these folders on PYTHONPATH; else its error."""
+            """The file in which `pages` finds its module with these folders on PYTHONPATH, or its error."""
             code = "import include" if path else "pass"
             code += "\nfrom output_pages import pages\npages()\nprint(pages().__file__)"
             done = subprocess.run(
@@ -169,7 +169,7 @@ class TestCopiedPlugin:
 
     @pytest.fixture
     def theirs(self, tmp_path):
-        """A folder with somebody's own `include`, which has no `__init__.py`."""
+        """A folder with another project's `include`, which has no `__init__.py`."""
         (tmp_path / "theirs/include").mkdir(parents=True)
         return tmp_path / "theirs"
 
@@ -177,11 +177,11 @@ class TestCopiedPlugin:
         shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
         assert find_pages() == str(tmp_path / "include/nyc_taxi/web/pages.py")
 
-    def test_finds_it_although_another_include_has_been_imported(self, find_pages, theirs, tmp_path):
+    def test_finds_it_even_if_another_include_has_been_imported(self, find_pages, theirs, tmp_path):
         shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
         assert find_pages(theirs) == str(tmp_path / "include/nyc_taxi/web/pages.py")
 
-    def test_takes_the_code_on_the_path_first(self, find_pages, tmp_path):
+    def test_prefers_the_code_on_the_path(self, find_pages, tmp_path):
         shutil.copytree(ROOT / "include/nyc_taxi", tmp_path / "include/nyc_taxi")
         assert find_pages(ROOT) == str(ROOT / "include/nyc_taxi/web/pages.py")
 
@@ -220,7 +220,7 @@ class TestTheWayBack:
                 "base_date": "2023-01-01T00:00:00+00:00",
             }
 
-    def test_leads_to_the_one_of_many_that_has_made_the_file(self):
+    def test_leads_to_the_mapped_task_that_made_the_file(self):
         name, href = output_pages.task_page("d", RUN, "many", "7")
         assert name == "d.many [7]"
         assert href.endswith("/tasks/many/mapped/7") if IS_AIRFLOW_3 else "map_index=7" in href
@@ -252,7 +252,7 @@ class TestTheWayBack:
             ("d", "r" * 251, "t", ""),
         ],
     )
-    def test_is_none_where_the_address_does_not_name_a_task(self, dag_id, run_id, task_id, map_index):
+    def test_is_none_if_the_address_does_not_name_a_task(self, dag_id, run_id, task_id, map_index):
         assert output_pages.task_page(dag_id, run_id, task_id, map_index) is None
 
     @pytest.mark.parametrize("run_id", ['"><script>x', "https:evil.test", "?next=evil", "#x", "%2e%2e", "ü &"])
@@ -277,7 +277,7 @@ class TestPlugin:
         else:
             assert plugin.fastapi_apps == []
 
-    def test_costs_other_processes_no_web_framework(self, start_python):
+    def test_makes_no_other_process_import_a_web_framework(self, start_python):
         process = start_python(
             "import sys\n"
             "import output_pages\n"
@@ -332,7 +332,7 @@ class Server:
         return session
 
     def links(self, session: requests.Session, task_id: str, map_index: int = -1) -> dict[str, str | None]:
-        """What the UI is told of a task's links."""
+        """A task's links as the UI gets them."""
         if IS_AIRFLOW_3:
             path = f"/api/v2/dags/outputs/dagRuns/{self.run_id}/taskInstances/{task_id}/links"
             return self.get(path, session, params={"map_index": map_index}).json()["extra_links"]
@@ -343,7 +343,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of its own: new home, new metadata database, one run, and the start that a user's has."""
+    """A new server with a new home, a new metadata database and one run, started as a user starts it."""
     folder = tmp_path_factory.mktemp("server")
     data_dir, dags, port = folder / "data", folder / "dags", free_port()
     dags.mkdir()
@@ -435,7 +435,7 @@ def signed_in(server: Server) -> requests.Session:
 
 
 def raw_get(server: Server, path: str, session: requests.Session) -> tuple[http.client.HTTPResponse, bytes]:
-    """Send a path as it is; `requests` would tidy it up first."""
+    """Send a path unchanged; `requests` would normalize it first."""
     cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in session.cookies)
     with contextlib.closing(http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)) as connection:
         connection.request("GET", path, headers={"Cookie": cookies})
@@ -497,7 +497,7 @@ class TestServer:
         )
 
     @pytest.mark.skipif(not IS_AIRFLOW_3, reason="2.11 has sessions, no tokens")
-    def test_takes_a_token_as_the_api_does(self, server, signed_in):
+    def test_accepts_a_token_as_the_api_does(self, server, signed_in):
         token = signed_in.cookies["_token"]
         assert server.get(FILE, headers={"Authorization": f"Bearer {token}"}).content == PICTURE
         assert server.get(FILE, headers={"Authorization": f"Bearer {token}x"}).status_code in (401, 403)
@@ -524,7 +524,7 @@ class TestServer:
         assert figures.headers["Content-Disposition"].startswith("attachment")
 
     @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, "/nyc-taxi/files/green/missing.png"])
-    def test_answers_head_as_get_without_the_body(self, server, signed_in, path):
+    def test_answers_head_like_get_but_without_a_body(self, server, signed_in, path):
         identity = {"Accept-Encoding": "identity"}
         whole = server.get(path, signed_in, headers=identity)
         head = signed_in.head(server.url + path, headers=identity, timeout=60)
@@ -534,7 +534,7 @@ class TestServer:
         assert signed_in.post(server.url + path, timeout=60).status_code in (400, 405)
         assert requests.head(server.url + path, timeout=60, allow_redirects=False).status_code in (302, 401)
 
-    def test_sends_parts_of_a_file_and_nothing_that_the_browser_has(self, server, signed_in):
+    def test_sends_ranges_of_a_file_and_nothing_that_the_browser_has_cached(self, server, signed_in):
         whole = server.get(DATA, signed_in)  # asks for compression, too: no part of what is compressed has its ETag
         etag = whole.headers["ETag"]
         assert whole.content == FIGURES
@@ -548,14 +548,14 @@ class TestServer:
         known = server.get(DATA, signed_in, headers={"If-None-Match": etag})
         assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", etag)
 
-    def test_sends_a_file_larger_than_a_piece_as_it_is(self, server, signed_in):
+    def test_sends_a_file_larger_than_one_chunk_unchanged(self, server, signed_in):
         content = os.urandom(700_000)
         (server.data_dir / "outputs/large.csv").write_bytes(content)
         assert server.get("/nyc-taxi/files/large.csv", signed_in).content == content
 
     @pytest.mark.parametrize("path", [INDEX, f"{INDEX}/", FILE, "/nyc-taxi", "/nyc-taxi/", "/nyc-taxi/files"])
     @pytest.mark.parametrize("accepted", ["text/html", "*/*"])
-    def test_sends_nobody_to_the_host_that_a_request_names(self, server, signed_in, path, accepted):
+    def test_never_redirects_to_the_host_that_a_request_names(self, server, signed_in, path, accepted):
         for session in (requests, signed_in):
             answer = server.get(path, session, headers={"Host": "evil.test", "Accept": accepted})
             assert urlsplit(answer.headers.get("Location", "")).netloc == ""
@@ -573,7 +573,7 @@ class TestServer:
         assert answer.status_code == 404
         assert "No such output" in answer.text
 
-    def test_has_the_link_of_a_task_that_has_made_something(self, server, signed_in):
+    def test_stores_the_link_of_a_task_that_has_made_something(self, server, signed_in):
         for task, map_index, path in (("map", -1, PAGE), ("many", 1, "/nyc-taxi/outputs/green/map%202.png")):
             (link,) = server.links(signed_in, task, map_index).values()
             assert urlsplit(link).path == path
@@ -596,13 +596,13 @@ class TestServer:
                 assert query.get("map_index") == (str(map_index) if map_index >= 0 else None)
 
     @pytest.mark.parametrize("query", ["", "?dag_id=outputs", "?dag_id=//evil.test&run_id=r&task_id=t", "?map_index=x"])
-    def test_shows_no_way_back_where_the_address_names_no_task(self, server, signed_in, query):
+    def test_shows_no_way_back_if_the_address_names_no_task(self, server, signed_in, query):
         page = server.get(PAGE + query, signed_in)
         assert page.status_code == 200
         assert 'class="task"' not in page.text
         assert "evil" not in page.text
 
-    def test_has_no_link_of_a_task_that_has_made_nothing(self, server, signed_in):
+    def test_stores_no_link_of_a_task_that_has_made_nothing(self, server, signed_in):
         assert server.links(signed_in, "nothing") == {"Open output": None}
 
     def test_has_the_list_in_its_navigation(self, server, signed_in):

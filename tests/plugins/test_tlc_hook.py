@@ -38,7 +38,7 @@ def define(monkeypatch):
 
 
 class TestAddress:
-    def test_is_the_tlcs_own_where_nothing_is_set(self):
+    def test_is_the_tlcs_own_by_default(self):
         assert TlcHook().url(PATH) == DEFAULT_TLC_URL + PATH
 
     def test_is_the_connections_host(self, define, tlc_site):
@@ -46,19 +46,19 @@ class TestAddress:
         assert TlcHook().url(PATH) == tlc_site.url + PATH
         assert TlcHook().fetch(PATH, {}).status_code == 200
 
-    def test_may_be_the_connections_host_scheme_and_port_apart(self, define):
+    def test_can_be_given_as_the_connections_host_scheme_and_port(self, define):
         define(host="tlc.test", schema="https", port=8443)
         assert TlcHook().url(PATH) == f"https://tlc.test:8443{PATH}"
 
-    def test_is_the_setting_before_the_connections(self, define, tlc_url):
+    def test_is_the_setting_rather_than_the_connections(self, define, tlc_url):
         define(host="tlc.test", schema="https", port=8443)
         assert TlcHook().url(PATH) == tlc_url + PATH
 
-    def test_is_the_tlcs_own_where_the_connection_has_no_host(self, define):
+    def test_is_the_tlcs_own_if_the_connection_has_no_host(self, define):
         define(extra={"X-Client": "me"})
         assert TlcHook().url(PATH) == DEFAULT_TLC_URL + PATH
 
-    def test_that_changes_is_found_by_the_next_hook(self, monkeypatch):
+    def test_is_read_anew_by_each_hook(self, monkeypatch):
         for address in ("http://one.test", "http://two.test"):
             monkeypatch.setenv("NYC_TAXI_TLC_URL", address)
             assert TlcHook().url(PATH) == address + PATH
@@ -72,7 +72,7 @@ SENT = "Basic " + base64.b64encode(b"me:s3s@me").decode()
 
 
 class TestALoginInTheAddress:
-    """It is sent with each request, and is nowhere else."""
+    """It is sent with each request, and shown nowhere."""
 
     @pytest.fixture(params=["setting", "connection", "connection without a scheme", "setting before connection"])
     def hook(self, request, tlc_site, monkeypatch, define):
@@ -85,7 +85,7 @@ class TestALoginInTheAddress:
             define(host="http://you:other@tlc.test", login="you", password="other")
         return TlcHook()
 
-    def test_is_sent_and_is_no_part_of_the_url(self, hook, tlc_site):
+    def test_is_sent_but_is_not_part_of_the_url(self, hook, tlc_site):
         assert hook.url(PATH) == tlc_site.url + PATH
         response = hook.fetch(PATH, {})
         assert tlc_site.requests[0].headers["Authorization"] == SENT
@@ -93,7 +93,7 @@ class TestALoginInTheAddress:
         with TlcHook("HEAD").get_conn() as session:
             assert session.auth.password == "s3s@me"
 
-    def test_is_sent_by_the_sensor_which_does_not_log_it(self, hook, tlc_site, caplog):
+    def test_is_sent_but_not_logged_by_the_sensor(self, hook, tlc_site, caplog):
         caplog.set_level("DEBUG")
         sensor = TlcFileSensor(task_id="wait_for_file", endpoint=PATH)
         assert sensor.poke({}) is True
@@ -101,7 +101,7 @@ class TestALoginInTheAddress:
         assert tlc_site.url in caplog.text
         assert "s3s" not in caplog.text
 
-    def test_is_in_no_log_no_note_and_no_error_of_a_download(self, hook, tlc_site, caplog):
+    def test_is_in_no_log_file_or_error_of_a_download(self, hook, tlc_site, caplog):
         caplog.set_level("DEBUG")
         done = download_month(hook, "green", MONTH)
         assert done.edition.url == tlc_site.url + PATH
@@ -113,13 +113,14 @@ class TestALoginInTheAddress:
         for text in (*notes, str(error.value), caplog.text):
             assert "s3s" not in text
 
-    def test_is_hidden_where_a_library_logs_it_all_the_same(self, hook):
+    def test_is_masked_in_both_spellings_if_a_library_logs_it(self, hook):
         hook.url(PATH)
-        assert "s3s@me" not in str(redact("the password is s3s@me"))
+        assert redact("the password is s3s@me") == "the password is ***"
+        assert redact("http://me:s3s%40me@tlc.test") == "http://me:***@tlc.test"
 
 
 class TestFetch:
-    def test_gives_the_answer_whatever_its_status(self, tlc_site, tlc_url):
+    def test_returns_the_response_whatever_its_status(self, tlc_site, tlc_url):
         assert TlcHook().fetch(PATH, {}).status_code == 200
         for status in (403, 404, 429, 500):
             tlc_site.add_fault(PATH, Status(status), times=1)
@@ -144,21 +145,21 @@ class TestFetch:
         TlcHook().fetch(PATH, {})
         assert [request.path for request in tlc_site.requests] == [f"http://tlc.test{PATH}"]
 
-    def test_leaves_the_body_on_the_line(self, tlc_url):
+    def test_does_not_read_the_body(self, tlc_url):
         response = TlcHook().fetch(PATH, {})
         assert not response._content_consumed
         assert len(response.content) == int(response.headers["Content-Length"])
 
 
 class TestDownload:
-    """`download` through this hook: what the provider does to errors must not hide them."""
+    """Downloads through this hook, whose provider must not hide their errors."""
 
-    def test_brings_the_month_and_then_knows_it(self, tlc_site, tlc_url):
+    def test_fetches_a_month_only_once(self, tlc_site, tlc_url):
         assert download_month(TlcHook(), "green", MONTH).fetched
         assert not download_month(TlcHook(), "green", MONTH).fetched
         assert [(request.method, request.status) for request in tlc_site.requests] == [("GET", 200), ("GET", 304)]
 
-    def test_of_an_unpublished_month_says_so(self, tlc_site, tlc_url):
+    def test_reports_an_unpublished_month(self, tlc_site, tlc_url):
         tlc_site.withdraw("green", MONTH)
         with pytest.raises(NotPublishedError):
             download_month(TlcHook(), "green", MONTH)
@@ -169,7 +170,7 @@ class TestDownload:
         assert download_month(TlcHook(), "green", MONTH).fetched
         assert len(tlc_site.requests) == 2
 
-    def test_of_a_refused_login_fails_at_once(self, tlc_site, tlc_url):
+    def test_fails_at_once_if_the_login_is_refused(self, tlc_site, tlc_url):
         tlc_site.add_fault(PATH, Status(401))
         with pytest.raises(DownloadError, match=r"found 401 .*the connection `tlc`"):
             download_month(TlcHook(), "green", MONTH)
@@ -192,19 +193,19 @@ class TestSensor:
         assert [(request.method, request.path) for request in tlc_site.requests] == [("HEAD", PATH)]
 
     @pytest.mark.parametrize("status", [403, 404])
-    def test_takes_403_and_404_for_not_yet(self, sensor, tlc_site, status):
+    def test_treats_403_and_404_as_not_published_yet(self, sensor, tlc_site, status):
         tlc_site.add_fault(PATH, Status(status))
         assert sensor.poke({}) is False
         assert [(request.method, request.status) for request in tlc_site.requests] == [("HEAD", status)]
 
     @pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
-    def test_takes_any_other_error_for_a_failure_after_one_request(self, sensor, tlc_site, status):
+    def test_fails_on_any_other_error_after_one_request(self, sensor, tlc_site, status):
         tlc_site.add_fault(PATH, Status(status))
         with pytest.raises(AirflowException, match=str(status)):
             sensor.poke({})
         assert [request.method for request in tlc_site.requests] == ["HEAD"]
 
-    def test_fails_for_good_where_a_setting_is_wrong(self, sensor, monkeypatch):
+    def test_fails_for_good_if_a_setting_is_invalid(self, sensor, monkeypatch):
         monkeypatch.setenv("NYC_TAXI_TLC_URL", "no address")
         with pytest.raises(AirflowFailException, match="NYC_TAXI_TLC_URL: expected"):
             sensor.poke({})
@@ -215,29 +216,27 @@ class TestSensor:
         tlc_site.publish("green", MONTH)
         assert sensor.poke({}) is True
 
-    def test_asks_with_the_connections_headers(self, sensor, tlc_site, define):
+    def test_sends_the_connections_headers(self, sensor, tlc_site, define):
         define(extra={"X-Client": "nyc taxi"})
         sensor.poke({})
         assert tlc_site.requests[0].headers["X-Client"] == "nyc taxi"
 
-    def test_gives_its_worker_back_after_one_request_while_the_month_is_unpublished(
-        self, sensor, tlc_site, monkeypatch
-    ):
+    def test_frees_its_worker_after_each_request_until_the_month_is_published(self, sensor, tlc_site, monkeypatch):
         tlc_site.withdraw("green", MONTH)
         if IS_AIRFLOW_3:
             from airflow.sdk.exceptions import AirflowRescheduleException
         else:
             from airflow.exceptions import AirflowRescheduleException
 
-            # Where 2.11 looks in its metadata database for the first look of this run: there was none.
+            # 2.11 searches its metadata database for this task's first check: there was none.
             monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: None)
         instance = SimpleNamespace(
             dag_id="d", task_id="t", run_id="r", map_index=-1, max_tries=0, get_first_reschedule_date=lambda _: None
         )
-        for looks in (1, 2, 3):
+        for checks in (1, 2, 3):
             with pytest.raises(AirflowRescheduleException) as error:
                 sensor.execute({"ti": instance})
-            assert [request.method for request in tlc_site.requests] == ["HEAD"] * looks
+            assert [request.method for request in tlc_site.requests] == ["HEAD"] * checks
             assert sensor.poke_interval == timedelta(hours=6).total_seconds()
             assert error.value.reschedule_date is not None
         tlc_site.publish("green", MONTH)

@@ -1,4 +1,4 @@
-"""A connection that is set, but cannot be used, is an error that names it; Airflow would go on with the default."""
+"""A connection that is set but invalid is an error that names it; Airflow would go on with the default."""
 
 import json
 
@@ -66,7 +66,7 @@ class TestUnusable:
         assert f"AIRFLOW_CONN_{name}" in logged()
 
 
-def test_one_that_is_empty_is_not_defined(monkeypatch, data_dir):
+def test_an_empty_variable_defines_no_connection(monkeypatch, data_dir):
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "")
     monkeypatch.setenv("AIRFLOW_CONN_TLC", "")
     assert WarehouseHook().get_database() == str(data_dir / "warehouse.duckdb")
@@ -76,13 +76,13 @@ def test_one_that_is_empty_is_not_defined(monkeypatch, data_dir):
 
 
 @pytest.mark.parametrize("kind", ["postgres", "sqlite", "http"])
-def test_one_of_another_type_is_refused(monkeypatch, kind):
+def test_a_connection_of_another_type_is_refused(monkeypatch, kind):
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": kind, "host": "/srv/w.duckdb"}))
     with pytest.raises(SettingError, match=f"AIRFLOW_CONN_WAREHOUSE: expected the type duckdb, found {kind}"):
         WarehouseHook().get_database()
 
 
-def test_a_name_that_looks_like_a_misspelling_is_said(monkeypatch, caplog):
+def test_a_likely_misspelling_of_the_name_is_logged(monkeypatch, caplog):
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOSE", "duckdb:////srv/w.duckdb")
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE_LAKE", "duckdb:////srv/w.duckdb")
     with pytest.raises(AirflowNotFoundException):
@@ -106,7 +106,7 @@ def test_a_name_that_looks_like_a_misspelling_is_said(monkeypatch, caplog):
         ({"nothing_of_ours": 1}, "extra: unknown key 'nothing_of_ours'; known keys are lock_timeout"),
     ],
 )
-def test_an_extra_that_cannot_be_is_named(monkeypatch, tmp_path, extra, said):
+def test_an_invalid_extra_is_named(monkeypatch, tmp_path, extra, said):
     monkeypatch.setenv(
         "AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": f"{tmp_path}/w.duckdb", "extra": extra})
     )
@@ -115,7 +115,7 @@ def test_an_extra_that_cannot_be_is_named(monkeypatch, tmp_path, extra, said):
     assert not (tmp_path / "w.duckdb").exists()
 
 
-def test_extras_of_a_uri_are_texts(monkeypatch, tmp_path):
+def test_extras_in_a_uri_may_be_strings(monkeypatch, tmp_path):
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f"duckdb://{tmp_path}/w.duckdb?lock_timeout=2.5&writers=3&threads=1")
     hook = WarehouseHook()
     assert (hook.lock_timeout, hook.writers) == (2.5, 1)
@@ -132,7 +132,7 @@ def test_extras_of_a_uri_are_texts(monkeypatch, tmp_path):
         '{"conn_type": "duckdb", "host": "ducklake:w.ducklake", "extra": {"data_path": "/srv/lake/"}}',
     ],
 )
-def test_a_path_that_depends_on_the_folder_of_a_process_is_refused(monkeypatch, tmp_path, value):
+def test_a_relative_path_is_refused(monkeypatch, tmp_path, value):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", value)
     with pytest.raises(SettingError, match="the connection 'warehouse': expected an absolute path"):

@@ -28,7 +28,7 @@ for number in range(3):
 
 @pytest.fixture
 def database(tmp_path):
-    """A warehouse file with an empty table `t`, and nobody who has it open."""
+    """A warehouse file with an empty table `t`, which no process has open."""
     path = tmp_path / "shared.duckdb"
     with duckdb.connect(str(path)) as con:
         con.execute("CREATE TABLE t (who VARCHAR, number INTEGER)")
@@ -52,16 +52,16 @@ def opened(hook):
 
 
 class TestWhichFile:
-    def test_it_is_in_the_data_directory_where_no_connection_is_defined_and_the_folder_is_made(self, data_dir):
+    def test_without_a_connection_it_is_in_the_data_directory_which_is_created(self, data_dir):
         assert not data_dir.exists()
         assert opened(WarehouseHook()) == str(data_dir / "warehouse.duckdb")
         assert (data_dir / "warehouse.duckdb").stat().st_size > 0
 
-    def test_it_is_the_connections_as_json_and_its_folder_is_made(self, define, tmp_path):
+    def test_it_is_the_connections_host_whose_folder_is_created(self, define, tmp_path):
         define(host=str(tmp_path / "not" / "there" / "w.duckdb"))
         assert opened(WarehouseHook()) == str(tmp_path / "not" / "there" / "w.duckdb")
 
-    def test_it_is_the_connections_extra_database(self, define, tmp_path):
+    def test_it_is_the_database_in_the_connections_extra(self, define, tmp_path):
         define(extra={"database": str(tmp_path / "extra.duckdb")})
         assert opened(WarehouseHook()) == str(tmp_path / "extra.duckdb")
 
@@ -70,12 +70,12 @@ class TestWhichFile:
         define(f"{slashes}{tmp_path}/uri.duckdb")
         assert opened(WarehouseHook()) == str(tmp_path / "uri.duckdb")
 
-    def test_it_is_the_one_that_the_caller_names_whatever_is_defined(self, define, tmp_path):
+    def test_it_is_the_one_that_the_caller_names_even_if_a_connection_is_defined(self, define, tmp_path):
         assert opened(WarehouseHook(database=str(tmp_path / "mine.duckdb"))) == str(tmp_path / "mine.duckdb")
         define(host=str(tmp_path / "other.duckdb"))
         assert opened(WarehouseHook(database=str(tmp_path / "mine.duckdb"))) == str(tmp_path / "mine.duckdb")
 
-    def test_a_change_of_the_connection_holds_for_the_next_hook_without_a_restart(self, define, tmp_path, data_dir):
+    def test_a_changed_connection_is_used_by_the_next_hook_without_a_restart(self, define, tmp_path, data_dir):
         before = WarehouseHook()
         define(host=str(tmp_path / "one.duckdb"))
         assert opened(before) == str(tmp_path / "one.duckdb"), "it was looked up before it was needed"
@@ -93,18 +93,18 @@ class TestWhichFile:
 
 
 class TestMemory:
-    def test_is_limited_where_nothing_is_said(self, database):
+    def test_is_limited_by_default(self, database):
         with closing(WarehouseHook(database=str(database)).get_conn()) as con:
             assert con.execute("SELECT current_setting('memory_limit')").fetchone() == ("953.6 MiB",)
 
-    def test_is_what_the_connection_says(self, define, database):
+    def test_is_limited_as_the_connection_says(self, define, database):
         define(host=str(database), extra={"memory_limit": "2GiB"})
         with closing(WarehouseHook().get_conn()) as con:
             assert con.execute("SELECT current_setting('memory_limit')").fetchone() == ("2.0 GiB",)
 
 
 class TestLargeFile:
-    """Beside it changes stay in a log, so that a task does not look at all of the file."""
+    """Changes stay in a log beside it, so that a task does not read metadata of the whole file."""
 
     @pytest.fixture
     def large(self, database, monkeypatch):
@@ -115,7 +115,7 @@ class TestLargeFile:
     def log(database):
         return database.with_name(f"{database.name}.wal")
 
-    def test_is_not_written_when_it_is_closed_and_what_was_committed_is_there_for_everybody(self, large):
+    def test_is_not_written_when_it_is_closed_but_all_readers_see_what_was_committed(self, large):
         before = large.read_bytes()
         for number in range(3):
             with WarehouseHook(database=str(large)).transaction() as con:
@@ -128,9 +128,9 @@ class TestLargeFile:
                 assert con.execute("FROM t").fetchall() == [("one", 2)]
         with duckdb.connect(str(large)) as con:
             assert con.execute("FROM t").fetchall() == [("one", 2)]
-        assert not self.log(large).exists(), "whoever opens it without the hook leaves one file"
+        assert not self.log(large).exists(), "without the hook, closing it leaves one file"
 
-    def test_takes_the_log_in_before_that_grows_too_long(self, large):
+    def test_merges_the_log_before_it_grows_too_long(self, large):
         most = 0
         for _ in range(6):
             with WarehouseHook(database=str(large)).transaction() as con:
@@ -140,7 +140,7 @@ class TestLargeFile:
         with closing(WarehouseHook(database=str(large)).get_conn()) as con:
             assert con.execute("SELECT count(*), count(DISTINCT who) FROM t").fetchone() == (600_000, 100_000)
 
-    def test_a_smaller_one_has_everything_in_one_file(self, database):
+    def test_a_smaller_file_has_no_log_beside_it(self, database):
         with WarehouseHook(database=str(database)).transaction() as con:
             con.execute("INSERT INTO t VALUES ('one', 1)")
         assert not self.log(database).exists()
@@ -159,7 +159,7 @@ class TestLock:
         assert opened(WarehouseHook(database=str(database), lock_timeout=SIXTY_SECONDS)) == str(database)
         assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
-    def test_of_another_process_is_given_up_on_with_the_file_and_the_holders_pid(self, database, hold_open):
+    def test_of_another_process_ends_in_an_error_with_the_file_and_the_holders_pid(self, database, hold_open):
         holder = hold_open(database)
         with pytest.raises(WarehouseLockedError) as error:
             WarehouseHook(database=str(database), lock_timeout=0.3).get_conn()
@@ -174,7 +174,7 @@ class TestLock:
         with pytest.raises(WarehouseLockedError, match=r"0\.2 seconds"):
             WarehouseHook().get_conn()
 
-    def test_is_waited_for_ten_minutes_where_nothing_is_said_and_the_caller_comes_first(self, define, database):
+    def test_is_waited_for_ten_minutes_by_default_and_as_long_as_the_caller_says(self, define, database):
         assert WarehouseHook(database=str(database)).lock_timeout == 600
         define(host=str(database), extra={"lock_timeout": 7})
         assert WarehouseHook(lock_timeout=0).lock_timeout == 0
@@ -194,12 +194,12 @@ class TestLock:
             WarehouseHook(database=str(database), lock_timeout=0).get_conn()
         assert str(database) in str(error.value) or "Corrupt database file" in str(error.value)
 
-    def test_is_not_waited_for_when_a_path_with_that_word_in_it_cannot_be_opened(self, tmp_path):
+    def test_is_not_waited_for_if_a_path_that_contains_lock_cannot_be_opened(self, tmp_path):
         (tmp_path / "blocks.duckdb").mkdir()
         with pytest.raises(duckdb.IOException):
             WarehouseHook(database=str(tmp_path / "blocks.duckdb"), lock_timeout=0).get_conn()
 
-    def test_is_taken_in_turns_by_processes_that_write_at_once_and_no_row_is_lost(self, database, start_python):
+    def test_is_taken_in_turn_by_concurrent_writers_and_no_row_is_lost(self, database, start_python):
         writers = [start_python(ADD_ROWS, database, who) for who in ("one", "two")]
         for writer in writers:
             assert writer.stdout.readline() == "ready\n"
@@ -283,15 +283,15 @@ class TestWriters:
         ],
         ids=str,
     )
-    def test_of_a_file_there_is_one_whatever_the_extra_says(self, define, slots, fields):
+    def test_a_file_has_one_whatever_the_extra_says(self, define, slots, fields):
         define(**(fields | {"extra": fields.get("extra", {}) | {"writers": 16, "threads": 8}}))
         assert slots() == 1
 
-    def test_of_the_default_file_there_is_one(self, slots):
+    def test_the_default_file_has_one(self, slots):
         assert slots() == 1
 
     @pytest.mark.parametrize("host", ["ducklake:postgres:host=lake", "ducklake:mysql:host=lake", "md:taxi"])
-    def test_of_a_server_there_are_as_many_as_the_extra_says(self, define, slots, host):
+    def test_a_server_has_as_many_as_the_extra_says(self, define, slots, host):
         define(host=host, extra={"writers": 3})
         assert slots() == 3
         define(host=host)
@@ -299,14 +299,14 @@ class TestWriters:
 
 
 class TestTransaction:
-    def test_is_committed_and_the_file_free_for_others(self, database, hold_open):
+    def test_is_committed_and_frees_the_file_for_others(self, database, hold_open):
         with WarehouseHook(database=str(database)).transaction() as con:
             con.execute("INSERT INTO t VALUES ('one', 1)")
         hold_open(database).communicate()
         with duckdb.connect(str(database)) as con:
             assert con.execute("SELECT * FROM t").fetchall() == [("one", 1)]
 
-    def test_that_raises_leaves_nothing_and_the_file_free_for_others(self, database, hold_open):
+    def test_that_raises_is_rolled_back_and_frees_the_file_for_others(self, database, hold_open):
         def write_and_fail():
             with WarehouseHook(database=str(database)).transaction() as con:
                 con.execute("CREATE TABLE new (i INTEGER)")
@@ -327,7 +327,7 @@ class TestTransaction:
         assert process.returncode == 1
 
 
-def test_a_password_in_a_lakes_own_text_is_shown_by_no_name_error_or_log(monkeypatch):
+def test_a_password_in_a_lakes_connection_string_is_in_no_message_or_log(monkeypatch):
     text = "ducklake:postgres:host=127.0.0.1 port=1 user=me password='s3 same' sslpassword=s3other"
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": text}))
     hook = WarehouseHook(lock_timeout=0)
@@ -339,7 +339,7 @@ def test_a_password_in_a_lakes_own_text_is_shown_by_no_name_error_or_log(monkeyp
 
 
 class TestTestConnection:
-    """What the button "Test" of the web UI shows."""
+    """The "Test" button of the web UI."""
 
     def test_says_version_path_and_size(self, define, database):
         define(host=str(database))
@@ -356,7 +356,7 @@ class TestTestConnection:
         assert not works
         assert f"pid {holder.pid})" in message
 
-    def test_says_that_no_file_is_named(self, define):
+    def test_says_that_the_connection_names_no_file(self, define):
         define()
         works, message = WarehouseHook().test_connection()
         assert not works
@@ -371,7 +371,7 @@ class TestTestConnection:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
-def test_times_are_read_in_the_citys_zone_whatever_the_workers_is(data_dir, start_python, zone):
+def test_times_are_converted_to_the_citys_zone_whatever_the_workers_zone_is(data_dir, start_python, zone):
     process = start_python(
         "from warehouse_hook import WarehouseHook\n"
         "with WarehouseHook().opened() as con:\n"

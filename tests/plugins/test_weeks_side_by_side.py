@@ -1,4 +1,4 @@
-"""Weeks that several processes count at the same time, each with the hook's own connection."""
+"""Several processes count weeks at the same time, each with its own connection from the hook."""
 
 import csv
 import multiprocessing
@@ -18,7 +18,7 @@ def _aggregate(monday):
 
 
 @pytest.mark.slow
-def test_runs_side_by_side_lose_no_week(data_dir):
+def test_concurrent_runs_lose_no_week(data_dir):
     mondays = [date(2023, 1, 2) + timedelta(days=7 * n) for n in range(8)]
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         pool.map(_aggregate, mondays, chunksize=1)
