@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -22,6 +21,7 @@ import requests
 from include.nyc_taxi.months import month_range
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
+from tests.cluster.services import free_port
 from tests.integration.project import TIMEOUT_SECONDS, Project
 
 
@@ -34,12 +34,6 @@ def loads(project: Project) -> list[tuple[Any, ...]]:
             ).fetchall()
     except duckdb.Error:
         return []
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -154,7 +148,7 @@ def test_schedule_trigger_and_clear_do_what_their_date_says_and_no_more(tmp_path
         status, output = project.run("setup")
         assert status == 0, output
         date = "--logical-date" if IS_AIRFLOW_3 else "--exec-date"
-        port = free_port()
+        port = str(free_port())
         airflow = project.start("standalone", PORT=port)
         try:
             wait_until(partial(is_known, project), airflow)

@@ -11,9 +11,10 @@ import pytest
 
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
+from tests.cluster.services import free_port
 from tests.integration.project import TIMEOUT_SECONDS, Project
 from tests.integration.test_backfill import processes_of, runs_of_trips
-from tests.integration.test_scheduled import free_port, stop
+from tests.integration.test_scheduled import stop
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> str:
@@ -66,7 +67,7 @@ def test_impatient_signals_leave_no_process_and_no_run_behind(project: Project) 
 
 @pytest.mark.skipif(not IS_AIRFLOW_3, reason="on 2.11 a backfill needs no scheduler, and unpauses nothing")
 def test_a_paused_dag_beside_standalone_runs_what_was_asked_for_and_is_paused_again(project: Project) -> None:
-    airflow = project.start("standalone", PORT=free_port())
+    airflow = project.start("standalone", PORT=str(free_port()))
     try:
         read_until(airflow, "Ctrl-C stops it")
         status, output = project.run("backfill", FLEET="green", FROM="2023-01", TO="2023-02")

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import output_pages
 from include.nyc_taxi import settings
 from include.orchestration.compat import IS_AIRFLOW_3
 from output_pages import OutputLink, OutputOperator
+from tests.cluster.services import free_port
 from tests.conftest import ROOT
 
 if IS_AIRFLOW_3:
@@ -411,12 +411,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(url: str, is_running: Callable[[], bool], log: Path) -> None:
