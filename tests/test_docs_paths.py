@@ -54,9 +54,9 @@ class TestThePictureOfTheRooms:
         assert folders == OUTER | INNER
         assert packages == {name for name in OUTER if "/" in name} | {"include/nyc_taxi"}
 
-    def test_names_the_modules_beside_the_rooms(self) -> None:
-        modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-        assert modules in [{*text.split(", ")} for text in texts()]
+    def test_names_modules_beside_the_rooms_that_exist(self) -> None:
+        (listed,) = (text.removesuffix(", …") for text in texts() if text.endswith(", …"))
+        assert [name for name in listed.split(", ") if not (PACKAGE / f"{name}.py").exists()] == []
 
     def test_shows_each_import_between_rooms_and_no_other(self) -> None:
         arrows = {(path.get("data-from"), path.get("data-to")) for path in picture().iter() if path.get("data-from")}

@@ -23,9 +23,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from include.nyc_taxi import catalogue, months, settings
+from include.nyc_taxi import catalogue, conditional_requests, months, settings
 from include.nyc_taxi.errors import FleetError
-from include.nyc_taxi.web import conditional
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -353,11 +352,11 @@ def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) ->
         # The file may not run or load anything. Browsers need inline styles to show a picture.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox",
     }
-    if conditional.is_current(asked, etag, facts.st_mtime):
+    if conditional_requests.is_current(asked, etag, facts.st_mtime):
         file.close()
         return Answer(NOT_MODIFIED, _HEADERS | about, b"")
     start, end, status = 0, facts.st_size, 200
-    if part := conditional.requested_range(asked, etag, facts.st_size):
+    if part := conditional_requests.requested_range(asked, etag, facts.st_size):
         start, end = part
         if start >= end:
             file.close()
