@@ -114,6 +114,7 @@ class Output:
 
     @property
     def name(self) -> str:
+        """The file's name without its folder."""
         return self.path.rpartition("/")[2]
 
     @functools.cached_property
@@ -135,6 +136,7 @@ class Output:
 
     @property
     def is_picture(self) -> bool:
+        """Whether browsers show the file as a picture."""
         return self.suffix == PICTURE
 
     @property
@@ -265,7 +267,7 @@ def _below(folder: Path | str, prefix: str, *, deep: bool = True) -> Iterator[Ou
         path = prefix + entry.name
         if not _may_be_named(entry.name):
             continue
-        with contextlib.suppress(OSError):  # it went this very moment
+        with contextlib.suppress(OSError):  # it has just been deleted
             if entry.is_symlink():
                 if output := find(path):
                     yield output
