@@ -446,7 +446,8 @@ def _page(template: str, base: str, status: int = 200, **values: Any) -> Answer:
 @functools.cache
 def _templates() -> tuple["Environment", str, str]:
     """The templates, the style sheet, and the hash with which the Content-Security-Policy allows it."""
-    import jinja2  # imported here because tasks need only the paths above
+    import humanize  # imported here because tasks need only the paths above
+    import jinja2
     from markupsafe import Markup
 
     environment = jinja2.Environment(
@@ -457,13 +458,7 @@ def _templates() -> tuple["Environment", str, str]:
         lstrip_blocks=True,
     )
     environment.filters["path"] = lambda path: quote(path)
-    environment.filters["size"] = _size
+    environment.filters["size"] = humanize.naturalsize
     style = (_HTML / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment, Markup(style), f"sha256-{digest}"  # noqa: S704 - our own file
-
-
-def _size(count: int) -> str:
-    if count < 1000:
-        return f"{count} bytes"
-    return f"{count / 1000:,.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:,.1f} MB"
