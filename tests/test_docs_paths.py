@@ -13,7 +13,7 @@ from tests.test_rooms import imported
 TOPS = ("include", "dags", "plugins", "tests", "kubernetes", "docs")
 IN_BACKTICKS = re.compile(rf"(?:{'|'.join(TOPS)})/[\w./-]*")
 A_FILE = re.compile(rf"(?<![\w/.-])(?:{'|'.join(TOPS)})/[\w/-]+\.(?:py|sql|md|json|yaml|svg|png)\b")
-EXAMPLES = {"include/nyc_taxi/airports.py", "dags/airport_trips.py", "dags/theirs.py", "plugins/theirs.py"}
+EXAMPLES = {"include/nyc_taxi/reports/airports.py", "dags/airport_trips.py", "dags/theirs.py", "plugins/theirs.py"}
 """Files that readers of docs/how-to/add-a-report.md write, and files that a test writes into another project."""
 
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
@@ -54,9 +54,9 @@ class TestThePictureOfTheRooms:
         assert folders == OUTER | INNER
         assert packages == {name for name in OUTER if "/" in name} | {"include/nyc_taxi"}
 
-    def test_names_the_modules_beside_the_rooms(self) -> None:
-        modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-        assert modules in [{*text.split(", ")} for text in texts()]
+    def test_names_modules_beside_the_rooms_that_exist(self) -> None:
+        (listed,) = (text.removesuffix(", …") for text in texts() if text.endswith(", …"))
+        assert [name for name in listed.split(", ") if not (PACKAGE / f"{name}.py").exists()] == []
 
     def test_shows_each_import_between_rooms_and_no_other(self) -> None:
         arrows = {(path.get("data-from"), path.get("data-to")) for path in picture().iter() if path.get("data-from")}

@@ -55,7 +55,7 @@ def _read_zones() -> dict[int, Zone]:
 
 
 ZONES: dict[int, Zone] = _read_zones()
-"""The 265 zones by id, in order of id."""
+"""The 265 zones by ID, in order of ID."""
 
 
 @dataclass(frozen=True)

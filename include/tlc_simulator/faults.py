@@ -160,6 +160,7 @@ class FaultRule:
     methods: tuple[str, ...] = ()
 
     def is_for(self, method: str, path: str) -> bool:
+        """Whether the fault affects a request."""
         return self.path_part in path and (not self.methods or method in self.methods)
 
 

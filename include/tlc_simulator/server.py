@@ -19,10 +19,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
 
-from include.nyc_taxi import catalogue
+from include.nyc_taxi import catalogue, conditional_requests
 from include.nyc_taxi.errors import MonthError
 from include.nyc_taxi.months import Month
-from include.nyc_taxi.web import conditional
 from include.tlc_simulator.faults import Answer, Fault, FaultRule, refusal
 
 CHUNK = 64 * 1024
@@ -401,12 +400,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_file(self, resource: _Resource, fault: Fault) -> None:
         modified = email.utils.format_datetime(resource.modified, usegmt=True)
         headers = {"ETag": resource.etag, "Last-Modified": modified}
-        if conditional.is_current(self.headers, resource.etag, resource.modified.timestamp()):
+        timestamp = resource.modified.timestamp()
+        if conditional_requests.is_current(self.headers, resource.etag, timestamp):
             self._start(304, headers)
             return
         status, begin, end = 200, 0, resource.size
-        span = conditional.requested_range(self.headers, resource.etag, resource.size, resource.modified.timestamp())
-        if span:
+        if span := conditional_requests.requested_range(self.headers, resource.etag, resource.size, timestamp):
             status, (begin, end) = 206, span
             if begin >= end:
                 self._send(refusal(416, {"Content-Range": f"bytes */{resource.size}"}))

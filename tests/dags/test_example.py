@@ -19,7 +19,7 @@ from tests.dags.test_structure import structure
 
 pytestmark = pytest.mark.usefixtures("metadata_database")
 
-FUNCTION, DAG_FILE = "include/nyc_taxi/airports.py", "dags/airport_trips.py"
+FUNCTION, DAG_FILE = "include/nyc_taxi/reports/airports.py", "dags/airport_trips.py"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def example(tmp_path: Path) -> dict[str, Path]:
 @pytest.fixture
 def airports(example: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The example's function, importable from the path that the page gives."""
-    name = "include.nyc_taxi.airports"
+    name = "include.nyc_taxi.reports.airports"
     spec = importlib.util.spec_from_file_location(name, example[FUNCTION])
     assert spec is not None
     assert spec.loader is not None

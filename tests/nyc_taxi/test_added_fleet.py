@@ -1,4 +1,4 @@
-"""Adding a fleet touches the catalogue and nothing else. (Its DAGs: tests/dags/test_structure.py.)"""
+"""To add a fleet, only the catalogue must change. (For its DAGs see tests/dags/test_structure.py.)"""
 
 import json
 from datetime import date
@@ -51,7 +51,7 @@ MONDAY = date(2023, 2, 6)
 
 @pytest.fixture
 def site(made_files, monkeypatch):
-    """The simulated TLC, with the fleet's files among its own."""
+    """The simulated TLC, which also publishes the files of the new fleet."""
     monkeypatch.setitem(catalogue.FLEETS, "hover", HOVERCRAFTS)
     with TlcSimulator(made_files, rows=2000) as simulator:
         yield simulator

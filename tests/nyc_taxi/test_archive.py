@@ -1,4 +1,4 @@
-"""The whole archive: all files that the TLC had published by mid-2024, made in their layouts, are loaded."""
+"""The whole archive: load a generated file in the layout of each file that the TLC had published by mid-2024."""
 
 import csv
 import multiprocessing
@@ -20,7 +20,7 @@ from include.tlc_simulator.trips import write_month
 from tests.conftest import IS_AIRFLOW_2
 from tests.nyc_taxi import as_published
 
-ROWS = 300  # of each file: what is wrong with a column is wrong in few rows too
+ROWS = 300  # per file; a few rows suffice to show an error in a column
 FIRST_YEARS = {"yellow": 2009, "green": 2014, "fhv": 2015, "fhvhv": 2019}
 LAST_YEAR = 2024
 YEARS = [(fleet, year) for fleet, first in FIRST_YEARS.items() for year in range(first, LAST_YEAR + 1)]
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Pipeline(NamedTuple):
-    """One warehouse for all months, and the processes that make files while other months are loaded."""
+    """One warehouse for all months, and the processes that generate files while other months are loaded."""
 
     con: duckdb.DuckDBPyConnection
     folder: Path
@@ -46,7 +46,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     city.write_lookup(folder / "lookup.csv")
     city.write_shapes(folder / "shapes.zip")
     with (
-        # One thread: with so few rows more of them only wait for each other.
+        # With so few rows, several threads would only wait for each other.
         duckdb.connect(str(folder / "warehouse.duckdb"), config={"threads": 1}) as con,
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as makers,
     ):

@@ -1,4 +1,4 @@
-"""The audit of a month: counts, rules and their record."""
+"""The audit of a month: counts, rules, and the record of the results."""
 
 import json
 from datetime import date
@@ -60,7 +60,7 @@ def audited(con):
 
 @pytest.fixture
 def loaded(con, write_trips):
-    """Load a month of made-up green trips, and return its checks by rule."""
+    """Load a month of simulated green trips, and return its checks by rule."""
 
     def load(month, rows=100, **columns):
         done = load_month(con, "green", Month(month), write_trips("green", month, rows=rows, columns=columns), "run 1")
@@ -75,7 +75,7 @@ def found(audit):
 
 
 def broken(audit):
-    """The rules that are broken."""
+    """The broken rules."""
     return {check.rule for check in audit.checks if not check.passed}
 
 
@@ -169,7 +169,7 @@ IMPLIED = {
 def test_an_odd_trip_is_counted_under_its_names_and_no_other(audited, odd, counts):
     audit = audited(**odd)
     assert found(audit) == dict.fromkeys(counts, 1)
-    # One trip is all trips: every rule that it breaks is over its limit, and so are some about the month.
+    # The one trip is all trips, so every rule that it breaks exceeds its limit, and some rules about the month do too.
     of_the_month = {IMPLIED[name] for name in counts & IMPLIED.keys()}
     assert broken(audit) == {name for name in counts if not name.startswith("null_")} | of_the_month
 
@@ -335,8 +335,8 @@ class TestErrors:
             {"fare_amount": "if(i % 2 = 0, -1, 1) * 9.5", "total_amount": "if(i % 2 = 0, -1, 1) * 9.5"},
             {"fare_amount": "'nan'::DOUBLE", "trip_distance": "'inf'::DOUBLE"},
             {"trip_distance": "-1e6", "passenger_count": "255"},
-            {"passenger_count": "if(i < 5, 9e18, 1)"},  # more than the column's type can hold
-            {"passenger_count": "'nan'::DOUBLE"},  # what pandas has for null
+            {"passenger_count": "if(i < 5, 9e18, 1)"},  # too large for the column's type
+            {"passenger_count": "'nan'::DOUBLE"},  # pandas writes NaN for null
             {"lpep_pickup_datetime": "if(i < 5, 'unknown', '2023-02-05 10:00:00')"},
             {"store_and_fwd_flag": "NULL::VARCHAR", "ehail_fee": "NULL::INTEGER", "passenger_count": "NULL::BIGINT"},
             {"lpep_dropoff_datetime": "lpep_pickup_datetime"},
@@ -458,7 +458,7 @@ class TestClean:
             ({"is_reversed": True, "passenger_count": 0}, ["reversed", "no_passenger"], False),
             ({"trip_distance": 1000.5}, ["over_1000_miles", "faster_than_100_mph"], False),
             (
-                {  # the night in which the clocks go back
+                {  # the night when the clocks go back
                     "partition_month": "2023-11-01",
                     "pickup_datetime": "2023-11-05 01:55:00",
                     "dropoff_datetime": "2023-11-05 01:10:00",

@@ -1,4 +1,4 @@
-"""The catalogue of what the TLC publishes."""
+"""The catalogue of the TLC's files."""
 
 import csv
 import itertools
@@ -25,7 +25,7 @@ def test_every_file_that_the_tlc_published_has_the_columns_of_its_months_layout(
 
 def test_the_files_here_have_the_types_of_their_months_layout(real_data, con):
     paths = [*(real_data / "tlc" / "trip-data").glob("*.parquet")]
-    # Other samples have been through another tool, and have its types.
+    # Other samples were written by another tool, and have its types.
     samples = ["yellow_tripdata_2009-01", "yellow_tripdata_2010-01", "yellow_tripdata_2010-02"]
     samples += ["fhv_tripdata_2020-04", "fhvhv_tripdata_2020-04"]
     paths += [real_data / "tlc-samples" / "trip-data" / f"{name}.parquet" for name in samples]
@@ -69,7 +69,7 @@ def test_our_columns_have_distinct_names_in_snake_case_and_the_common_types(flee
     assert {name: columns[name] for name, _ in catalogue.COMMON_COLUMNS if name in columns}.items() <= dict(
         catalogue.COMMON_COLUMNS
     ).items()
-    # Weeks, maps and reports need these of each fleet.
+    # Weeks, maps and reports need these columns of every fleet.
     assert {"pickup_datetime", "dropoff_datetime", "pickup_zone_id", "dropoff_zone_id"} <= columns.keys()
 
 

@@ -1,4 +1,4 @@
-"""Fetching files over real HTTP, with everything that goes wrong on the way."""
+"""Downloads over real HTTP, with all kinds of faults."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ from include.tlc_simulator.server import TlcSimulator
 from tests.nyc_taxi.conftest import PlainSite
 
 SOURCE = catalogue.file_path("green", "2023-02")
-AT_ONCE = 0.01  # seconds between attempts at most
+AT_ONCE = 0.01  # the longest pause between attempts, in seconds
 BAD_TRANSFERS = [
     CutOff(0.5),
     CutOff(0),
@@ -51,7 +51,7 @@ def fetch(site, path):
 
 
 def folder(path):
-    """All files beside `path` by name, with their content; empty where there is no folder."""
+    """The contents of all files beside `path`, by name; empty if there is no folder."""
     return {file.name: file.read_bytes() for file in path.parent.glob("*")}
 
 
@@ -115,7 +115,7 @@ class TestNotPublished:
 
 
 class TestALoginInTheSitesAddress:
-    """As it is where the site is not asked through the hook, and as older versions noted it."""
+    """URLs have a login if the site is asked without the hook, and in the records of older versions."""
 
     @pytest.fixture
     def with_login(self, tlc_site):
@@ -301,7 +301,7 @@ class TestEdition:
 
     def test_of_another_site_is_no_reason_not_to_fetch(self, made_files, fetch, path):
         fetch()
-        with TlcSimulator(made_files, rows=2000) as other:  # the same files, with the same tags and dates
+        with TlcSimulator(made_files, rows=2000) as other:  # the same files, with the same ETags and dates
             again = fetch(site=PlainSite(other.url))
             assert again.fetched
             assert again.edition.url == other.url + SOURCE
@@ -309,7 +309,7 @@ class TestEdition:
     def test_that_is_forgotten_is_fetched_anew_though_it_is_the_sites(self, tlc_site, fetch, path):
         first = fetch()
         before = folder(path)
-        path.write_bytes(b"x" * path.stat().st_size)  # damaged, and of the same size
+        path.write_bytes(b"x" * path.stat().st_size)  # damaged, but with the same size
         assert not fetch().fetched
         forget_edition(path)
         assert read_edition(path) is None
@@ -413,7 +413,7 @@ class Site:
     def fetch(self, path, headers):
         return requests.get(self.url(path), headers=headers, stream=True, timeout=60)
 
-def peak():  # of this process alone: getrusage would count its parent's too
+def peak():  # of this process alone; getrusage would include its parent's
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1])
 
@@ -442,7 +442,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, path, start_python):
 class TestDisk:
     @pytest.fixture
     def small_disk(self, tmp_path):
-        """A file system of its own with 32 KiB: the made-up file of 2,000 rows does not fit."""
+        """A file system of 32 KiB, which is too small for the simulated file of 2,000 rows."""
         if os.geteuid() != 0:
             pytest.skip("only root can mount a small file system")
         disk = tmp_path / "disk"

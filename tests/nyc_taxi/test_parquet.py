@@ -1,4 +1,4 @@
-"""Looking into Parquet files."""
+"""Inspecting and verifying Parquet files."""
 
 import pytest
 

@@ -40,6 +40,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Whether the value is within the limit, or the rule does not apply."""
         return self.value is None or self.value <= self.limit
 
 

@@ -1,7 +1,7 @@
 """The catalogue: the TLC's fleets and their files, described as data. All differences between fleets are defined here.
 
 `fleets` lists the fleets and the layouts of their files, `types` defines fleet, layout and column, and `matching` maps
-a file's columns to the warehouse's. This room imports only the package's basics (errors, months).
+a file's columns to the warehouse's. It imports only the package's basics.
 """
 
 from include.nyc_taxi.catalogue.fleets import (

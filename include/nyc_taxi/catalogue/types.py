@@ -68,6 +68,7 @@ class Layout:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The column names as published."""
         return tuple(name for name, _ in self.columns)
 
     @property
@@ -93,10 +94,12 @@ class Fleet:
 
     @property
     def first_month(self) -> Month:
+        """The first month for which the TLC publishes a file."""
         return Month(self.layouts[0].first_month)
 
     @property
     def table(self) -> str:
+        """The name of the fleet's table of trips."""
         return f"{self.name}_trips"
 
     @property

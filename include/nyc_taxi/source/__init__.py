@@ -1,5 +1,5 @@
 """The source: the TLC's site, and its files as downloaded.
 
 `site` asks which files are published or changed, `download` fetches a file and records its edition, and `parquet` reads
-a file's footer. This room imports the package's basics and the catalogue.
+a file's footer. It imports the package's basics and the catalogue.
 """

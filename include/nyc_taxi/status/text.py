@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
+from humanize import naturalsize
 from tabulate import SEPARATING_LINE, tabulate
 
 from include.nyc_taxi.months import Month, month_range
@@ -49,16 +50,12 @@ def _row(month: MonthStatus, name: str) -> tuple[str, ...]:
         name,
         state,
         str(month.published_on or published),
-        _size(month.downloaded) if month.downloaded is not None else "-",
+        naturalsize(month.downloaded) if month.downloaded is not None else "-",
         f"{month.load.loaded_at:%Y-%m-%d %H:%M}" if month.load else "-",
         month.edition or "-",
         f"{month.load.rows_loaded:,}" if month.load else "-",
         age_in_words(month.age) if month.age is not None else "-",
     )
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
 
 
 def age_in_words(age: timedelta) -> str:

@@ -23,9 +23,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from include.nyc_taxi import catalogue, months, settings
+from include.nyc_taxi import catalogue, conditional_requests, months, settings
 from include.nyc_taxi.errors import FleetError
-from include.nyc_taxi.web import conditional
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -115,6 +114,7 @@ class Output:
 
     @property
     def name(self) -> str:
+        """The file's name without its folder."""
         return self.path.rpartition("/")[2]
 
     @functools.cached_property
@@ -136,6 +136,7 @@ class Output:
 
     @property
     def is_picture(self) -> bool:
+        """Whether browsers show the file as a picture."""
         return self.suffix == PICTURE
 
     @property
@@ -266,7 +267,7 @@ def _below(folder: Path | str, prefix: str, *, deep: bool = True) -> Iterator[Ou
         path = prefix + entry.name
         if not _may_be_named(entry.name):
             continue
-        with contextlib.suppress(OSError):  # it went this very moment
+        with contextlib.suppress(OSError):  # it has just been deleted
             if entry.is_symlink():
                 if output := find(path):
                     yield output
@@ -353,11 +354,11 @@ def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) ->
         # The file may not run or load anything. Browsers need inline styles to show a picture.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox",
     }
-    if conditional.is_current(asked, etag, facts.st_mtime):
+    if conditional_requests.is_current(asked, etag, facts.st_mtime):
         file.close()
         return Answer(NOT_MODIFIED, _HEADERS | about, b"")
     start, end, status = 0, facts.st_size, 200
-    if part := conditional.requested_range(asked, etag, facts.st_size):
+    if part := conditional_requests.requested_range(asked, etag, facts.st_size):
         start, end = part
         if start >= end:
             file.close()
@@ -445,7 +446,8 @@ def _page(template: str, base: str, status: int = 200, **values: Any) -> Answer:
 @functools.cache
 def _templates() -> tuple["Environment", str, str]:
     """The templates, the style sheet, and the hash with which the Content-Security-Policy allows it."""
-    import jinja2  # imported here because tasks need only the paths above
+    import humanize  # imported here because tasks need only the paths above
+    import jinja2
     from markupsafe import Markup
 
     environment = jinja2.Environment(
@@ -456,13 +458,7 @@ def _templates() -> tuple["Environment", str, str]:
         lstrip_blocks=True,
     )
     environment.filters["path"] = lambda path: quote(path)
-    environment.filters["size"] = _size
+    environment.filters["size"] = humanize.naturalsize
     style = (_HTML / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment, Markup(style), f"sha256-{digest}"  # noqa: S704 - our own file
-
-
-def _size(count: int) -> str:
-    if count < 1000:
-        return f"{count} bytes"
-    return f"{count / 1000:,.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:,.1f} MB"
