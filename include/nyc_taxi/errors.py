@@ -1,17 +1,17 @@
-"""The errors that this package raises on purpose; each message says what was found and what to do.
+"""The errors that this package raises deliberately; each message says what was found and what to do.
 
-Each class says whether a retry can help: `permanent=True` where the same task, run again in a minute with the same
-files, settings and request, can only fail in the same way. Whoever runs tasks then fails them at once.
+Each class says whether a retry can help. `permanent=True` means that the same task, run again a minute later with the
+same files, settings and request, would fail in the same way, so the task should fail without retries.
 """
 
 from typing import ClassVar
 
 
 class NycTaxiError(Exception):
-    """Base of all errors that this package raises on purpose. A class derived from it must decide on `permanent`.
+    """Base class of all errors that this package raises deliberately. Each subclass must set `permanent`.
 
     Attributes:
-        permanent: whether no retry can help.
+        permanent: True if no retry can help.
     """
 
     permanent: ClassVar[bool]
@@ -22,11 +22,11 @@ class NycTaxiError(Exception):
 
 
 class MonthError(NycTaxiError, ValueError, permanent=True):
-    """A month is not written YYYY-MM, or lies where no data can be."""
+    """A month does not have the form YYYY-MM, or no data can exist for it."""
 
 
 class WeekError(NycTaxiError, ValueError, permanent=True):
-    """A week is not given as the date of one of its days."""
+    """A week is not given as a date."""
 
 
 class FleetError(NycTaxiError, ValueError, permanent=True):
@@ -34,50 +34,50 @@ class FleetError(NycTaxiError, ValueError, permanent=True):
 
 
 class SettingError(NycTaxiError, ValueError, permanent=True):
-    """An environment variable, or a connection, has a value that it cannot have."""
+    """An environment variable or a connection has an invalid value."""
 
 
 class LayoutError(NycTaxiError, permanent=True):
-    """A file's columns, or its row groups, are not as in any layout that the TLC has published."""
+    """A file's columns or row groups do not match any layout that the TLC has published."""
 
 
 class NotPublishedError(NycTaxiError, permanent=True):
-    """The TLC answers 403 or 404: it has not published the file, or has withdrawn it.
+    """The TLC's site answers 403 or 404: the file has not been published, or has been withdrawn.
 
-    Permanent, for months are waited for by a sensor, which asks for far longer than retries would.
+    This is permanent because a sensor waits for months, for far longer than retries would.
     """
 
 
 class DownloadError(NycTaxiError, permanent=False):
-    """A transfer failed, what came is not the file that was asked for (an error page, say), or the disk is full."""
+    """A transfer failed, the response was not the requested file (an error page, for example), or the disk is full."""
 
 
 class RefusedError(DownloadError, permanent=True):
-    """The site refuses the request as it is (a wrong login, say): it would refuse the same request again."""
+    """The site refused the request (because of a wrong login, for example) and would refuse it again."""
 
 
 class LoadError(NycTaxiError, permanent=False):
-    """A month cannot be loaded now: a disk is full, or the file is not there (yet, on a folder that machines share).
+    """A month cannot be loaded now: a disk is full, or the file is missing (in a shared folder, perhaps only for now).
 
-    The warehouse is as it was before; so it is after all kinds of this error.
+    This error and its subclasses leave the warehouse unchanged.
     """
 
 
 class UnloadableFileError(LoadError, permanent=True):
-    """A file can be read, but can never be loaded as it is: it has no rows, or the table cannot hold its values."""
+    """A file can be read but not loaded: it has no rows, or the table cannot hold its values."""
 
 
 class MissingDataError(LoadError, permanent=True):
-    """What a task reads is not in the warehouse; another task has to load it first."""
+    """The warehouse lacks the data that a task reads; another task has to load it first."""
 
 
 class DamagedFileError(LoadError, permanent=True):
-    """A file in raw/ cannot be read: it must be fetched again."""
+    """A file in raw/ cannot be read and must be downloaded again."""
 
 
 class ZonesError(NycTaxiError, permanent=True):
-    """The zone lookup or the zone geometry is not what it should be."""
+    """The zone lookup or the zone shapes are missing or invalid."""
 
 
 class RequestError(NycTaxiError, ValueError, permanent=True):
-    """A request for a report cannot be run as it is; the message lists all that is wrong with it."""
+    """A request for a report is invalid; the message lists everything that is wrong with it."""

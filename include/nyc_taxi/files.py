@@ -1,4 +1,4 @@
-"""Files that are complete or absent: written under a temporary name in the same folder, then moved into place."""
+"""Write files atomically: under a temporary name in the same folder first, then moved into place."""
 
 import contextlib
 import fcntl
@@ -10,16 +10,16 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; move it to `target` when the block ends well, else remove it.
+    """Yield a temporary path beside `target`; move it to `target` if the block succeeds, else remove it.
 
-    Two processes may do this to one target at once: each has its own temporary file, and the later move wins whole.
-    What killed processes left behind is removed on the way.
+    Several processes may replace the same target at once: each writes its own temporary file, and the last move wins.
+    Temporary files of killed processes are removed first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
-    # mkstemp would make the file private to this user; outputs are to be read by others as the umask allows.
     handle, temporary = _make_temporary(target)
     try:
+        # mkstemp creates files that only this user can read, but others may read the outputs, as the umask allows.
         temporary.chmod(0o666 & ~_umask())
         yield temporary
         with temporary.open("rb") as written:
@@ -32,9 +32,10 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`, made where it is missing; a killed holder's lock is gone with it.
+    """Hold an exclusive lock on `path`, which is created if it is missing. The lock ends with the process.
 
-    Between processes of one machine; of several, as far as the file system that they share has locks (NFS 4 does).
+    It works between the processes of one machine, and between machines if their shared file system supports locks, as
+    NFS 4 does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -43,18 +44,18 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _make_temporary(target: Path) -> tuple[int, Path]:
-    """Make a temporary file beside `target`, locked for as long as the handle is open: its maker lives."""
+    """Create a temporary file beside `target` and lock it; the lock shows other processes that this one is alive."""
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=f".part{target.suffix}", dir=target.parent)
         fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:  # else another process was quicker with the lock, and has taken it for abandoned
+        if os.fstat(handle).st_nlink:  # else another process locked the file first and removed it as abandoned
             return handle, Path(name)
         os.close(handle)
 
 
 def _remove_abandoned(target: Path) -> None:
     for leftover in target.parent.glob(f".{target.name}.*.part{target.suffix}"):
-        # Gone meanwhile, or locked by the process that is writing it.
+        # The errors mean that the file has just been removed, or is locked by the process that is writing it.
         with contextlib.suppress(FileNotFoundError, BlockingIOError), leftover.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             leftover.unlink()

@@ -1,4 +1,4 @@
-"""Calendar months written `YYYY-MM`, and weeks by their Monday: the partition keys of everything here."""
+"""The partition keys of this package: calendar months, written `YYYY-MM`, and weeks, identified by their Monday."""
 
 import re
 from datetime import date, datetime, timedelta
@@ -7,8 +7,7 @@ from typing import Self
 from include.nyc_taxi.errors import MonthError, WeekError
 
 PATTERN = r"^20\d{2}-(0[1-9]|1[0-2])$"
-"""What a month looks like, as a regular expression that JSON schema understands too."""
-
+"""A regular expression for a month, in the syntax that Python and JSON schema share."""
 
 WEEK = timedelta(days=7)
 
@@ -26,17 +25,17 @@ _NAMES = (
     "November",
     "December",
 )
-"""Whatever the locale."""
+"""English, whatever the locale."""
 
 
 class Month(str):
-    """A calendar month: a text such as "2023-02" that also knows its days and its neighbours.
+    """A calendar month: a string such as "2023-02" that also knows its days and its neighbours.
 
-    Text from outside becomes a month once, where it enters. Being a text, a month can be put into templates, JSON, file
-    names and SQL as it is, and months sort by time.
+    Strings from outside are converted to months once, where they enter the program. Because a month is a string, it can
+    be put into templates, JSON, file names and SQL unchanged, and months sort by time.
 
     Raises:
-        MonthError: the text is not written YYYY-MM.
+        MonthError: the string does not have the form YYYY-MM.
     """
 
     __slots__ = ()
@@ -53,27 +52,27 @@ class Month(str):
 
     @property
     def first_day(self) -> date:
-        """2023-02 has 2023-02-01."""
+        """2023-02-01 for 2023-02."""
         return date(int(self[:4]), int(self[5:]), 1)
 
     @property
     def end(self) -> date:
-        """The first day after the month: 2023-12 has 2024-01-01."""
+        """The first day after the month: 2024-01-01 for 2023-12."""
         return self.next.first_day
 
     @property
     def next(self) -> Self:
-        """2023-12 has 2024-01."""
+        """2024-01 for 2023-12."""
         return self.of(self.first_day + timedelta(days=31))
 
     @property
     def previous(self) -> Self:
-        """2024-01 has 2023-12."""
+        """2023-12 for 2024-01."""
         return self.of(self.first_day - timedelta(days=1))
 
     @property
     def label(self) -> str:
-        """As a reader would say it: 2023-02 has "February 2023"."""
+        """The month in words: "February 2023" for 2023-02."""
         return f"{_NAMES[self.first_day.month - 1]} {self[:4]}"
 
 
@@ -81,7 +80,7 @@ def month_range(first: str, last: str) -> list[Month]:
     """All months from `first` to `last`, both included.
 
     Raises:
-        MonthError: one of them is no month, or `last` is before `first`.
+        MonthError: `first` or `last` is not a month, or `last` is before `first`.
     """
     month, end = Month(first), Month(last)
     if end < month:
@@ -93,10 +92,10 @@ def month_range(first: str, last: str) -> list[Month]:
 
 
 def monday_of(day: date | str) -> date:
-    """The Monday of the ISO week that contains `day`, a date, datetime or text ("2023-02-01" gives 2023-01-30).
+    """The Monday of the ISO week that contains `day`, a date, datetime or string ("2023-02-01" gives 2023-01-30).
 
     Raises:
-        WeekError: `day` is a text that is no date.
+        WeekError: `day` is a string that is not a date.
     """
     if isinstance(day, str):
         try:
@@ -109,15 +108,15 @@ def monday_of(day: date | str) -> date:
 
 
 def months_of_week(monday: date) -> list[Month]:
-    """The months that the week of `monday` touches, one or two (2023-01-30 gives 2023-01 and 2023-02)."""
+    """The one or two months that the week of `monday` overlaps (2023-01-30 gives 2023-01 and 2023-02)."""
     return sorted({Month.of(monday), Month.of(monday + timedelta(days=6))})
 
 
 def week_range(first: str, last: str) -> list[date]:
-    """The Mondays of all weeks that lie wholly in the months from `first` to `last`, both included.
+    """The Mondays of all weeks that lie entirely in the months from `first` to `last`, both included.
 
     Raises:
-        MonthError: as month_range.
+        MonthError: as for `month_range`.
     """
     months = month_range(first, last)
     end = months[-1].end
@@ -130,9 +129,9 @@ def week_range(first: str, last: str) -> list[date]:
 
 
 def span_label(first: Month, last: Month) -> str:
-    """The months from `first` to `last` as a reader would say them, no year twice ("January to March 2023").
+    """The months from `first` to `last` in words, without repeating the year ("January to March 2023").
 
-    One month has its own label ("January 2023"), and months of two years have both ("December 2022 to March 2023").
+    A single month has its own label ("January 2023"); months of two years name both ("December 2022 to March 2023").
     """
     if first == last:
         return first.label

@@ -1,4 +1,4 @@
-"""Rows of Python values for a table."""
+"""Insert rows of Python values into a table."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ import duckdb
 
 
 def insert(con: duckdb.DuckDBPyConnection, table: str, columns: str, rows: Sequence[Sequence[object]]) -> None:
-    """Insert rows of Python values with one statement: on a lake each statement makes a file.
+    """Insert rows of Python values with a single statement, because each statement creates a file in a lake.
 
     Args:
-        columns: the names of the values' columns, as SQL lists them. The table may have more.
+        columns: the names of the columns to insert into, separated by commas. The table may have more columns.
     """
     if rows:
         row = f"({', '.join('?' * len(rows[0]))})"

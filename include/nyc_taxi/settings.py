@@ -1,4 +1,4 @@
-"""Where things are. Read from the environment at each call, so that a change needs no restart."""
+"""Settings and paths. They are read from the environment at each call, so that a change needs no restart."""
 
 import difflib
 import os
@@ -14,7 +14,6 @@ from include.nyc_taxi.urls import Login, split_login, without_login
 DEFAULT_TLC_URL = "https://d37ci6vzurychx.cloudfront.net"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
-
 KNOWN = (
     "NYC_TAXI_TLC_URL",
     "NYC_TAXI_DATA_DIR",
@@ -23,18 +22,18 @@ KNOWN = (
     "NYC_TAXI_MAP_DENSITY",
     "NYC_TAXI_LAKE_KEEP_DAYS",
     "NYC_TAXI_LAKE_ABANDONED_DAYS",
-    "NYC_TAXI_REAL_DATA",  # of the tests
-    "NYC_TAXI_MACHINE",  # of the benchmarks
+    "NYC_TAXI_REAL_DATA",  # used by the tests
+    "NYC_TAXI_MACHINE",  # used by the benchmarks
 )
 SIMILAR = 0.85
-"""Of two names: `NYC_TAXI_FLEET` is a misspelling, `NYC_TAXI_MY_OWN` somebody's own."""
+"""Names at least this similar to a setting are misspellings: `NYC_TAXI_FLEET` is one, `NYC_TAXI_MY_OWN` is not."""
 
 
 def tlc_url() -> str | None:
-    """`NYC_TAXI_TLC_URL` without a trailing slash and without the login in it, or None where it is not set.
+    """`NYC_TAXI_TLC_URL` without trailing slashes and without its login, or None if it is not set.
 
     Raises:
-        SettingError: it is no address.
+        SettingError: the value is not an HTTP or HTTPS address.
     """
     text = without_login(_value("NYC_TAXI_TLC_URL"))
     if not text:
@@ -50,15 +49,15 @@ def tlc_url() -> str | None:
 
 
 def tlc_login() -> Login | None:
-    """The login in `NYC_TAXI_TLC_URL`, or None where it has none. Secret: for requests to that site only."""
+    """The login in `NYC_TAXI_TLC_URL`, or None. It is secret, and only for requests to that site."""
     return split_login(_value("NYC_TAXI_TLC_URL"))[1]
 
 
 def data_dir() -> Path:
-    """Root of raw/, outputs/ and requests/: `NYC_TAXI_DATA_DIR`, else `data` beside the project.
+    """The folder with raw/, outputs/ and requests/: `NYC_TAXI_DATA_DIR`, or `data` in the project's folder.
 
     Raises:
-        SettingError: it is, or lies in, something that is no folder.
+        SettingError: the path, or a part of it, is not a folder.
     """
     folder = Path(_value("NYC_TAXI_DATA_DIR") or PROJECT_ROOT / "data").absolute()
     if not _existing(folder).is_dir():
@@ -67,47 +66,47 @@ def data_dir() -> Path:
 
 
 def check() -> None:
-    """Look at all settings at once, before something long is begun.
+    """Check all settings before a long command begins.
 
     Raises:
-        SettingError: one of them has a value that cannot be, or the data directory cannot be written.
+        SettingError: a setting has an invalid value, or the data folder is not writable.
     """
     tlc_url(), fleets(), first_month(), map_density(), lake_keep(), lake_abandoned_after()
     existing = _existing(data_dir())
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise SettingError(f"NYC_TAXI_DATA_DIR: expected a folder that can be written, found {existing}, which cannot")
+        raise SettingError(f"NYC_TAXI_DATA_DIR: expected a writable folder, found that {existing} is not writable")
 
 
 def warehouse_path() -> Path:
-    """The DuckDB file that serves where no Airflow connection `warehouse` is defined."""
+    """The DuckDB file that is the warehouse if no Airflow connection `warehouse` is defined."""
     return data_dir() / "warehouse.duckdb"
 
 
 def raw_dir() -> Path:
-    """Folder of the files as the TLC published them."""
+    """The folder of the files as the TLC published them."""
     return data_dir() / "raw"
 
 
 def outputs_root() -> Path:
-    """Folder of all that is made, with a folder for each fleet in it. The web UI shows what is below it, no more."""
+    """The folder of all outputs, with one folder per fleet. The web UI shows only files below it."""
     return data_dir() / "outputs"
 
 
 def outputs_dir(fleet: str) -> Path:
-    """Folder of what is made for a fleet: GeoJSON and maps."""
-    return data_dir() / "outputs" / fleet
+    """The folder of a fleet's outputs: GeoJSON files and maps."""
+    return outputs_root() / fleet
 
 
 def requests_dir() -> Path:
-    """Folder into which requests for reports are put as JSON files."""
+    """The folder in which users put request files."""
     return data_dir() / "requests"
 
 
 def fleets() -> list[str]:
-    """`NYC_TAXI_FLEETS`: the fleets to make DAGs for, else all of the catalogue. Read when DAG files are parsed.
+    """The fleets that get DAGs: `NYC_TAXI_FLEETS`, or the whole catalogue. Read when DAG files are parsed.
 
     Raises:
-        SettingError: one of them is not in the catalogue.
+        SettingError: a fleet is not in the catalogue.
     """
     names = [name.strip() for name in _value("NYC_TAXI_FLEETS").split(",") if name.strip()]
     for name in names:
@@ -119,10 +118,10 @@ def fleets() -> list[str]:
 
 
 def first_month() -> Month:
-    """`NYC_TAXI_FIRST_MONTH`: the first month that catch-up loads. Read when DAG files are parsed.
+    """The first month that catch-up loads: `NYC_TAXI_FIRST_MONTH`. Read when DAG files are parsed.
 
     Raises:
-        SettingError: it is no month.
+        SettingError: the value is not a month.
     """
     try:
         return Month(_value("NYC_TAXI_FIRST_MONTH") or "2023-01")
@@ -131,7 +130,11 @@ def first_month() -> Month:
 
 
 def map_density() -> bool:
-    """`NYC_TAXI_MAP_DENSITY`: whether maps of trips per km² are drawn beside those of trips."""
+    """Whether each map of trips is accompanied by a map of trips per km²: `NYC_TAXI_MAP_DENSITY`.
+
+    Raises:
+        SettingError: the value is neither 1 nor 0.
+    """
     text = _value("NYC_TAXI_MAP_DENSITY")
     if text.casefold() not in ("", "0", "1", "false", "true"):
         raise SettingError(f"NYC_TAXI_MAP_DENSITY: expected 1 or 0, found {text!r}")
@@ -139,14 +142,21 @@ def map_density() -> bool:
 
 
 def lake_keep() -> timedelta:
-    """`NYC_TAXI_LAKE_KEEP_DAYS`: how long a lake's past states can be read, and a query may take."""
+    """How long past states of a lake can be read, and how long a query may take: `NYC_TAXI_LAKE_KEEP_DAYS`.
+
+    Raises:
+        SettingError: the value is not a number of days.
+    """
     return _days("NYC_TAXI_LAKE_KEEP_DAYS", 7, at_least=0)
 
 
 def lake_abandoned_after() -> timedelta:
-    """`NYC_TAXI_LAKE_ABANDONED_DAYS`: how old a file is that a killed load has left in a lake.
+    """The age after which files that killed loads left in a lake are deleted: `NYC_TAXI_LAKE_ABANDONED_DAYS`.
 
-    A day at least: the file of a load that is still running must not be taken for one.
+    It is at least one day, so that the file of a running load is never deleted.
+
+    Raises:
+        SettingError: the value is not a number of days, or less than 1.
     """
     return _days("NYC_TAXI_LAKE_ABANDONED_DAYS", 2, at_least=1)
 
@@ -158,15 +168,15 @@ def _days(name: str, default: float, *, at_least: float) -> timedelta:
     except ValueError:
         days = -1
     if not at_least <= days <= 36_500:
-        raise SettingError(f"{name}: expected a number of days, {at_least:g} at least, found {text!r}")
+        raise SettingError(f"{name}: expected a number of days, at least {at_least:g}, found {text!r}")
     return timedelta(days=days)
 
 
 def _value(name: str) -> str:
-    """A variable's value; empty where it is not set, which is the same.
+    """The variable's value; empty if it is not set, which means the same.
 
     Raises:
-        SettingError: there is a variable that must be a misspelling: what it says would be passed over in silence.
+        SettingError: another variable must be a misspelled setting, which would be ignored silently.
     """
     for other in os.environ:
         if (
@@ -174,10 +184,10 @@ def _value(name: str) -> str:
             and other not in KNOWN
             and (meant := difflib.get_close_matches(other, KNOWN, 1, SIMILAR))
         ):
-            raise SettingError(f"{other}: there is no such setting; is {meant[0]} meant?")
+            raise SettingError(f"{other}: there is no such setting; did you mean {meant[0]}?")
     return os.environ.get(name, "").strip()
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest above it that is there."""
+    """The path, or its nearest parent that exists."""
     return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -148,7 +148,7 @@ def test_zones_that_cannot_be_read_fail_without_a_retry_and_are_fetched_anew(
             broken.setattr("include.nyc_taxi.trips.zones.SHAPEFILE_PARTS", (".shp", ".shx", ".dbf", ".qpj"))  # no .prj
             done = run(dag_bag.dags[dag_id], "2023-01-01")
         assert states(done)[task_id] == "failed", "with a retry left it would be up_for_retry"
-        assert "taxi_zones.zip: expected a shapefile that says its projection (.prj), found none" in logged()
+        assert "taxi_zones.zip: expected a shapefile with a projection (.prj), found none" in logged()
         assert not (data_dir / "raw" / "taxi_zones.zip.edition.json").exists()
     assert set(states(run(dag_bag.dags["taxi_trips_green"], "2023-01-02")).values()) == {"success"}
     statuses = [request.status for request in simulator.requests if request.path.endswith("taxi_zones.zip")]

@@ -1,4 +1,4 @@
-"""Files that are complete or absent."""
+"""Files are complete or absent."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "out" / "stats.json"
 
 
-def test_the_file_appears_whole_when_the_block_ends(target):
+def test_the_complete_file_appears_when_the_block_ends(target):
     with replacing(target) as temporary:
         temporary.write_text("new")
         assert not target.exists()
@@ -32,14 +32,14 @@ def test_the_file_appears_whole_when_the_block_ends(target):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_the_temporary_file_is_in_the_same_folder_hidden_and_of_the_same_kind(target):
+def test_the_temporary_file_is_hidden_in_the_same_folder_and_has_the_same_suffix(target):
     with replacing(target) as temporary:
         assert temporary.parent == target.parent
         assert temporary.name.startswith(".")
         assert temporary.suffix == ".json"
 
 
-def test_an_exception_leaves_the_old_file_and_no_temporary_one(target):
+def test_an_exception_keeps_the_old_file_and_leaves_no_temporary_file(target):
     target.parent.mkdir()
     target.write_text("old")
     with pytest.raises(ZeroDivisionError), replacing(target) as temporary:
@@ -57,7 +57,7 @@ def test_a_killed_process_leaves_no_file_under_the_final_name(target, start_pyth
     assert not target.exists()
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(target, start_python):
+def test_the_next_process_removes_the_temporary_file_of_a_killed_one(target, start_python):
     process = start_python(WRITE_AND_HANG, target)
     leftover = Path(process.stdout.readline().strip())
     process.kill()
@@ -68,14 +68,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next(target, start_python)
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_the_temporary_file_of_another_process_at_work_is_left_alone(target, start_python):
+def test_the_temporary_file_of_a_running_process_is_left_alone(target, start_python):
     process = start_python(WRITE_AND_HANG, target)
     others = Path(process.stdout.readline().strip())
     with replacing(target) as temporary:
         temporary.write_text("mine")
     assert others.exists()
     assert target.read_text() == "mine"
-    process.communicate()  # closes its standard input: it ends its block
+    process.communicate()  # closes its standard input, which ends its block
     assert process.returncode == 0
     assert target.read_text() == "half a fi"
     assert list(target.parent.iterdir()) == [target]
@@ -92,12 +92,12 @@ def test_an_old_temporary_file_of_another_target_is_left_alone(target):
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
-def test_the_file_may_be_read_by_whom_the_umask_allows(target, umask, mode):
+def test_the_umask_decides_who_may_read_the_file(target, umask, mode):
     before = os.umask(umask)
     try:
         with replacing(target) as temporary:
             temporary.write_text("new")
-        assert os.umask(umask) == umask, "the process's umask has been changed"
+        assert os.umask(umask) == umask, "the umask of the process has changed"
     finally:
         os.umask(before)
     assert target.stat().st_mode & 0o777 == mode

@@ -1,4 +1,4 @@
-"""From a DuckDB file into a lake and back: nothing lost, nothing doubled, and what is wrong is said."""
+"""Copying from a DuckDB file into a lake and back loses and duplicates nothing, and reports what is wrong."""
 
 import duckdb
 import pytest
@@ -13,7 +13,7 @@ from include.nyc_taxi.warehouse.migrate import MigrateError, migrate
 
 @pytest.fixture
 def file(con, write_trips, zones, tmp_path):
-    """A warehouse in a file, of two fleets and three months, closed."""
+    """The path of a closed warehouse with three months of two fleets."""
     for fleet, month in (("green", "2023-01"), ("green", "2023-02"), ("fhv", "2023-01")):
         load_month(con, fleet, Month(month), write_trips(fleet, month, rows=20), "run")
         aggregate_month(con, fleet, Month(month), tmp_path / "outputs" / fleet)
@@ -29,7 +29,7 @@ def lake_con(tmp_path):
         yield connection
 
 
-def test_into_a_lake_and_back_every_table_is_the_same(file, lake_con, contents, tmp_path):
+def test_every_table_is_the_same_in_a_lake_and_back_in_a_file(file, lake_con, contents, tmp_path):
     with duckdb.connect(str(file)) as con:
         before = contents(connection=con)
     said = []
@@ -46,38 +46,38 @@ def test_into_a_lake_and_back_every_table_is_the_same(file, lake_con, contents, 
 
 
 @pytest.mark.slow
-def test_again_it_copies_only_what_differs(file, lake_con, contents):
+def test_a_repeated_copy_copies_only_differences(file, lake_con, contents):
     migrate(lake_con, str(file), into_lake=True, say=print)
     lake_con.execute("DELETE FROM green_trips WHERE partition_month = '2023-02-01' AND rowid % 2 = 0")
     said = []
     migrate(lake_con, str(file), into_lake=True, say=said.append)
-    assert said[:3] == ["green 2023-01: the same already", "green 2023-02: 20 trips", "fhv 2023-01: the same already"]
+    assert said[:3] == ["green 2023-01: identical already", "green 2023-02: 20 trips", "fhv 2023-01: identical already"]
 
 
-def test_a_copy_that_has_other_months_is_left_alone(file, lake_con, write_trips):
+def test_a_target_that_has_other_months_is_left_alone(file, lake_con, write_trips):
     load_month(lake_con, "green", Month("2023-03"), write_trips("green", "2023-03"), "run")
-    with pytest.raises(MigrateError, match="green: the copy's side has months that are not to be copied: 2023-03"):
+    with pytest.raises(MigrateError, match="green: the target has months that the source lacks: 2023-03"):
         migrate(lake_con, str(file), into_lake=True, say=print)
     assert lake_con.execute("SELECT DISTINCT partition_month::VARCHAR FROM green_trips").fetchall() == [("2023-03-01",)]
 
 
 @pytest.mark.slow
-def test_a_difference_in_the_end_is_an_error(file, lake_con, monkeypatch):
+def test_a_difference_after_the_copy_is_an_error(file, lake_con, monkeypatch):
     monkeypatch.setattr("include.nyc_taxi.warehouse.migrate._Copy._copy_table", lambda *_: None)
     with pytest.raises(MigrateError, match=r"loads: expected 3 rows .* found 0"):
         migrate(lake_con, str(file), into_lake=True, say=print)
 
 
 @pytest.mark.slow
-class TestWhatAnalystsAdd:
-    """Their schemas, tables, columns and views go along, into a lake and back."""
+class TestAdditionsByAnalysts:
+    """Analysts' schemas, tables, columns and views are copied into a lake and back."""
 
     STATEMENTS = (
         "ALTER TABLE loads ADD COLUMN note VARCHAR DEFAULT 'it''s'",
         "ALTER TABLE trips_by_week ADD COLUMN tips DOUBLE",
         'ALTER TABLE green_trips ADD COLUMN "my score" INTEGER',
         'UPDATE green_trips SET "my score" = vendor_id + rowid',
-        "INSERT INTO green_trips (vendor_id) VALUES (7)",  # of no month
+        "INSERT INTO green_trips (vendor_id) VALUES (7)",  # without a month
         "ALTER TABLE fhv_trips ALTER COLUMN sr_flag TYPE VARCHAR",
         'CREATE SCHEMA "of analysts"',
         """CREATE TABLE "of analysts".zones (i INTEGER NOT NULL DEFAULT 5, "a ""b c" STRUCT(x DATE, y VARCHAR[]))""",
@@ -97,7 +97,7 @@ class TestWhatAnalystsAdd:
     )
 
     def everything(self, con):
-        """What there is, with the rows of each table and view; not a view that is made by `*` before its table grew."""
+        """All definitions and rows, except of the view whose `*` was expanded before its table got more columns."""
         here = "WHERE database_name = current_database() AND NOT internal ORDER BY ALL"
         found = [con.execute(f"{query} {here}").fetchall() for query in self.DESCRIBED]
         described = [[row for row in rows if row[1] not in ("turns", "latest_loads")] for rows in found]
@@ -106,7 +106,7 @@ class TestWhatAnalystsAdd:
             rows[schema, name] = sorted(con.execute(f'FROM "{schema}"."{name}"').fetchall(), key=repr)
         return described, rows
 
-    def test_is_the_same_in_a_lake_and_in_the_file_made_of_that(self, file, lake_con, tmp_path):
+    def test_are_the_same_in_a_lake_and_in_a_file_copied_from_it(self, file, lake_con, tmp_path):
         with duckdb.connect(str(file)) as con:
             for statement in self.STATEMENTS:
                 con.execute(statement)
@@ -125,7 +125,7 @@ class TestWhatAnalystsAdd:
         )
         assert lake_con.execute("SELECT note FROM loads WHERE run_id = 'the next'").fetchall() == [("it's",)]
 
-    def test_that_a_lake_cannot_have_is_said_and_its_values_are_there(self, file, lake_con):
+    def test_that_a_lake_does_not_support_are_reported_and_their_values_copied(self, file, lake_con):
         with duckdb.connect(str(file)) as con:
             con.execute("CREATE TYPE mood AS ENUM ('good', 'bad')")
             con.execute("CREATE SEQUENCE numbers")
@@ -148,30 +148,68 @@ class TestWhatAnalystsAdd:
             (2, "bad", None, "x", 4),
         ]
         for line in (
-            """moods: the column "m" VARCHAR in place of "m" ENUM('good', 'bad')""",
+            """moods: the column is "m" VARCHAR instead of "m" ENUM('good', 'bad')""",
             "not copied: index by_mood",
             "not copied: macro three",
             "not copied: sequence numbers",
+            "not copied: type mood",
             "not copied: constraint moods: PRIMARY KEY(i)",
-            "view without: not copied, it cannot be read here either",
+            "view without: not copied, because it cannot be read in the source either",
         ):
             assert line in said
 
-    def test_on_the_copys_side_is_neither_lost_nor_mixed(self, file, lake_con):
+    def test_in_the_target_are_neither_lost_nor_mixed_with_those_of_the_source(self, file, lake_con):
         with duckdb.connect(str(file)) as con:
             con.execute("CREATE TABLE notes AS SELECT 1 AS i")
         migrate(lake_con, str(file), into_lake=True, say=print)
         lake_con.execute("INSERT INTO notes VALUES (2)")
-        with pytest.raises(MigrateError, match=r"notes: the copy's side has 1 rows that are not to be copied"):
+        with pytest.raises(MigrateError, match=r"notes: the target has 1 rows that the source lacks"):
             migrate(lake_con, str(file), into_lake=True, say=print)
         lake_con.execute("DELETE FROM notes WHERE i = 2")
         lake_con.execute("CREATE TABLE others AS SELECT 1 AS i")
-        with pytest.raises(MigrateError, match="tables that are not to be copied: others"):
+        with pytest.raises(MigrateError, match="the target has tables that the source lacks: others"):
             migrate(lake_con, str(file), into_lake=True, say=print)
         assert lake_con.execute("FROM others").fetchall() == [(1,)]
+
+    def test_to_tables_of_trips_need_not_belong_to_a_month(self, file, lake_con, tmp_path):
+        """A load replaces the rows of a month's first day, so rows of another day must not be copied in that way."""
+        days = [None, "1999-12-01", "2023-01-15", "2023-01-16", "2023-02-01"]
+        with duckdb.connect(str(file)) as con:
+            con.executemany(
+                "INSERT INTO green_trips (partition_month, vendor_id) VALUES (?, 7)", [[day] for day in days]
+            )
+            by_day = "SELECT partition_month::VARCHAR, count(*) FROM green_trips GROUP BY ALL ORDER BY ALL"
+            before = con.execute(by_day).fetchall()
+        assert before[:5] == [
+            ("1999-12-01", 1),
+            ("2023-01-01", 20),
+            ("2023-01-15", 1),
+            ("2023-01-16", 1),
+            ("2023-02-01", 21),
+        ]
+        said = []
+        for _ in range(2):  # the second copy finds everything
+            migrate(lake_con, str(file), into_lake=True, say=said.append)
+            assert lake_con.execute(by_day).fetchall() == before
+        assert said.count("green 2023-01-15: 1 trips") == said.count("green 2023-01-15: identical already") == 1
+        migrate(lake_con, str(tmp_path / "back.duckdb"), into_lake=False, say=said.append)
+        with duckdb.connect(str(tmp_path / "back.duckdb")) as con:
+            assert con.execute(by_day).fetchall() == before
+
+    @pytest.mark.parametrize(("day", "label"), [(None, "without a month"), ("1999-12-01", "1999-12-01")])
+    def test_of_no_month_in_the_target_alone_are_named(self, file, lake_con, day, label):
+        lake_con.execute("INSERT INTO green_trips (partition_month, vendor_id) VALUES (?, 7)", [day])
+        with pytest.raises(MigrateError, match=f"green: the target has months that the source lacks: {label}"):
+            migrate(lake_con, str(file), into_lake=True, say=print)
+
+    def test_with_the_name_of_the_lakes_own_table_are_refused_instead_of_left_out(self, file, lake_con):
+        with duckdb.connect(str(file)) as con:
+            con.execute("CREATE TABLE turns AS SELECT 'left' AS direction")
+        with pytest.raises(MigrateError, match=r"turns: expected no table of this name in the file.* rename the table"):
+            migrate(lake_con, str(file), into_lake=True, say=print)
 
 
 def test_a_file_that_another_process_has_open_is_named(file, lake_con, hold_open):
     hold_open(file)
-    with pytest.raises(MigrateError, match=r"warehouse\.duckdb cannot be opened; is a task or a shell at it"):
+    with pytest.raises(MigrateError, match=r"warehouse\.duckdb cannot be opened; is a task or a shell using it"):
         migrate(lake_con, str(file), into_lake=True, say=print)

@@ -38,15 +38,15 @@ def test_a_month_begins_at_its_first_day_and_ends_before_the_next_months_first(m
 
 
 @pytest.mark.parametrize("text", [*NOT_MONTHS, None, 202301, date(2023, 1, 1)])
-def test_what_is_not_written_as_a_month_is_refused_with_an_example(text):
+def test_a_value_that_is_not_a_month_is_refused_with_an_example(text):
     with pytest.raises(MonthError, match=r"expected YYYY-MM, for example 2023-02") as error:
         months.Month(text)
     assert repr(text) in str(error.value)
 
 
 @pytest.mark.parametrize("text", [text for text in NOT_MONTHS if text != "2023-01\n"])
-def test_the_pattern_of_the_form_refuses_what_first_day_refuses(text):
-    assert not re.search(months.PATTERN, text)  # JSON schema searches, it does not match whole texts
+def test_the_pattern_of_the_form_refuses_the_same_values_as_month(text):
+    assert not re.search(months.PATTERN, text)  # JSON schema searches the value instead of matching all of it
 
 
 def test_the_pattern_of_the_form_accepts_every_month_of_a_year():
@@ -63,17 +63,17 @@ def test_a_range_has_every_month_from_first_to_last():
     assert months.month_range("2023-05", "2023-05") == ["2023-05"]
 
 
-def test_a_range_whose_last_month_is_before_its_first_is_refused():
+def test_a_range_whose_last_month_precedes_its_first_is_refused():
     with pytest.raises(MonthError, match="2023-02 to 2023-01 is empty"):
         months.month_range("2023-02", "2023-01")
 
 
-def test_a_range_names_the_end_that_is_no_month():
+def test_the_error_for_a_range_names_the_end_that_is_not_a_month():
     with pytest.raises(MonthError, match="'2023-2'"):
         months.month_range("2023-01", "2023-2")
 
 
-def test_a_title_is_the_months_english_name_and_year():
+def test_a_label_is_the_months_english_name_and_year():
     assert months.Month("2023-01").label == "January 2023"
     assert months.Month("2023-12").label == "December 2023"
     assert len({months.Month(month).label for month in months.month_range("2023-01", "2023-12")}) == 12
@@ -95,7 +95,7 @@ def test_the_monday_of_a_day_is_that_of_its_iso_week(day, monday):
 
 
 @pytest.mark.parametrize("text", ["2023-02-30", "2023-02", "Monday", "", "'; drop table zones; --"])
-def test_what_is_no_day_is_refused_with_an_example(text):
+def test_a_string_that_is_not_a_day_is_refused_with_an_example(text):
     with pytest.raises(WeekError, match="expected YYYY-MM-DD, for example 2023-01-30"):
         months.monday_of(text)
 
@@ -109,24 +109,24 @@ def test_what_is_no_day_is_refused_with_an_example(text):
         (date(2023, 5, 1), ["2023-05"]),
     ],
 )
-def test_a_week_touches_the_months_of_its_days(monday, touched):
+def test_a_week_overlaps_the_months_of_its_days(monday, touched):
     assert months.months_of_week(monday) == touched
 
 
 @pytest.mark.parametrize(
     ("first", "last", "mondays"),
     [
-        ("2023-01", "2023-01", [2, 9, 16, 23]),  # the week of the 30th touches February
-        ("2023-05", "2023-05", [1, 8, 15, 22]),  # begins with a Monday
-        ("2021-02", "2021-02", [1, 8, 15, 22]),  # is exactly four weeks
+        ("2023-01", "2023-01", [2, 9, 16, 23]),  # the week of the 30th overlaps February
+        ("2023-05", "2023-05", [1, 8, 15, 22]),  # begins on a Monday
+        ("2021-02", "2021-02", [1, 8, 15, 22]),  # has exactly four weeks
     ],
 )
-def test_the_weeks_of_a_range_lie_wholly_in_its_months(first, last, mondays):
+def test_the_weeks_of_a_range_lie_entirely_in_its_months(first, last, mondays):
     year, month = int(first[:4]), int(first[5:])
     assert months.week_range(first, last) == [date(year, month, day) for day in mondays]
 
 
-def test_the_weeks_of_several_months_are_without_a_gap():
+def test_the_weeks_of_several_months_have_no_gap():
     weeks = months.week_range("2023-01", "2023-03")
     assert (weeks[0], weeks[-1], len(weeks)) == (date(2023, 1, 2), date(2023, 3, 20), 12)
 
@@ -140,5 +140,5 @@ def test_the_weeks_of_several_months_are_without_a_gap():
         ("2020-05", "2020-05", "May 2020"),
     ],
 )
-def test_a_span_of_months_has_no_year_twice(first, last, expected):
+def test_a_span_of_months_does_not_repeat_the_year(first, last, expected):
     assert months.span_label(months.Month(first), months.Month(last)) == expected

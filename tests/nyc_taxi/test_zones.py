@@ -428,7 +428,9 @@ class TestUnusableFiles:
             zones.read_zones(made_lookup(), shapes)
 
     def test_a_file_that_is_not_there_says_how_to_get_it(self, made_lookup, tmp_path):
-        with pytest.raises(ZonesError, match=r"taxi_zones\.zip: expected the TLC's file, found none; run `download`"):
+        with pytest.raises(
+            ZonesError, match=r"taxi_zones\.zip: expected the TLC's file, found none; run the task `download`"
+        ):
             zones.read_zones(made_lookup(), tmp_path / "taxi_zones.zip")
 
     def test_what_the_machine_lacks_is_not_the_files_fault(self, site, monkeypatch):
@@ -525,7 +527,7 @@ def test_a_lookup_that_lacks_a_column_is_one_that_the_tlc_has_changed(tmp_path):
 def test_an_error_page_is_no_shapefile(tmp_path):
     path = tmp_path / "taxi_zones.zip"
     path.write_bytes(b"<html>Not today</html>")
-    with pytest.raises(DownloadError, match="expected a ZIP archive, found a file beginning b'<html>"):
+    with pytest.raises(DownloadError, match="expected a ZIP archive, found a file that begins with b'<html>"):
         zones.verify_shapes(path)
 
 
@@ -541,7 +543,7 @@ def test_an_archive_with_a_damaged_member_is_refused_with_its_name(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("taxi_zones.shp", b"A" * 1000)
     path.write_bytes(path.read_bytes().replace(b"A" * 10, b"B" * 10, 1))
-    with pytest.raises(DownloadError, match=r"broken: taxi_zones\.shp"):
+    with pytest.raises(DownloadError, match=r"found one whose taxi_zones\.shp is damaged"):
         zones.verify_shapes(path)
 
 

@@ -1,6 +1,7 @@
-"""Trips: from a month's file to rows of the warehouse.
+"""Trips: load a month's file into the warehouse.
 
-`load` replaces a month, `row_mapping` makes our columns of the file's, `coordinates` finds the zone of a place, `zones`
-loads the taxi zones, and `loaded` says which months are there. It imports the package's basics, the catalogue, the
-source, the audit, the warehouse and, because a load recounts the weeks that it changes, `by_week` of the reports.
+`load` replaces a month, `row_mapping` converts a file's columns to the warehouse's, `coordinates` finds the zone of a
+place, `zones` loads the taxi zones, and `loaded` lists the loaded months. It imports the
+package's basics, the catalogue, the source, the audit, the warehouse and, because a load recounts the weeks that it
+changes, `by_week` of the reports.
 """

@@ -1,4 +1,4 @@
-"""Load a month's file into its fleet's table: the month is replaced as a whole, or not at all."""
+"""Load a month's file into its fleet's table. The month is replaced as a whole, or not at all."""
 
 import contextlib
 import errno
@@ -24,26 +24,25 @@ from include.nyc_taxi.urls import without_login
 
 log = logging.getLogger(__name__)
 
-
 Changes = dict[str, tuple[int | str | None, int | str | None]]
-"""What one edition of a month has changed against another: name to (old, new)."""
+"""The differences between two editions of a month: name to (old, new)."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a load did.
+    """The result of a load.
 
     Attributes:
-        rows_in_file: rows as the file's footer says.
-        rows_loaded: rows inserted; equal to `rows_in_file`, or the load would have failed.
+        rows_in_file: number of rows according to the file's footer.
+        rows_loaded: number of inserted rows; equal to `rows_in_file`, because otherwise the load fails.
         bytes: the file's size.
-        etag, last_modified: the edition loaded.
-        quality: numbers of odd rows by kind (see `quality.Audit.counts`).
-        checks: what each rule found.
-        changes: what is different from the edition loaded before, name to (old, new); None for a month's first.
-        unknown_columns: columns of the file that the catalogue does not know and that were left out.
-        simulated: whether the file says that its trips are made up.
-        weeks: Mondays of weeks that had been counted before, and that the month has trips in: counted again.
+        etag, last_modified: the loaded edition.
+        quality: numbers of implausible rows by kind (see `Audit.counts`).
+        checks: the result of each rule.
+        changes: differences from the edition loaded before; None for a month's first edition.
+        unknown_columns: columns of the file that the catalogue does not know, and that were not loaded.
+        simulated: whether the file says that its trips are simulated.
+        weeks: Mondays of the weeks that were counted again, because the month has or had trips in them.
     """
 
     rows_in_file: int
@@ -61,7 +60,7 @@ class Load:
 
 @dataclass(frozen=True)
 class _File:
-    """A month's file, and what is known about it before its rows are read."""
+    """A month's file, and the facts about it that are known before its rows are read."""
 
     path: Path
     fleet: catalogue.Fleet
@@ -74,23 +73,24 @@ class _File:
 def load_month(
     con: duckdb.DuckDBPyConnection, fleet_name: str, month: Month, path: Path, run_id: str, *, accept: bool = False
 ) -> Load:
-    """Replace a month of a fleet by the rows of the file at `path`: stage them, audit them, publish and record them.
+    """Replace a month of a fleet by the rows of the file at `path`: stage, audit, publish and record them.
 
-    All of it is one transaction: whatever is raised, the month stays as it was. If the audit refuses the file, the
-    reasons are recorded in `quality_checks` beside those of the month that stays.
-    Rows are kept as published, also those that cannot be true; `loads.quality` counts them and `quality_checks` judges.
-    Weeks that `trips_by_week` already has are counted again if the month has, or had, trips in them.
+    The month is replaced in one transaction, and any error leaves the old month unchanged. If the audit refuses the
+    file, its checks are recorded in `quality_checks` beside those of the loaded month.
+    All rows are loaded as published, including impossible ones, which `loads.quality` counts and `quality_checks`
+    judges. Weeks in `trips_by_week` are counted again if the month has or had trips in them.
 
     Args:
-        accept: somebody has looked at the file and wants it published, though it breaks rules that can be accepted.
+        run_id: the Airflow run, which is recorded.
+        accept: publish the file although it breaks rules that can be accepted, because somebody has looked at it.
 
     Raises:
         DamagedFileError: the file cannot be read. Its edition is forgotten, so that `download` fetches it again.
         UnloadableFileError: the file has no rows, or the table cannot hold its values.
         LoadError: the file is missing, or a disk is full.
-        QualityError: a rule of severity ERROR is broken.
-        LayoutError: the file's columns are not this fleet's.
-        ZonesError: the file has coordinates, and there are no zones to look them up in.
+        QualityError: the file breaks a rule of severity ERROR.
+        LayoutError: the file's columns do not match the fleet's layouts.
+        ZonesError: the file has coordinates, but the warehouse has no zones to find them in.
     """
     fleet = catalogue.fleet(fleet_name)
 
@@ -98,7 +98,7 @@ def load_month(
         return by_week.weeks_with_trips(con, fleet, month) if by_week.counted_weeks(con, fleet_name) else set()
 
     try:
-        with _full_disk_explained(path):
+        with _explaining_full_disks(path):
             file = _open(con, fleet, month, path)
             warehouse.write(con, lambda: warehouse.ensure_tables(con))
             with warehouse.replacement(con, fleet.table, month, old_weeks) as replacement:
@@ -115,34 +115,34 @@ def load_month(
 
 
 def _open(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month, path: Path) -> _File:
-    """Read the file's footer and find out which of its columns are ours."""
+    """Read the file's footer, and match its columns with the catalogue's."""
     if not path.exists():
-        raise LoadError(f"{path}: the file is not there; clear the task `download` of this run to fetch it again")
+        raise LoadError(f"{path}: the file is missing; clear the task `download` of this run to download it again")
     try:
         footer = read_footer(con, path)
     except NOT_THE_FILES_FAULT:
         raise
     except duckdb.Error as error:
-        raise _damaged(path, f"expected a Parquet file, found something else: {error}") from error
+        raise _damaged(path, f"expected a Parquet file, found a file that is not one: {error}") from error
     match = catalogue.match_columns(fleet.name, footer.columns, path.name)
     if footer.rows == 0:
         raise UnloadableFileError(
-            f"{path.name}: expected trips, found a file without rows; {month} stays as it was. When the TLC has "
-            "published the month again, clear the task `download` of this run"
+            f"{path.name}: expected trips, found a file without rows; {month} stays as it was. Clear the task "
+            "`download` of this run when the TLC has republished the month"
         )
     edition = read_edition(path) or Edition(url=str(path), etag=None, last_modified=None, bytes=path.stat().st_size)
     return _File(path, fleet, month, edition, footer, match)
 
 
 def _stage(con: duckdb.DuckDBPyConnection, file: _File, replacement: warehouse.Replacement[set[date]]) -> None:
-    """Write the file's rows to where only this load sees them."""
-    with _named(file.path, file.fleet.table):
+    """Write the file's rows where only this load can see them."""
+    with _naming_the_file(file.path, file.fleet.table):
         replacement.stage(*row_mapping.select(con, file.match, file.footer, file.month, file.path))
 
 
 def _audit(con: duckdb.DuckDBPyConnection, file: _File, rows: str, *, accept: bool) -> Audit:
     """Apply the rules to the staged rows; raise QualityError if the month must not be published."""
-    with _named(file.path, file.fleet.table):
+    with _naming_the_file(file.path, file.fleet.table):
         in_file = row_mapping.count_lost(con, file.match, file.footer, file.path, rows)
     audit = engine.audit(con, file.fleet, file.month, rows, in_file)
     if refused := audit.errors(accepted=accept):
@@ -155,7 +155,7 @@ def _audit(con: duckdb.DuckDBPyConnection, file: _File, rows: str, *, accept: bo
 
 
 def _record(con: duckdb.DuckDBPyConnection, file: _File, audit: Audit, old_weeks: set[date], run_id: str) -> Load:
-    """Record the load and its audit, and count the weeks again that the month had, or has, trips in."""
+    """Record the load and its audit, and recount the weeks in which the month has or had trips."""
     fleet, month = file.fleet, file.month
     report.record(con, fleet.name, month, audit.checks, run_id, published=True)
     weeks: list[date] = []
@@ -164,7 +164,7 @@ def _record(con: duckdb.DuckDBPyConnection, file: _File, audit: Audit, old_weeks
         by_week.replace_weeks(con, fleet.name, weeks)
     return Load(
         rows_in_file=file.footer.rows,
-        rows_loaded=file.footer.rows,  # the rules have made sure of that
+        rows_loaded=file.footer.rows,  # a rule has verified that
         bytes=file.edition.bytes,
         etag=file.edition.etag,
         last_modified=file.edition.last_modified,
@@ -177,62 +177,64 @@ def _record(con: duckdb.DuckDBPyConnection, file: _File, audit: Audit, old_weeks
     )
 
 
-_OF_THE_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError, duckdb.NotSupportedError)
-"""What DuckDB raises over what it is given to do; the rest is about the machine, or the moment."""
+_CAUSED_BY_VALUES = (duckdb.DataError, duckdb.IntegrityError, duckdb.ProgrammingError, duckdb.NotSupportedError)
+"""DuckDB's errors about statements and values. Its other errors are about the machine, and may be temporary."""
 
 
 @contextlib.contextmanager
-def _named(path: Path, table: str) -> Iterator[None]:
-    """Say which file it is that cannot be read or does not fit."""
+def _naming_the_file(path: Path, table: str) -> Iterator[None]:
+    """Turn DuckDB's errors into errors that name the file that cannot be read or loaded."""
     try:
         yield
     except duckdb.TransactionException:
-        raise  # of a lake: another writer was faster
+        raise  # another writer of a lake has committed first, so the transaction will be repeated
     except duckdb.Error as error:
         if _is_disk_full(error):
             raise
         if not isinstance(error, NOT_THE_FILES_FAULT) and not is_readable(path):
             raise _damaged(path, f"cannot be read to its end, rolled back: {error}") from error
-        kind = UnloadableFileError if isinstance(error, _OF_THE_VALUES) else LoadError
+        kind = UnloadableFileError if isinstance(error, _CAUSED_BY_VALUES) else LoadError
         raise kind(f"{path.name}: cannot be loaded into {table}, rolled back: {error}") from error
 
 
 @contextlib.contextmanager
-def _full_disk_explained(path: Path) -> Iterator[None]:
-    """Say what to do where a disk is full, wherever in a load that was."""
+def _explaining_full_disks(path: Path) -> Iterator[None]:
+    """Turn an error about a full disk, from any step of a load, into an error that says what to do."""
     try:
         yield
     except (duckdb.Error, OSError) as error:
         if not _is_disk_full(error):
             raise
-        said = str(error).splitlines()[0]
+        first_line = str(error).splitlines()[0]
         raise LoadError(
-            f"{path.name}: no space left while loading it, rolled back: {said}. Free some space, or move the warehouse "
-            "(NYC_TAXI_DATA_DIR, or the connection `warehouse`) to a larger disk, then clear this task"
+            f"{path.name}: no space left while loading it, rolled back: {first_line}. Free some space, or move the "
+            "warehouse (NYC_TAXI_DATA_DIR, or the connection `warehouse`) to a larger disk, then clear this task"
         ) from error
 
 
 def _is_disk_full(error: BaseException) -> bool:
-    """Whether a write failed for want of space: of the warehouse, or of what DuckDB spills to disk."""
+    """Whether a write to the warehouse, or to DuckDB's temporary files, failed because a disk is full."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     text = str(error).lower()
     return any(words in text for words in ("no space left", "disk quota exceeded", "max_temp_directory_size"))
 
 
-def _damaged(path: Path, what: str) -> DamagedFileError:
-    """Forget which edition the file is: the server would say "not modified" of it for ever."""
+def _damaged(path: Path, problem: str) -> DamagedFileError:
+    """The error for a damaged file. Its edition is forgotten: otherwise the site would always answer "not modified"."""
     forget_edition(path)
-    return DamagedFileError(f"{path.name}: {what}. Clear the task `download` of this run: it fetches the file anew")
+    return DamagedFileError(
+        f"{path.name}: {problem}. Clear the task `download` of this run, which then downloads the file again"
+    )
 
 
 def _how_to_accept(fleet_name: str, month: Month, refused: Sequence[Check]) -> str:
-    look = "Is it a file of another fleet, month or source?"
+    hint = "Does the file belong to another fleet, month or source?"
     if any(check.rule not in rules.ACCEPTABLE for check in refused):
-        return f"{look} The rule has no exception: clear the task `download` of this run to fetch the file anew"
+        return f"{hint} The rule has no exceptions: clear the task `download` of this run to download the file again"
     conf = json.dumps({"month": month, "accept": True})
     return (
-        f"{look} If the TLC's own file is so, load it all the same: trigger taxi_trips_{fleet_name} with "
+        f"{hint} If it is the TLC's own file, you can load it anyway: trigger taxi_trips_{fleet_name} with "
         f"\"Accept this edition\" in the form, or `airflow dags trigger taxi_trips_{fleet_name} --conf '{conf}'`"
     )
 
@@ -240,7 +242,7 @@ def _how_to_accept(fleet_name: str, month: Month, refused: Sequence[Check]) -> s
 def _record_refusal(
     con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month, refusal: QualityError, run_id: str
 ) -> None:
-    """Record why a month was not published, beside the checks of the one that stays, in one transaction."""
+    """Record in one transaction why a month was refused, beside the checks of the loaded month."""
 
     def record() -> None:
         warehouse.ensure_tables(con)
@@ -256,10 +258,10 @@ def _sentences(checks: Sequence[Check]) -> str:
 
 
 def _record_load(con: duckdb.DuckDBPyConnection, file: _File, counts: dict[str, int], run_id: str) -> Changes | None:
-    """Write the month's row in `loads`. Loading an edition again replaces its row; other editions' rows stay.
+    """Write the month's row in `loads`. Loading an edition again replaces its row; the rows of other editions stay.
 
     Returns:
-        What has changed from the edition that was loaded before; None if there is none.
+        The differences from the edition that was loaded before; None if there is none.
     """
     edition, footer, start = file.edition, file.footer, file.month.first_day
     same = "bytes = $bytes AND etag IS NOT DISTINCT FROM $etag AND last_modified IS NOT DISTINCT FROM $last_modified"
@@ -302,7 +304,7 @@ def _record_load(con: duckdb.DuckDBPyConnection, file: _File, counts: dict[str, 
 
 
 def _forget_logins(con: duckdb.DuckDBPyConnection) -> None:
-    """Take the site's login out of the addresses that an older version has recorded."""
+    """Remove the site's login from the URLs that an older version has recorded."""
     for (url,) in con.execute("SELECT DISTINCT source_url FROM loads WHERE contains(source_url, '@')").fetchall():
         if without_login(url) != url:
             con.execute("UPDATE loads SET source_url = ? WHERE source_url = ?", [without_login(url), url])

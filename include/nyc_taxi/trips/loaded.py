@@ -1,4 +1,4 @@
-"""Which months are loaded, as the table `loads` has them."""
+"""List the loaded months, from the table `loads`."""
 
 import json
 from collections.abc import Sequence
@@ -18,10 +18,11 @@ class LoadedMonth:
     """The latest load of a month, as recorded in `loads`.
 
     Attributes:
-        source_url, etag, last_modified, bytes: the edition loaded, as in `download.Edition`.
-        loaded_at: when (UTC).
-        run_id: the run that loaded it.
-        unknown_columns: columns of its file that were left out; none are known of a load by an older version.
+        source_url, etag, last_modified, bytes: the loaded edition, as in `download.Edition`.
+        loaded_at: time of the load (UTC).
+        run_id: the run that loaded the month.
+        unknown_columns: columns of the file that were not loaded. Empty if an older version has loaded the month,
+            because it did not record them.
     """
 
     rows_in_file: int
@@ -40,12 +41,12 @@ class LoadedMonth:
 
 
 def loaded_months(con: duckdb.DuckDBPyConnection, fleet_name: str) -> dict[str, LoadedMonth]:
-    """What is loaded of a fleet, by month: each month's latest load."""
+    """The latest load of each loaded month of a fleet."""
     return months_by_fleet(con, [fleet_name])[fleet_name]
 
 
 def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> dict[str, dict[str, LoadedMonth]]:
-    """What is loaded of each of the fleets, by month: each month's latest load."""
+    """The latest load of each loaded month, by fleet and month. Fleets without loaded months have an empty entry."""
     latest_loads = warehouse.readable(con, "latest_loads")
     rows = con.execute(
         "SELECT fleet, partition_month, rows_in_file, rows_loaded, source_url, etag, last_modified, bytes, loaded_at, "
@@ -56,6 +57,6 @@ def months_by_fleet(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> di
     for fleet, start, *facts, loaded_at, run_id, unknown in rows:
         columns = tuple(json.loads(unknown or "[]"))
         load = LoadedMonth(*[*facts, loaded_at.replace(tzinfo=UTC), run_id, columns])
-        # Older versions recorded the site's login, too.
+        # Older versions also recorded the site's login.
         found[fleet][Month.of(start)] = replace(load, source_url=without_login(load.source_url))
     return found

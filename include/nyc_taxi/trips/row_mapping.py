@@ -1,4 +1,4 @@
-"""From a file as the TLC published it to our columns: names, types, codes and places."""
+"""Convert a file's rows to rows of the warehouse: names, types, codes and places of the columns."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +10,10 @@ from include.nyc_taxi.audit.engine import InFile
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.source.parquet import Footer
 from include.nyc_taxi.trips import coordinates
+from include.nyc_taxi.warehouse.sql_text import literal, quoted
 
-_WHOLE = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}
-"""DuckDB's whole numbers with a sign, and their bits."""
+_INTEGERS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}
+"""DuckDB's signed integer types, and their numbers of bits."""
 _REVERSED = "reversed_rows"
 _SAME_TRIP = ("vendor_id", "pickup_datetime", "dropoff_datetime", "pickup_zone_id", "dropoff_zone_id")
 
@@ -20,14 +21,14 @@ _SAME_TRIP = ("vendor_id", "pickup_datetime", "dropoff_datetime", "pickup_zone_i
 def select(
     con: duckdb.DuckDBPyConnection, match: catalogue.Match, footer: Footer, month: Month, path: Path
 ) -> tuple[str, dict[str, object]]:
-    """The query that reads a file's rows as rows of our table, and its bound values.
+    """The query that reads a file's rows as rows of the fleet's table, and its bound values.
 
-    A value that does not fit its column's type becomes null; `count_lost` counts them.
+    Values that do not fit their column's type become null; `count_lost` counts them.
 
     Raises:
-        ZonesError: the file has coordinates, and there are no zones.
+        ZonesError: the file has coordinates, but the warehouse has no zones.
     """
-    # The file's spelling of a name is quoted; that it is one of the catalogue's was checked by match_columns.
+    # Names are quoted in the file's spelling; match_columns has verified that they are in the catalogue.
     places = {c.name: origin for c, origin in match.columns if isinstance(origin, catalogue.Coordinates)}
     if places:
         coordinates.prepare(con)
@@ -41,28 +42,28 @@ def select(
 
 
 def find_reversals(con: duckdb.DuckDBPyConnection, match: catalogue.Match, path: Path) -> bool:
-    """Make the temporary table `reversed_rows`: the file's row numbers of reversed charges and of their reversals.
+    """Create the temporary table `reversed_rows` with the row numbers of reversed charges and of their reversals.
 
-    A reversal is a row with a negative amount and a twin: the same trip with that amount positive. Of several such
-    rows each has one twin at most, so that a trip charged, reversed and charged again stays one trip.
+    A reversal has a negative amount, and a twin: a row of the same trip with the negated amount. Each row has at most
+    one twin, so a trip that was charged, reversed and charged again still counts as one trip.
 
     Returns:
-        False where the fleet's trips have no amounts; there is no table then.
+        Whether the table was created; False if the fleet's trips have no amounts.
     """
     origins = {column.name: origin for column, origin in match.columns}
     amount = origins.get("total_amount")
     if not isinstance(amount, str):
         return False
-    # As the file has them: whether two rows say the same needs no casting, and no place its zone.
+    # The file's own columns: comparing two rows requires neither casts nor the zones of places.
     same = [name for key in _SAME_TRIP if (origin := origins.get(key)) for name in catalogue.published_names(origin)]
     keys = [f"key_{number}" for number, _ in enumerate(same)]
-    named = ", ".join(f"{_quoted(name)} AS {key}" for name, key in zip(same, keys, strict=True))
+    named = ", ".join(f"{quoted(name)} AS {key}" for name, key in zip(same, keys, strict=True))
     are_twins = " AND ".join(f"charge.{key} IS NOT DISTINCT FROM refund.{key}" for key in keys)
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE {_REVERSED} AS
         WITH rows AS (
-            SELECT file_row_number AS row_number, TRY_CAST({_quoted(amount)} AS DOUBLE) AS amount, {named}
+            SELECT file_row_number AS row_number, TRY_CAST({quoted(amount)} AS DOUBLE) AS amount, {named}
             FROM read_parquet($path, file_row_number => true)
         ),
         refunds AS MATERIALIZED (
@@ -83,65 +84,65 @@ def find_reversals(con: duckdb.DuckDBPyConnection, match: catalogue.Match, path:
 
 
 def _cast(column: catalogue.Column, origin: catalogue.Origin | None, footer: Footer) -> str:
-    """SQL for a column of ours, of its type, over the file's columns."""
+    """SQL that computes a column of the table, with its type, from the file's columns."""
     if isinstance(origin, str):
         return _converted(column, origin, footer)
     return f"CAST({_value(column, origin)} AS {column.type})"
 
 
 def _converted(column: catalogue.Column, published_as: str, footer: Footer) -> str:
-    """SQL for a file's column as one of ours; null where its value does not fit."""
-    value, kind = _quoted(published_as), footer.types[published_as]
+    """SQL that converts a column of the file to a column of the table; values that do not fit become null."""
+    value, kind = quoted(published_as), footer.types[published_as]
     if kind == "TIMESTAMP WITH TIME ZONE":
         value = f"timezone('{catalogue.CITY_TIME}', {value})"
     return f"TRY_CAST({value} AS {column.type})" if _can_fail(kind, column.type) else f"CAST({value} AS {column.type})"
 
 
 def _can_fail(kind: str, wanted: str) -> bool:
-    """Whether there are values of DuckDB's type `kind` that the type `wanted` cannot hold."""
+    """Whether some values of the DuckDB type `kind` do not fit the type `wanted`."""
     if kind == wanted or wanted == "VARCHAR":
         return False
     if wanted == "TIMESTAMP":
         return not kind.startswith("TIMESTAMP")
     if wanted == "DOUBLE":
-        return kind not in _WHOLE and not kind.startswith(("FLOAT", "DECIMAL", "UTINYINT", "USMALLINT", "UINTEGER"))
-    return not (wanted in _WHOLE and _WHOLE.get(kind, 99) <= _WHOLE[wanted])
+        return kind not in _INTEGERS and not kind.startswith(("FLOAT", "DECIMAL", "UTINYINT", "USMALLINT", "UINTEGER"))
+    return not (wanted in _INTEGERS and _INTEGERS.get(kind, 99) <= _INTEGERS[wanted])
 
 
 def _can_have_fraction(kind: str) -> bool:
-    return kind not in _WHOLE and not kind.startswith(("U", "BOOLEAN", "HUGEINT"))
+    return kind not in _INTEGERS and not kind.startswith(("U", "BOOLEAN", "HUGEINT"))
 
 
 def _value(column: catalogue.Column, origin: catalogue.Coded | catalogue.Coordinates | None) -> str:
-    """SQL for a column of ours that is not simply one of the file's."""
+    """SQL for a column of the table that is not just a column of the file."""
     if origin is None:
         return "NULL"
     if isinstance(origin, catalogue.Coordinates):
         return coordinates.zone_id(*_degrees(origin), column.name)
-    cases = " ".join(f"WHEN {_literal(text)} THEN {_literal(code)}" for text, code in origin.codes.items())
+    cases = " ".join(f"WHEN {literal(text)} THEN {literal(code)}" for text, code in origin.codes.items())
     return f"CASE {_text(origin)} {cases} END"
 
 
 def _degrees(at: catalogue.Coordinates) -> tuple[str, str]:
     """SQL for a place's longitude and latitude."""
-    return f"TRY_CAST({_quoted(at.longitude)} AS DOUBLE)", f"TRY_CAST({_quoted(at.latitude)} AS DOUBLE)"
+    return f"TRY_CAST({quoted(at.longitude)} AS DOUBLE)", f"TRY_CAST({quoted(at.latitude)} AS DOUBLE)"
 
 
 def _text(origin: catalogue.Coded) -> str:
-    """SQL for a text as the catalogue's codes have it."""
-    return f"upper(trim(CAST({_quoted(origin.published_as)} AS VARCHAR)))"
+    """SQL for a text in the normalized form of the catalogue's codes."""
+    return f"upper(trim(CAST({quoted(origin.published_as)} AS VARCHAR)))"
 
 
 def count_lost(con: duckdb.DuckDBPyConnection, match: catalogue.Match, footer: Footer, path: Path, rows: str) -> InFile:
-    """Count the values that do not come through as they stand in the file.
+    """Count the values that the conversion loses or changes.
 
     Args:
-        rows: SQL to read the rows that `select` has made of the file, as a FROM clause has it.
+        rows: SQL for a FROM clause that reads the rows that `select` has produced from the file.
 
     Returns:
-        Numbers of rows by name: `unreadable_<column>` (a value that does not fit the column's type, and becomes null),
-        `fraction_<column>` (a number with a fraction where only whole ones can be), `unknown_<column>` (a text that the
-        catalogue has no id for), `zero_<column>` and `outside_<column>` (coordinates that are zero, or in no zone).
+        Numbers of rows by name: `unreadable_<column>` (values that do not fit the column's type and become null),
+        `fraction_<column>` (numbers with a fraction in a column of integers), `unknown_<column>` (texts for which the
+        catalogue has no ID), `zero_<column>` and `outside_<column>` (coordinates that are zero, or in no zone).
     """
     counts = _losses(match, footer)
     found: dict[str, int] = {}
@@ -156,35 +157,35 @@ def count_lost(con: duckdb.DuckDBPyConnection, match: catalogue.Match, footer: F
 
 
 def _losses(match: catalogue.Match, footer: Footer) -> dict[str, str]:
-    """SQL for a row that loses something, by the name it is counted under."""
+    """SQL conditions for rows that lose a value, by the name under which they are counted."""
     counts: dict[str, str] = {}
     for column, origin in match.columns:
         if isinstance(origin, catalogue.Coded):
-            known = ", ".join(map(_literal, origin.codes))
+            known = ", ".join(map(literal, origin.codes))
             counts[f"unknown_{column.name}"] = f"{_text(origin)} NOT IN ({known})"
         elif isinstance(origin, catalogue.Coordinates):
             names = [name for name in catalogue.published_names(origin) if _can_fail(footer.types[name], "DOUBLE")]
             longitude, latitude = _degrees(origin)
             is_known = f"{longitude} IS NOT NULL AND {latitude} IS NOT NULL"
             counts[f"zero_{column.name}"] = f"{is_known} AND ({longitude} = 0 OR {latitude} = 0)"
-            # All places; what has become a zone, and what is zero, is taken off by the caller.
+            # These are all places; the caller subtracts those that have a zone, and those that are zero.
             counts[f"outside_{column.name}"] = is_known
             if names:
                 unreadable = [_is_unreadable(name, footer.types[name], "DOUBLE") for name in names]
                 counts[f"unreadable_{column.name}"] = " OR ".join(unreadable)
         elif origin and _can_fail(kind := footer.types[origin], column.type):
             counts[f"unreadable_{column.name}"] = _is_unreadable(origin, kind, column.type)
-            if column.type in _WHOLE and _can_have_fraction(kind):
-                number = f"TRY_CAST({_quoted(origin)} AS DOUBLE)"
+            if column.type in _INTEGERS and _can_have_fraction(kind):
+                number = f"TRY_CAST({quoted(origin)} AS DOUBLE)"
                 counts[f"fraction_{column.name}"] = f"{number} <> trunc({number})"
     return counts
 
 
 def _is_unreadable(published_as: str, kind: str, wanted: str) -> str:
-    value = _quoted(published_as)
-    # NaN is how files made with pandas say "no number".
-    there = f"NOT isnan({value})" if kind in ("DOUBLE", "FLOAT") else f"{value} IS NOT NULL"
-    return f"{there} AND TRY_CAST({value} AS {wanted}) IS NULL"
+    value = quoted(published_as)
+    # Files made with pandas use NaN for missing numbers.
+    exists = f"NOT isnan({value})" if kind in ("DOUBLE", "FLOAT") else f"{value} IS NOT NULL"
+    return f"{exists} AND TRY_CAST({value} AS {wanted}) IS NULL"
 
 
 def _examples(
@@ -194,25 +195,14 @@ def _examples(
     found: Mapping[str, int],
     path: Path,
 ) -> dict[str, str]:
-    """A value that could not be read, by our column's name: the one that a reader of the error wants to see."""
+    """One unreadable value for each column that has some, by the column's name, for the error message."""
     examples = {}
     for column, origin in match.columns:
         name = f"unreadable_{column.name}"
         if origin and found.get(name):
-            shown = ", ".join(_quoted(published) for published in catalogue.published_names(origin))
+            shown = ", ".join(quoted(published) for published in catalogue.published_names(origin))
             (value,) = con.execute(
                 f"SELECT concat_ws(' ', {shown}) FROM read_parquet(?) WHERE {counts[name]} LIMIT 1", [str(path)]
             ).fetchone() or ("",)
             examples[column.name] = repr(str(value)[:60])
     return examples
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(value: int | str | None) -> str:
-    """A constant of the catalogue in SQL."""
-    if value is None:
-        return "NULL"
-    return str(value) if isinstance(value, int) else f"'{value}'"

@@ -1,14 +1,15 @@
-"""The warehouse: its tables and views, transactions, and what is different where it is a lake.
+"""The warehouse: its tables and views, its transactions, and the differences between a DuckDB file and a lake.
 
-`registry` describes every table and view, `tables` creates them, `transactions` writes to them, `months` replaces one
-month of trips, `lake` has everything that concerns a DuckLake, and `compact` and `migrate` copy a whole warehouse. The
-longer queries are in `sql/`. It imports the package's basics, the catalogue and the audit's rules: the views contain
-them.
+`registry` describes every table and view, `tables` creates them, `transactions` runs transactions, `months` replaces
+one month of trips, `lake` opens, writes and maintains a DuckLake, and `compact` and `migrate` copy a whole warehouse.
+The longer queries are in `sql/`. This folder imports the package's basics, the catalogue and the audit's rules, which
+the views contain.
 """
 
+from include.nyc_taxi.warehouse.lake import write
 from include.nyc_taxi.warehouse.months import Replacement, replacement
 from include.nyc_taxi.warehouse.tables import ensure_tables, make_ready, readable, sql
-from include.nyc_taxi.warehouse.transactions import reading, transaction, write
+from include.nyc_taxi.warehouse.transactions import reading, transaction
 
 __all__ = [
     "Replacement",

@@ -1,7 +1,7 @@
-"""Give the disk back what replaced months have left behind in the warehouse's file.
+"""Reclaim the disk space that replaced months have left behind in the warehouse's file.
 
-DuckDB uses that space again, so the file does not grow for ever; but it does not shrink either, and rows that are
-deleted stay in row groups that others still fill (docs/explanation/performance.md has the measurements).
+DuckDB reuses this space, so the file does not grow forever, but it does not shrink either, and deleted rows remain in
+row groups that also contain other rows (docs/explanation/performance.md has the measurements).
 """
 
 import contextlib
@@ -16,9 +16,10 @@ import duckdb
 
 from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.files import locked
+from include.nyc_taxi.warehouse.sql_text import literal, quoted
 
 GRACE_SECONDS = 1.0
-"""For so long the replaced file stays locked: see `compact`."""
+"""How long the replaced file stays locked (see `compact`)."""
 
 _DEFINITIONS = (
     "SELECT schema_name, comment FROM duckdb_schemas() WHERE database_name = ?",
@@ -33,16 +34,16 @@ _DEFINITIONS = (
 
 
 class CompactError(NycTaxiError, permanent=True):
-    """The warehouse cannot be compacted; its file is as it was."""
+    """The warehouse cannot be compacted; its file is unchanged."""
 
 
 @dataclass(frozen=True)
 class Compaction:
-    """What a compaction did.
+    """The result of a compaction.
 
     Attributes:
-        before, after: size of the file in bytes.
-        rows: of all tables together.
+        before, after: the file's size in bytes.
+        rows: number of rows in all tables.
     """
 
     before: int
@@ -51,22 +52,22 @@ class Compaction:
 
 
 def compact(connect: Callable[[], duckdb.DuckDBPyConnection], path: Path) -> Compaction:
-    """Copy the warehouse into a new file, compare the two, and put the new one in the old one's place.
+    """Copy the warehouse to a new file, compare the two files, and replace the old file by the new one.
 
-    The file at `path` is the old or the new one at any moment, whole. While it is copied nobody can write: the
-    read-only connection keeps writers out, and a lock of its own a second compaction. A process that waits for its
-    turn opens the file by name and locks it a moment later; lest it lock the file that has just lost its name, and
-    write where nobody will read, that one stays locked for `GRACE_SECONDS` more.
+    At any moment, the file at `path` is either the complete old file or the complete new one. Nobody can write during
+    the copy: the read-only connection excludes writers, and a separate lock excludes other compactions. A waiting
+    process opens the file by its name and locks it a moment later, so the replaced file stays locked for another
+    `GRACE_SECONDS`. Otherwise that process could lock the replaced file, and its changes would be lost.
 
     Args:
-        connect: opens the warehouse read-only; waits for its turn.
+        connect: opens the warehouse read-only, and waits until no other process is writing.
         path: the warehouse's file.
 
     Raises:
-        CompactError: changes are left beside the file that only a writer can take in; the disk has too little room;
-            or the copy differs.
+        CompactError: DuckDB's log has changes that are not in the file yet, the disk has too little space, DuckDB
+            cannot copy the warehouse, or the copy differs.
     """
-    path = path.resolve()  # a link stays a link
+    path = path.resolve()  # so that a link is not replaced by a file
     copy = path.with_name(f".{path.name}.compacted")
     with locked(path.with_name(f".{path.name}.compact.lock")):
         try:
@@ -79,23 +80,23 @@ def compact(connect: Callable[[], duckdb.DuckDBPyConnection], path: Path) -> Com
 def _replace_by_copy(con: duckdb.DuckDBPyConnection, path: Path, copy: Path) -> Compaction:
     if _log_of(path).exists():
         raise CompactError(
-            f"{_log_of(path).name} has changes that are not in {path.name} yet, of a task that was faster or was "
-            "killed: run make compact again, or open the file once for writing"
+            f"{_log_of(path).name} has changes that are not in {path.name} yet, made by a task that wrote first or "
+            "was killed: run make compact again, or open the file once for writing"
         )
-    _remove(copy)  # of a compaction that was killed
+    _remove(copy)  # left by a killed compaction
     before = path.stat().st_size
     _check_room(con, path)
     (old,) = con.execute("SELECT current_database()").fetchone() or ("",)
-    con.execute(f"ATTACH {_quoted(str(copy), chr(39))} AS compacted (READ_WRITE)")
+    con.execute(f"ATTACH {literal(str(copy))} AS compacted (READ_WRITE)")
     try:
-        con.execute(f"COPY FROM DATABASE {_quoted(old)} TO compacted")
-    except duckdb.ConstraintException as error:  # it copies tables in no order that foreign keys would ask for
-        raise CompactError(f"DuckDB cannot copy {path}: {error}") from error
+        con.execute(f"COPY FROM DATABASE {quoted(old)} TO compacted")
+    except duckdb.ConstraintException as error:  # COPY FROM DATABASE does not order tables by their foreign keys
+        raise CompactError(f"DuckDB cannot copy {path}, which is unchanged: {error}") from error
     rows = _compare(con, old)
-    con.execute("CHECKPOINT compacted")  # a connection to a large file leaves that to DuckDB's log
+    con.execute("CHECKPOINT compacted")  # otherwise DuckDB may leave changes of a large file in its log
     con.execute("DETACH compacted")
     if _log_of(copy).exists():
-        raise CompactError(f"{_log_of(copy)} is still there: the copy is not whole")
+        raise CompactError(f"{_log_of(copy)} still exists, so the copy is incomplete; the warehouse is unchanged")
     shutil.copymode(path, copy)
     with copy.open("rb") as file:
         os.fsync(file.fileno())
@@ -111,43 +112,38 @@ def _check_room(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise CompactError(
-            f"{path.parent} has {free / 1e6:,.0f} MB free, and the copy takes up to {needed / 1e6:,.0f} MB "
-            "beside the warehouse: free some space first"
+            f"{path.parent}: expected {needed / 1e6:,.0f} MB of free space for the copy, found {free / 1e6:,.0f} MB; "
+            "free some space first"
         )
 
 
 def _compare(con: duckdb.DuckDBPyConnection, old: str) -> int:
-    """Compare definitions, comments, rows and checksums with the warehouse's; returns the number of all rows."""
+    """Compare the copy's definitions, comments, row counts and checksums; return the number of rows in all tables."""
     for query in _DEFINITIONS:
         ours, copied = (con.execute(f"{query} ORDER BY ALL", [name]).fetchall() for name in (old, "compacted"))
         if ours != copied:
-            raise CompactError("the copy's tables and views differ from the warehouse's; it is not used")
+            raise CompactError("the copy's tables and views differ from the warehouse's, so the copy is not used")
     total = 0
     tables = con.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?", [old])
     for names in tables.fetchall():
-        table = ".".join(map(_quoted, names))
         (rows, checksum), found = (
-            con.execute(f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {_quoted(at)}.{table} AS t").fetchone() or (0, 0)
+            con.execute(f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {quoted(at, *names)} AS t").fetchone() or (0, 0)
             for at in (old, "compacted")
         )
         if found != (rows, checksum):
             raise CompactError(
-                f"{table}: expected {rows:,} rows in the copy, found {found[0]:,}, or other values "
-                f"(checksums {checksum} and {found[1]}); it is not used"
+                f"{quoted(*names)}: expected {rows:,} rows with the checksum {checksum} in the copy, found "
+                f"{found[0]:,} with {found[1]}; the copy is not used"
             )
         total += rows
     return total
 
 
 def _log_of(path: Path) -> Path:
-    """Where DuckDB keeps what is not yet in the file."""
+    """The log in which DuckDB keeps changes that are not in the file yet."""
     return path.with_name(f"{path.name}.wal")
 
 
 def _remove(copy: Path) -> None:
     copy.unlink(missing_ok=True)
     _log_of(copy).unlink(missing_ok=True)
-
-
-def _quoted(text: str, quote: str = '"') -> str:
-    return quote + text.replace(quote, 2 * quote) + quote

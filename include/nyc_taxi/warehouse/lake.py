@@ -1,10 +1,10 @@
-"""What is different where the warehouse is a DuckLake: Parquet files, a catalog of them, and many writers at once.
+"""Open, write and maintain a warehouse that is a DuckLake: Parquet files, a catalog of them, and many writers at once.
 
-A DuckDB file has one process at a time; a lake's writers find out at COMMIT whether another was faster. DuckLake
-refuses a commit that inserts into a table from which another has deleted meanwhile, but lets two first loads of the
-same month pass, which would double it. So every writer here also updates the one row of the table `turns`: of two
-transactions that overlap, DuckLake refuses one, which then tries again. That transaction is short, because a month's
-trips are written as a file before it.
+Only one process at a time can open a DuckDB file. The writers of a lake work at the same time, and DuckLake detects
+conflicts at COMMIT: it refuses a commit that inserts into a table from which another writer has deleted meanwhile. It
+does not detect two concurrent first loads of a month, which would duplicate the month. Every writer therefore also
+updates the only row of the table `turns`, so that DuckLake refuses one of any two overlapping transactions, which is
+then repeated. These transactions are short, because the trips of a month are written to a file beforehand.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,28 +32,30 @@ from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.warehouse import lake_path
 from include.nyc_taxi.warehouse.lake_path import is_url
+from include.nyc_taxi.warehouse.sql_text import literal, quoted
+from include.nyc_taxi.warehouse.transactions import transaction
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DATABASE = "warehouse"
-"""What the lake is called in a connection."""
+"""The lake's name in a connection."""
 
 ATTEMPTS = 100
-"""To commit one transaction. With pauses of two seconds on average, at last, it gives up after some minutes."""
+"""Attempts to commit one transaction. The pauses grow to two seconds on average, so it gives up after some minutes."""
 UNCLEAR_ATTEMPTS = 12
-"""Where the catalog's server gives a reason that is not known here: about a quarter of a minute."""
+"""Attempts if the catalog's server refuses for a reason that is not known here: about 15 seconds."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 4.0
 
 PARQUET = "FORMAT parquet, COMPRESSION zstd"
 
 
 class LakeError(NycTaxiError, permanent=False):
-    """The lake cannot be opened: its catalog, or its storage, does not answer."""
+    """The lake cannot be opened because its catalog or its storage does not answer."""
 
 
 class LakeStateError(LakeError, permanent=True):
-    """The lake, its connection or what is installed is not as it has to be; somebody has to look at it."""
+    """The lake, its connection or an installed package is wrong, and somebody has to correct it."""
 
 
 # -- opening
@@ -62,41 +63,42 @@ class LakeStateError(LakeError, permanent=True):
 
 @dataclass(frozen=True)
 class Secret:
-    """Credentials for a connection of DuckDB: bound, so that they are in no statement that could be logged.
+    """Credentials for a DuckDB connection. They are bound values, so that no statement that may be logged has them.
 
     Attributes:
         kind: "postgres" or "s3".
-        values: the secret's parameters by name, those that are known.
+        values: the secret's known parameters, by name.
     """
 
     kind: str
     values: Mapping[str, str | int | bool]
 
     def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make it in the connection, in whose memory it stays."""
+        """Create the secret in the connection; it is kept in memory only."""
         parameters = ", ".join(f"{name} ${name}" for name in self.values)
         con.execute(f"CREATE OR REPLACE SECRET {DATABASE}_{self.kind} (TYPE {self.kind}, {parameters})", self.values)
 
 
 def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load an extension from its package: nothing is downloaded.
+    """Load a DuckDB extension from its installed Python package, without downloading anything.
 
     Raises:
-        LakeStateError: the package is not installed, or is for another version of DuckDB.
+        LakeStateError: the package is not installed, or belongs to another version of DuckDB.
     """
     package = f"duckdb_extension_{name}"
     if not find_spec(package):
         raise LakeStateError(
-            f"the package {package.replace('_', '-')} is not installed; requirements.in has its version"
+            f"the package {package.replace('_', '-')} is not installed; install the version that requirements.in names"
         )
     folder = Path(str(import_module(package).__file__)).parent / "extensions"
     file = folder / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
     if not file.exists():
         found = ", ".join(sorted(path.name for path in folder.glob("v*"))) or "none"
         raise LakeStateError(
-            f"{package}: expected the extension for DuckDB {duckdb.__version__}, found that for {found}"
+            f"{package}: expected the extension for DuckDB {duckdb.__version__}, found one for {found}; install the "
+            "version that requirements.in names"
         )
-    con.execute(f"LOAD {_literal(str(file))}")
+    con.execute(f"LOAD {literal(str(file))}")
 
 
 def attach(
@@ -106,16 +108,16 @@ def attach(
     catalog: Secret | None = None,
     storage: Secret | None = None,
 ) -> None:
-    """Attach the lake as the database `warehouse`, and use it. It is made where the catalog has none.
+    """Attach the lake as the database `warehouse` and use it. If the catalog has no lake, one is created.
 
     Args:
-        database: `ducklake:` and what DuckLake takes for a catalog; `ducklake:postgres:` with `catalog`.
-        data_path: folder or URL of the lake's files; fixed when the lake is made, and may be left out from then on.
-        catalog, storage: credentials for the catalog's Postgres and for the S3 that the files are in.
+        database: `ducklake:` and a catalog in DuckLake's notation; `ducklake:postgres:` if `catalog` is given.
+        data_path: folder or URL of the lake's files. It is fixed when the lake is created, and optional afterwards.
+        catalog, storage: credentials for the catalog's Postgres, and for the S3 storage with the files.
 
     Raises:
-        LakeError: the lake cannot be attached.
-        LakeStateError: nor ever will be, as it is.
+        LakeError: the lake cannot be attached now.
+        LakeStateError: the lake cannot be attached until somebody corrects its connection or the installation.
     """
     load_extension(con, "ducklake")
     if database.startswith("ducklake:postgres:"):
@@ -131,19 +133,19 @@ def attach(
         else:
             _attach_at(con, database, data_path, always)
     except duckdb.Error as error:
-        # Without its cause: what DuckDB says repeats the connection's own text, in which a password can be.
+        # `from None`, because DuckDB's message repeats the text of the connection, which can contain a password.
         kind = LakeStateError if "DATA_PATH" in str(error) else LakeError
         raise kind(f"the lake cannot be opened: {without_passwords(_first_line(error), database)}") from None
     con.execute(f"USE {DATABASE}")
 
 
 def _attach(con: duckdb.DuckDBPyConnection, database: str, options: list[str]) -> None:
-    attached = f"ATTACH {_literal(database)} AS {DATABASE}"
+    attached = f"ATTACH {literal(database)} AS {DATABASE}"
     retried(lambda: con.execute(f"{attached} ({', '.join(options)})" if options else attached))
 
 
 def _attach_at(con: duckdb.DuckDBPyConnection, database: str, data_path: str, options: list[str]) -> None:
-    """Attach the lake whose files are at `data_path`; a new one only where that is a plain path."""
+    """Attach the lake whose files are at `data_path`. A new lake is created only at a plain path."""
     place, wrong = lake_path.plain(data_path)
     mismatch: duckdb.Error | None = None
     try:
@@ -152,24 +154,26 @@ def _attach_at(con: duckdb.DuckDBPyConnection, database: str, data_path: str, op
         else:
             if not is_url(place):
                 Path(place).mkdir(parents=True, exist_ok=True)
-            _attach(con, database, [*options, f"DATA_PATH {_literal(place)}"])
+            _attach(con, database, [*options, f"DATA_PATH {literal(place)}"])
             return
     except duckdb.Error as error:
         if wrong and "does not exist" in str(error):
             raise LakeStateError(f"data_path: {wrong}") from None
         if wrong or "DATA_PATH" not in str(error):
             raise
-        # It may be the same place in another spelling, which an older version has let into the catalog.
+        # The catalog may contain the same place in another spelling, which an older version accepted.
         mismatch = error
         _attach(con, database, [*options, "CREATE_IF_NOT_EXISTS false"])
     found = _data_path(con, DATABASE)
     if not lake_path.is_same(found, data_path):
         con.execute(f"DETACH {DATABASE}")
-        raise mismatch or LakeStateError(f"data_path: expected {found}, where the lake's files are, found {data_path}")
+        raise mismatch or LakeStateError(
+            f"data_path: expected {found}, which contains the lake's files, found {data_path}; correct the connection"
+        )
 
 
 def _data_path(con: duckdb.DuckDBPyConnection, database: str | None = None) -> str:
-    """Where the catalog says the lake's files are."""
+    """The folder or URL of the lake's files according to its catalog."""
     (data_path,) = con.execute(
         "SELECT data_path FROM ducklake_settings(coalesce(?, current_database()))", [database]
     ).fetchone() or ("",)
@@ -187,14 +191,32 @@ def is_lake(con: duckdb.DuckDBPyConnection) -> bool:
 # -- writing
 
 
-def retried(transaction: Callable[[], T]) -> T:
-    """Run a transaction, and again when another writer was faster: at most `ATTEMPTS` times, after random pauses.
+def write(con: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """Run `work` in one transaction and return its result: all its changes are committed, or none.
 
-    An error of the catalog's server that is not understood is given up on after `UNCLEAR_ATTEMPTS`: it may be
-    a conflict, said in another language than English.
+    In a lake, `work` is repeated if another writer has committed first, so it must read everything it needs itself.
+    This works for both kinds of warehouse.
+    """
+    if not is_lake(con):
+        with transaction(con):
+            return work()
+
+    def attempt() -> T:
+        with transaction(con):
+            conflict_with_other_writers(con)
+            return work()
+
+    return retried(attempt)
+
+
+def retried(attempt: Callable[[], T]) -> T:
+    """Run a transaction, and repeat it if another writer committed first: at most `ATTEMPTS` times, with random pauses.
+
+    If the catalog's server refuses for an unknown reason, the transaction is attempted `UNCLEAR_ATTEMPTS` times: the
+    reason may be a conflict that the server reports in another language than English.
 
     Raises:
-        duckdb.Error: it has been refused each time.
+        duckdb.Error: every attempt was refused, or it failed for another reason.
     """
     unclear = 0
 
@@ -211,44 +233,45 @@ def retried(transaction: Callable[[], T]) -> T:
         wait=wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
         before_sleep=_log_retry,
         reraise=True,
-    )(transaction)
+    )(attempt)
 
 
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0
-    said = without_passwords(_first_line(error)) if isinstance(error, Exception) else ""
-    log.info("The lake refused attempt %d; the next one in %.1f s: %s", state.attempt_number, pause, said)
+    said = without_passwords(_first_line(error)) if error else ""
+    log.info("The lake refused attempt %d, the next follows in %.1f s: %s", state.attempt_number, pause, said)
 
 
 WRITE_COUNTER = "turns"
-"""The table whose one row counts the lake's transactions. It is the lake's alone: no file has it."""
+"""The table whose only row counts the lake's transactions. DuckDB files do not have it."""
 
 
 def conflict_with_other_writers(con: duckdb.DuckDBPyConnection) -> None:
-    """Make this transaction and any other that calls this serializable: of two that overlap, one cannot commit."""
+    """Serialize this transaction with all others that call this function: of two that overlap, one cannot commit."""
     con.execute("UPDATE turns SET turn = turn + 1")
 
 
 def create_write_counter(con: duckdb.DuckDBPyConnection) -> None:
-    """Create the table `turns`, with its one row. Call it in the transaction that creates the other tables."""
+    """Create the table `turns` with its row. Call this in the transaction that creates the other tables."""
     con.execute("CREATE TABLE turns (turn BIGINT NOT NULL)")
     con.execute("INSERT INTO turns VALUES (0)")
 
 
 def partition(con: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Have a table of trips written in files of one month each."""
+    """Let DuckLake write a table of trips to files of one month each."""
     con.execute(f"ALTER TABLE {table} SET PARTITIONED BY (partition_month)")
 
 
 @dataclass
 class Staged:
-    """A month's trips in a file that the lake does not know yet.
+    """A month's trips in a file that is not registered in the lake yet.
 
     Attributes:
+        table: the table of trips that they belong to.
         file: path or URL.
-        rows: how many trips.
-        offered: whether a transaction has registered it, which may have been committed.
+        rows: number of trips.
+        offered: whether a transaction has registered the file, and may have been committed.
     """
 
     table: str
@@ -258,11 +281,11 @@ class Staged:
 
     @property
     def relation(self) -> str:
-        """SQL to read them, as a FROM clause has it."""
-        return f"read_parquet({_literal(self.file)})"
+        """SQL for a FROM clause that reads the trips."""
+        return f"read_parquet({literal(self.file)})"
 
     def register(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make them rows of the table. The file is the lake's from then on."""
+        """Add the trips to the table. The file belongs to the lake from then on."""
         self.offered = True
         con.execute(
             "CALL ducklake_add_data_files(current_database(), ?, ?, hive_partitioning => true)", [self.table, self.file]
@@ -270,9 +293,9 @@ class Staged:
 
 
 def _as_inserted(con: duckdb.DuckDBPyConnection, table: str, query: str, values: Mapping[str, object]) -> str:
-    """The query with all columns of the table, and their types, as INSERT BY NAME would fill them.
+    """The query extended to all columns of the table, with their types, as INSERT BY NAME would fill them.
 
-    A file that is registered must have just these. A table can have more than the catalogue knows: an analyst's.
+    DuckLake requires a registered file to have exactly these columns. Analysts may have added some to the table.
     """
     given = [name for name, *_ in con.execute(f"DESCRIBE {query}", values).fetchall()]
     columns = con.execute(
@@ -281,12 +304,12 @@ def _as_inserted(con: duckdb.DuckDBPyConnection, table: str, query: str, values:
         [table],
     ).fetchall()
     if extra := sorted(set(given) - {name for name, *_ in columns}):
-        raise LakeStateError(f"{table}: there is no column {', '.join(extra)}")
+        raise LakeStateError(f"{table}: expected the column {', '.join(extra)}, found none")
     selected = []
     for name, kind, default, nullable in columns:
         value = quoted(name) if name in given else f"({default or 'NULL'})"
         if not nullable:
-            value = f"coalesce({value}, error({_literal(f'{table}.{name} takes no nulls')}))"
+            value = f"coalesce({value}, error({literal(f'{table}.{name} takes no nulls')}))"
         selected.append(f"CAST({value} AS {kind}) AS {quoted(name)}")
     return f"SELECT {', '.join(selected)} FROM ({query})"
 
@@ -295,11 +318,11 @@ def _as_inserted(con: duckdb.DuckDBPyConnection, table: str, query: str, values:
 def staged(
     con: duckdb.DuckDBPyConnection, table: str, month: Month, query: str, values: Mapping[str, object]
 ) -> Iterator[Staged]:
-    """Write the rows of a query as a file of one month of the table, which the block then registers.
+    """Write the rows of a query to a file of one month of the table; the block then registers the file.
 
-    When the block raises, the file is removed, unless it has been registered: a commit that fails for us, because
-    Postgres went away or the task was killed at that moment, may have succeeded. `maintain` removes files that nothing
-    refers to, also those of killed processes.
+    If the block raises an exception, the file is removed unless it has been registered: a commit that appears to have
+    failed, because Postgres went away or the task was killed at that moment, may have succeeded. `maintain` deletes
+    unreferenced files, including those of killed processes.
     """
     folder = f"{_data_path(con).rstrip('/')}/main/{table}/partition_month={month.first_day}"
     file = f"{folder}/{uuid.uuid4()}.parquet"
@@ -308,10 +331,10 @@ def staged(
     made = Staged(table, file, rows=0)
     try:
         rows = _as_inserted(con, table, query, values)
-        (made.rows,) = con.execute(f"COPY ({rows}) TO {_literal(file)} ({PARQUET})", values).fetchone() or (0,)
+        (made.rows,) = con.execute(f"COPY ({rows}) TO {literal(file)} ({PARQUET})", values).fetchone() or (0,)
         yield made
     except BaseException:
-        if not made.offered and not is_url(file):  # DuckDB cannot remove an object; `maintain` can
+        if not made.offered and not is_url(file):  # DuckDB cannot delete objects from S3, but `maintain` can
             Path(file).unlink(missing_ok=True)
         raise
 
@@ -321,13 +344,13 @@ def staged(
 
 @dataclass(frozen=True)
 class Maintenance:
-    """What maintenance did.
+    """The result of maintenance.
 
     Attributes:
-        merged: files that are parts of greater ones now, or were rewritten without rows deleted from them.
-        snapshots: of the past, that can no longer be read.
-        removed: files removed, of those snapshots.
-        abandoned: files removed that had never been registered.
+        merged: number of files that were merged into larger ones, or rewritten without their deleted rows.
+        snapshots: number of expired snapshots.
+        removed: number of deleted files that only expired snapshots needed.
+        abandoned: number of deleted files that had never been registered.
     """
 
     merged: int
@@ -337,54 +360,46 @@ class Maintenance:
 
 
 def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: timedelta) -> Maintenance:
-    """Merge small files, expire old snapshots, and remove the files that nothing refers to any more.
+    """Compact files, expire old snapshots and delete unreferenced files. It can be repeated at any time.
 
-    Readers and writers may go on: what they can have open is younger than the limits. Repeat it as often as you like.
+    Readers and writers need not stop, because files in use are always newer than the cutoffs.
 
     Args:
-        keep: how long past states of the warehouse can be read, and queries may take.
-        abandoned_after: how old a file is that no load will register any more.
+        keep: how long past states of the warehouse can be read, and how long a query may take.
+        abandoned_after: the age after which an unregistered file is considered abandoned by a killed load.
 
     Raises:
-        LakeStateError: files that no load has left may be among those that look abandoned. None of them has been
-            removed; all else is done.
+        LakeStateError: some of the files that look abandoned may be in use. None of them has been deleted; everything
+            else is done.
     """
     now = datetime.now(UTC)
 
     def call(function: str, *options: str, count: str = "count(*)") -> int:
         text = ", ".join(["current_database()", *options])
-        # All rows are fetched: what the function does is committed when its result has been read to the end.
+        # Fetch all rows, because the function's changes are committed when its result has been read completely.
         [(number,)] = retried(lambda: con.execute(f"SELECT {count} FROM {function}({text})").fetchall())
         return int(number or 0)
 
     def flush(schema: str, table: str) -> None:
-        # DuckLake would let another writer's change pass beside it, and the rows which that replaced would be back.
-        con.execute("BEGIN TRANSACTION")
-        try:
-            conflict_with_other_writers(con)
-            con.execute(
-                "CALL ducklake_flush_inlined_data(current_database(), "
-                f"schema_name => {_literal(schema)}, table_name => {_literal(table)})"
-            )
-            con.execute("COMMIT")
-        except BaseException:
-            con.interrupt()  # as in `warehouse.transaction`
-            with contextlib.suppress(duckdb.TransactionException):
-                con.execute("ROLLBACK")
-            raise
+        flushed = (
+            "CALL ducklake_flush_inlined_data(current_database(), "
+            f"schema_name => {literal(schema)}, table_name => {literal(table)})"
+        )
+        # `write` serializes the flush: DuckLake would accept a concurrent commit, and the replaced rows would be back.
+        write(con, lambda: con.execute(flushed))
 
     def older_than(age: timedelta) -> str:
-        return f"older_than => {_literal((now - age).isoformat())}::TIMESTAMPTZ"
+        return f"older_than => {literal((now - age).isoformat())}::TIMESTAMPTZ"
 
     for schema, table in con.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY ALL"
     ).fetchall():
         if (schema, table) != ("main", WRITE_COUNTER):
-            retried(partial(flush, schema, table))
+            flush(schema, table)
     merged = call("ducklake_rewrite_data_files", count="sum(files_processed)")
     merged += call("ducklake_merge_adjacent_files", count="sum(files_processed)")
     snapshots = call("ducklake_expire_snapshots", older_than(keep))
-    # A query that began before its snapshot expired may read on for as long.
+    # A query that began before its snapshot expired may read these files for another `keep`.
     _check_expired(con, _listed(con, "ducklake_cleanup_old_files", older_than(keep)))
     removed = call("ducklake_cleanup_old_files", older_than(keep))
     _check_abandoned(con, _listed(con, "ducklake_delete_orphaned_files", older_than(abandoned_after)))
@@ -393,7 +408,7 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
 
 
 def _listed(con: duckdb.DuckDBPyConnection, function: str, older_than: str) -> list[str]:
-    """The files that a function of DuckLake would remove."""
+    """The files that a DuckLake function would delete."""
     query = f"SELECT path FROM {function}(current_database(), {older_than}, dry_run => true) ORDER BY ALL"
     return [str(path) for (path,) in con.execute(query).fetchall()]
 
@@ -405,7 +420,7 @@ _FOLDERS = f"""
         CASE WHEN t.path_is_relative THEN schema_folder || t.path ELSE t.path END AS folder
     FROM {_CATALOG}.ducklake_table AS t JOIN {_CATALOG}.ducklake_schema AS s USING (schema_id)
 """
-_NAMED = f"""
+_FILES = f"""
     WITH folders AS ({_FOLDERS}), files AS (
         SELECT table_id, path, path_is_relative FROM {_CATALOG}.ducklake_data_file
         UNION ALL SELECT table_id, path, path_is_relative FROM {_CATALOG}.ducklake_delete_file
@@ -413,36 +428,40 @@ _NAMED = f"""
     SELECT DISTINCT CASE WHEN path_is_relative THEN folder || path ELSE path END
     FROM files LEFT JOIN folders USING (table_id)
 """
-"""Every file of the present and of the past states that can still be read, as the catalog spells it."""
+"""All files of the current state and of those past states that can still be read, as the catalog spells them."""
 
 
-def _named(con: duckdb.DuckDBPyConnection) -> list[str]:
-    return [str(path) for (path,) in con.execute(_NAMED, {"data_path": _data_path(con)}).fetchall()]
+def _files_in_catalog(con: duckdb.DuckDBPyConnection) -> list[str]:
+    return [str(path) for (path,) in con.execute(_FILES, {"data_path": _data_path(con)}).fetchall()]
 
 
 def _check_expired(con: duckdb.DuckDBPyConnection, files: list[str]) -> None:
-    """Raise LakeStateError where a file of an expired snapshot is also one that the lake still needs."""
-    if files and (needed := lake_path.in_both(files, _named(con))):
-        raise LakeStateError(f"{needed[0]} is to be removed, but the lake still needs it; nothing has been removed")
+    """Raise LakeStateError if the lake still needs a file of an expired snapshot."""
+    if files and (needed := lake_path.in_both(files, _files_in_catalog(con))):
+        raise LakeStateError(
+            f"DuckLake would delete {needed[0]}, which the lake still needs; no file has been deleted. Do two paths "
+            "lead to the lake's files?"
+        )
 
 
 def _check_abandoned(con: duckdb.DuckDBPyConnection, files: list[str]) -> None:
-    """Raise LakeStateError where not all of the files can be what killed loads have left.
+    """Raise LakeStateError if some of the files may not have been left by killed loads.
 
-    DuckLake compares the texts of paths, and looks for files by a pattern in which `*`, `?` and `[` have a meaning.
+    DuckLake compares paths as text, and lists files with a pattern in which `*`, `?` and `[` are special characters.
     """
     if not files:
         return
-    data_path, named = _data_path(con), _named(con)
+    data_path, known = _data_path(con), _files_in_catalog(con)
     nothing = f"{len(files):,} files look abandoned; none of them has been removed"
     if lake_path.plain(data_path)[1] or not lake_path.is_same_text(data_path):
         raise LakeStateError(
-            f"{nothing}: in the lake's data_path, {data_path}, DuckLake cannot tell them from files in use. To have a "
-            "lake with a plain path, copy it: make migrate into a DuckDB file, and from there into a new lake"
+            f"{nothing}: DuckLake cannot distinguish them from files in use, because the lake's data_path, "
+            f"{data_path}, is not a plain path. Copy the lake with make migrate into a DuckDB file and from there into "
+            "a new lake"
         )
-    if needed := lake_path.in_both(files, named):
+    if needed := lake_path.in_both(files, known):
         raise LakeStateError(
-            f"{nothing}: the lake needs {needed[0]}. Does its data_path, {data_path}, have another name?"
+            f"{nothing}: the lake needs {needed[0]}. Does another path lead to its data_path, {data_path}?"
         )
     folders = {
         folder
@@ -451,66 +470,80 @@ def _check_abandoned(con: duckdb.DuckDBPyConnection, files: list[str]) -> None:
     }
     if strangers := [file for file in files if not any(lake_path.is_below(file, folder) for folder in folders)]:
         raise LakeStateError(
-            f"{nothing}: {strangers[0]} is in no folder of the lake's schemas. Who has put it there? A lake's "
-            f"data_path, {data_path}, is to have nothing else in it: move it away"
+            f"{nothing}: {strangers[0]} is not in any of the lake's folders. The lake's data_path, {data_path}, must "
+            "not contain other files; find out whose file this is, and move it away"
         )
-    if len(files) > len(named):
+    if len(files) > len(known):
         raise LakeStateError(
-            f"{nothing}: the lake has only {len(named):,} files. Is {data_path} the data_path of another lake too? "
-            f"If they are what killed loads have left, remove them yourself: {files[0]} …"
+            f"{nothing}: the lake has only {len(known):,} files. Is {data_path} also the data_path of another lake? If "
+            f"killed loads have left these files, delete them by hand: {files[0]} …"
         )
 
 
-# -- small things
+# -- conflicts
 
 
 _BY_DUCKLAKE = ("conflict", "maximum retry count", "duplicate key")
 _BY_POSTGRES = ("could not serialize", "deadlock detected", "current transaction is aborted")
-_AT_THE_START = ("already exists", "duplicate key", "concurrently updated")
-"""What DuckLake, and its catalog's Postgres, say where another was faster. There is no error of its own for that."""
-_IN_ANY_LANGUAGE = ("pg_type_typname_nsp_index", "pg_class_relname_nsp_index", "pg_namespace_nspname_index")
-"""Constraints that say the same at the start: another process makes the lake's tables at this moment."""
+_ON_CREATION = ("already exists", "duplicate key", "concurrently updated")
+"""Parts of the messages of DuckLake and of its catalog's Postgres if another writer has committed first. There is no
+exception class for these conflicts."""
+_ON_CREATION_IN_ANY_LANGUAGE = (
+    "pg_type_typname_nsp_index",
+    "pg_class_relname_nsp_index",
+    "pg_namespace_nspname_index",
+)
+"""Constraints that are violated if another process creates the lake's tables at the same moment."""
 _FROM_SERVER = re.compile(r"""": \s*[^\s":]+: \s+\S""")
-"""After the statement, which is quoted: a severity and a reason, in the language of the server's `lc_messages`. Most
-roles may not choose that, and DuckDB passes no SQLSTATE on."""
-_OF_CONNECTION = ("server closed the connection", "no connection to", "connection to server", "could not receive data")
-"""What libpq says by itself, in English, where the server is gone: a commit may have been made, and is not repeated."""
+"""The quoted statement is followed by a severity and a reason in the language of the server's `lc_messages`. Most roles
+may not change that setting, and DuckDB does not pass on the SQLSTATE."""
+_CONNECTION_LOST = (
+    "server closed the connection",
+    "no connection to",
+    "connection to server",
+    "could not receive data",
+)
+"""Parts of libpq's own messages, always in English, if the server is gone. The commit may have succeeded, so the
+transaction is not repeated."""
 
 
 def _is_conflict(error: BaseException) -> bool:
     if not isinstance(error, duckdb.Error):
         return False
     text = str(error).lower()
-    said: tuple[str, ...] = _BY_POSTGRES
+    conflicts: tuple[str, ...] = _BY_POSTGRES
     if isinstance(error, duckdb.TransactionException):
-        said += _BY_DUCKLAKE
-    if "failed to initialize ducklake" in text:  # of several that find an empty catalog, one makes the lake
-        said += _AT_THE_START + _IN_ANY_LANGUAGE
-    return any(words in text for words in said)
+        conflicts += _BY_DUCKLAKE
+    if "failed to initialize ducklake" in text:  # of several processes that find an empty catalog, one creates the lake
+        conflicts += _ON_CREATION + _ON_CREATION_IN_ANY_LANGUAGE
+    return any(words in text for words in conflicts)
 
 
 def _is_refused_by_server(error: BaseException) -> bool:
-    """Whether the catalog's server has refused a statement, for whatever reason: nothing is committed then."""
+    """Whether the catalog's server has refused a statement, for whatever reason. Nothing has been committed then."""
     text = str(error)
     return (
         isinstance(error, duckdb.Error)
         and bool(_FROM_SERVER.search(text))
-        and not any(words in text for words in _OF_CONNECTION)
+        and not any(words in text for words in _CONNECTION_LOST)
     )
 
 
-# In quotes, or up to the next name, so that a password which should have been in quotes is one, too.
+# -- passwords
+
+
+# The value is quoted, or ends at the next name, so that passwords that lack the necessary quotes are found, too.
 _NAMED_PASSWORD = re.compile(
     r"""(\b\w*(?:password|passwd|pwd|secret|token|scram_\w+_key)\s*=\s*)"""
     r"""('(?:[^'\\]|\\.|'')*'|.*?)(?=[\s&]+\w+\s*=|"(?:[\s:,.;)]|Unable|$)|$)""",
     re.IGNORECASE,
 )
-_PASSWORD_IN_URL = re.compile(r"""(://[^:/@\s"]*:)(\S*)(?=@)""")  # up to the last @, for the same reason
+_PASSWORD_IN_URL = re.compile(r"""(://[^:/@\s"]*:)(\S*)(?=@)""")  # up to the last @, because a password may contain one
 _PASSWORDS = (_NAMED_PASSWORD, _PASSWORD_IN_URL)
 
 
 def passwords_in(connection: str) -> list[str]:
-    """The passwords in a connection string of Postgres, MySQL, S3 or MotherDuck, as they are written there."""
+    """The passwords in a connection string for Postgres, MySQL, S3 or MotherDuck, as they are written there."""
     found = []
     for pattern in _PASSWORDS:
         found += [password for each in pattern.finditer(connection) if (password := each[2].strip("'"))]
@@ -519,11 +552,11 @@ def passwords_in(connection: str) -> list[str]:
 
 
 def without_passwords(text: str, connection: str = "") -> str:
-    """The text with `***` for the passwords in connection strings, of the forms that Postgres takes.
+    """The text with `***` in place of the passwords in connection strings of the forms that Postgres accepts.
 
     Args:
-        connection: the string that the text is about, where it is an error: Postgres repeats in quotes what it cannot
-            read, and where a password has an @, a blank or a slash, that can be a part of it.
+        connection: the connection string, if the text is an error message about it. Postgres quotes the text that it
+            cannot parse, which can be a part of a password that contains an @, a space or a slash.
     """
     hidden = text
     for pattern in _PASSWORDS:
@@ -537,13 +570,3 @@ def without_passwords(text: str, connection: str = "") -> str:
 
 def _first_line(error: BaseException) -> str:
     return " ".join(str(error).split("\n\n")[0].split())
-
-
-def quoted(name: str) -> str:
-    """A name of a table or column, for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    quote = "'"
-    return quote + text.replace(quote, 2 * quote) + quote

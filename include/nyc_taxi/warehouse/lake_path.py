@@ -1,7 +1,7 @@
-"""Paths of a lake's files: which ones DuckLake can work with, and when two of them are the same place.
+"""Paths of a lake's files: which paths DuckLake can handle, and whether two paths lead to the same place.
 
-DuckLake compares the texts of paths, not the places they lead to, and lists its files by a pattern. Where a path can be
-written in two ways, or means more than one place as a pattern, its maintenance takes files in use for abandoned ones.
+DuckLake compares paths as text, and lists its files with a pattern. If a path can be spelled in two ways, or matches
+more than one place as a pattern, DuckLake's maintenance treats files in use as abandoned.
 """
 
 import os
@@ -15,66 +15,66 @@ _OF_URLS = re.compile(r"[#%]")
 
 
 def is_url(path: str) -> bool:
-    """Whether it is a URL, of object storage, and no path of this machine."""
+    """Whether the path is a URL of object storage, not a path on this machine."""
     return "://" in path
 
 
 def plain(data_path: str) -> tuple[str, str]:
-    """The one spelling of a folder or URL that DuckLake can work with, with a slash at its end.
+    """The only spelling of a folder or URL that DuckLake can handle, with a trailing slash.
 
     Returns:
-        The spelling, and what is wrong with the path: a sentence where it has no such spelling, else empty.
+        The spelling, and an error message if DuckLake cannot handle the path in any spelling, else an empty string.
     """
     scheme, separator, rest = data_path.rpartition("://") if is_url(data_path) else ("", "", data_path)
     place = f"{scheme}{separator}{_without_repetition(rest.lstrip('/') if scheme else rest)}/"
     unfit = sorted({*_IN_PATTERNS.findall(rest), *(_OF_URLS.findall(rest) if scheme else [])})
     wrong = ""
     if unfit:
-        wrong = f"expected a path without {' '.join(unfit)}, which DuckLake takes for a pattern, found {data_path}"
+        wrong = f"expected a path without {' '.join(unfit)}, which DuckLake interprets as a pattern, found {data_path}"
     elif not rest.isprintable() or rest != rest.strip():
-        wrong = f"expected a path without control characters and without spaces at its ends, found {data_path!r}"
+        wrong = f"expected a path without control characters and without spaces at either end, found {data_path!r}"
     elif ".." in rest.split("/"):
-        wrong = f"expected a path without .., which a link can lead elsewhere, found {data_path}"
+        wrong = f"expected a path without .., because a link can lead elsewhere, found {data_path}"
     elif scheme.lower() == "file":
         wrong = f"expected a path without file://, found {data_path}"
     elif not scheme and not rest.startswith("/"):
         wrong = f"expected an absolute path, because tasks run in other folders, found {data_path or 'nothing'}"
     elif scheme and not rest.strip("/"):
-        wrong = f"expected a bucket, found {data_path}"
+        wrong = f"expected a URL with a bucket, found {data_path}"
     elif not scheme and not rest.strip("/."):
-        wrong = f"expected a folder of its own, found {data_path}"
+        wrong = f"expected a folder for the lake alone, found {data_path}"
     return place, wrong
 
 
 def is_same_text(data_path: str) -> bool:
-    """Whether the path is written as DuckLake writes the names of the files below it."""
+    """Whether the path has the spelling that DuckLake uses in the names of the files below it."""
     return plain(data_path)[0] == data_path
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two spellings mean the same place."""
+    """Whether two paths lead to the same place."""
     return _place(one) == _place(other)
 
 
 def is_below(file: str, folder: str) -> bool:
-    """Whether the file is somewhere in the folder, in whatever spelling."""
+    """Whether the file is below the folder, whatever the spelling of both."""
     return _place(file).startswith(_place(folder).rstrip("/") + "/")
 
 
-def in_both(files: Sequence[str], named: Iterable[str]) -> list[str]:
-    """Those of the files that are, or may be, among the named ones.
+def in_both(files: Sequence[str], others: Iterable[str]) -> list[str]:
+    """The files that are, or may be, among the others.
 
-    A file is known by its place, and, lest one name for a folder is not seen to be another, by its own name and that
-    of the folder it is in: DuckLake and `staged` give each file a name of its own.
+    Files are compared by their place, and also by their name and the name of their folder, because two paths to the
+    same folder may not look alike. Files of different places have different names, from DuckLake and from `staged`.
     """
     known: set[object] = set()
-    for name in named:
-        known |= {_place(name), _tail(name)}
+    for other in others:
+        known |= {_place(other), _tail(other)}
     return [file for file in files if _place(file) in known or _tail(file) in known]
 
 
 def _without_repetition(path: str) -> str:
-    """The path without repeated slashes, steps that lead nowhere, and a slash at its end."""
+    """The path without repeated slashes, `.` and a trailing slash."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return ("/" if path.startswith("/") else "") + "/".join(parts)
 
@@ -83,7 +83,7 @@ def _place(path: str) -> str:
     if path.lower().startswith("file:"):
         path = "/" + path[len("file:") :].lstrip("/")
     if is_url(path):
-        # A bucket has one name, whatever protocol it is asked by; a character may be written as its number.
+        # A bucket has the same name in all protocols, and characters may be percent-encoded.
         return posixpath.normpath(unquote(path.partition("://")[2]).lstrip("/"))
     return os.path.realpath(path)
 

@@ -1,11 +1,12 @@
-"""Replacing one month of a table of trips in one transaction, in a DuckDB file and in a lake.
+"""Replace one month of a table of trips in one transaction, in a DuckDB file or in a lake.
 
-    with replacement(con, table, month) as month_rows:
-        month_rows.stage(query, values)
-        ...  # look at `month_rows.rows`
-        month_rows.publish(record)
+    with replacement(con, table, month, of_old_rows) as new:
+        new.stage(query, values)
+        ...  # audit `new.rows`
+        new.publish(record)
 
-What is published is committed when the block is left. A block that raises leaves the old month as it was.
+The published rows are committed at the latest when the block ends. If the block raises an exception before it
+publishes, the old rows stay.
 """
 
 import contextlib
@@ -18,14 +19,15 @@ import duckdb
 
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.warehouse import lake
-from include.nyc_taxi.warehouse.transactions import transaction, write
+from include.nyc_taxi.warehouse.lake import write
+from include.nyc_taxi.warehouse.transactions import transaction
 
 Old = TypeVar("Old")
 T = TypeVar("T")
 
 
 class Replacement(ABC, Generic[Old]):
-    """A month's rows that are to take the place of those in a table of trips."""
+    """The rows of a month that will replace those in a table of trips."""
 
     def __init__(
         self, con: duckdb.DuckDBPyConnection, table: str, month: Month, of_old_rows: Callable[[], Old]
@@ -44,23 +46,22 @@ class Replacement(ABC, Generic[Old]):
 
     @abstractmethod
     def stage(self, query: str, values: Mapping[str, object]) -> None:
-        """Write the rows of a SELECT, which gives the table's columns by name; `values` are its bound values."""
+        """Write the rows of a SELECT that names its columns like the table's; `values` are its bound values."""
 
     @property
     @abstractmethod
     def rows(self) -> str:
-        """SQL for a FROM clause that reads the staged rows, and no others."""
+        """SQL for a FROM clause that reads only the staged rows."""
 
     @abstractmethod
     def publish(self, record: Callable[[Old], T]) -> T:
-        """Put the staged rows in the place of the old ones, and `record` it, in one transaction.
+        """Replace the old rows by the staged rows and call `record`, in one transaction.
 
         Args:
-            record: is called with what `of_old_rows` returned. It may be called again where another writer of a lake
-                was faster.
+            record: receives the result of `of_old_rows`. It is called again if another writer of a lake commits first.
 
         Returns:
-            What `record` returned.
+            The result of `record`.
         """
 
     def _delete_old_rows(self) -> Old:
@@ -70,7 +71,7 @@ class Replacement(ABC, Generic[Old]):
 
 
 class _InFile(Replacement[Old]):
-    """One process has the file to itself, so the transaction may take its time: it begins with the staging."""
+    """A DuckDB file has one writer, so a long transaction is fine: it begins with the staging."""
 
     _old: Old
 
@@ -88,7 +89,7 @@ class _InFile(Replacement[Old]):
 
 
 class _InLake(Replacement[Old]):
-    """The rows are in a file before the transaction, so it is short: a lake may refuse it, and it is then repeated."""
+    """The rows are staged in a file before the transaction, which is short because a lake may require repeating it."""
 
     _file: lake.Staged
 
@@ -111,9 +112,10 @@ class _InLake(Replacement[Old]):
 def replacement(
     con: duckdb.DuckDBPyConnection, table: str, month: Month, of_old_rows: Callable[[], Old]
 ) -> Replacement[Old]:
-    """Prepare to replace a month of a table of trips; use it in a `with` block.
+    """Prepare the replacement of a month of a table of trips, for use in a `with` block.
 
     Args:
-        of_old_rows: reads what `record` has to know of the old rows. It is called in the transaction that deletes them.
+        of_old_rows: reads what `record` needs to know about the old rows. It is called in the transaction that deletes
+            them.
     """
     return (_InLake if lake.is_lake(con) else _InFile)(con, table, month, of_old_rows)

@@ -1,6 +1,6 @@
-"""Every table and view of the warehouse, as data: `tables` creates them, `migrate` and the documentation read this.
+"""All tables and views of the warehouse, as data. `tables` creates them; `migrate` and the documentation read them too.
 
-The tables of trips come from the catalogue, the views of trips from the catalogue and the audit's rules.
+The tables of trips are derived from the catalogue, the views of trips from the catalogue and the audit's rules.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-        type: DuckDB's.
-        meaning: what its name does not say, with the unit.
-        nullable: whether it takes nulls. A column that was added in a later version has to.
+        type: the DuckDB type.
+        meaning: an explanation beyond the name, with the unit.
+        nullable: whether nulls are allowed. They must be in columns that a later version added.
     """
 
     type: str
@@ -28,12 +28,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. None has keys: DuckDB refuses to insert a key that the same transaction has deleted.
+    """A table. Tables have no keys, because DuckDB refuses to insert a key that the same transaction has deleted.
 
     Attributes:
-        row: what one row is.
-        columns: by name, in order.
-        has_months: whether it holds trips, which are replaced month by month; a lake keeps each month in its own files.
+        row: the meaning of one row.
+        columns: the columns by name, in order.
+        has_months: whether it is a table of trips, which are replaced month by month. A lake stores each month in
+            separate files.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Table:
 
     @property
     def ddl(self) -> str:
-        """The statement that creates it."""
+        """The statement that creates the table."""
         columns = (
             f"{name} {column.type}{'' if column.nullable else ' NOT NULL'}" for name, column in self.columns.items()
         )
@@ -55,9 +56,9 @@ class View:
     """A view.
 
     Attributes:
-        row: what one row is.
-        query: its SELECT.
-        comment: what the view says about itself in the database.
+        row: the meaning of one row.
+        query: the view's SELECT.
+        comment: the view's comment in the database.
     """
 
     name: str
@@ -83,7 +84,7 @@ _SHARED = (
     ),
     Table(
         "trips_by_zone",
-        "a fleet, a month and a pickup zone",
+        "a fleet, month and pickup zone",
         {
             "fleet": _FLEET,
             "partition_month": _MONTH,
@@ -93,7 +94,7 @@ _SHARED = (
     ),
     Table(
         "trips_by_week",
-        "a fleet and a week",
+        "a fleet and week",
         {
             "fleet": _FLEET,
             "period": Column("DATE", "the week's Monday"),
@@ -101,14 +102,14 @@ _SHARED = (
             "total_amount": Column("DOUBLE", "dollars; null if the fleet's trips have no amounts", nullable=True),
             "trip_distance": Column("DOUBLE", "miles; null if the fleet's trips have no distances", nullable=True),
             "passenger_count": Column("BIGINT", "null if the fleet's trips do not have it", nullable=True),
-            "clean_trips": Column("BIGINT", "of the view `trips_clean`, like the next two", nullable=True),
+            "clean_trips": Column("BIGINT", "like the next two, of the trips in the view `trips_clean`", nullable=True),
             "clean_total_amount": Column("DOUBLE", "dollars", nullable=True),
             "clean_trip_distance": Column("DOUBLE", "miles", nullable=True),
         },
     ),
     Table(
         "loads",
-        "a load of an edition of a month",
+        "one load of an edition of a month",
         {
             "fleet": _FLEET,
             "partition_month": _MONTH,
@@ -118,17 +119,17 @@ _SHARED = (
             "bytes": Column("BIGINT", "the file's size"),
             "rows_in_file": Column("BIGINT", "according to the file's footer"),
             "rows_loaded": Column("BIGINT"),
-            "quality": Column("JSON", "numbers of odd rows, by kind"),
+            "quality": Column("JSON", "numbers of implausible rows, by kind"),
             "loaded_at": Column("TIMESTAMP", "UTC"),
             "run_id": Column("VARCHAR", "Airflow's"),
-            "changes": Column("JSON", "name to [old, new edition]; null for the first", nullable=True),
-            "unknown_columns": Column("JSON", "names of the file's columns that were left out", nullable=True),
-            "simulated": Column("BOOLEAN", "whether the file says that its trips are made up", nullable=True),
+            "changes": Column("JSON", "name to [old, new]; null for a month's first edition", nullable=True),
+            "unknown_columns": Column("JSON", "names of the file's columns that were not loaded", nullable=True),
+            "simulated": Column("BOOLEAN", "whether the file says that its trips are simulated", nullable=True),
         },
     ),
     Table(
         "quality_checks",
-        "a fleet, a month and a rule of the audit",
+        "a fleet, month and rule of the audit",
         {
             "fleet": _FLEET,
             "partition_month": _MONTH,
@@ -138,7 +139,7 @@ _SHARED = (
             "value": Column("DOUBLE", "null if the rule does not apply", nullable=True),
             "passed": Column("BOOLEAN"),
             "detail": Column("VARCHAR"),
-            "published": Column("BOOLEAN", "false: the month was refused, and the previous one kept"),
+            "published": Column("BOOLEAN", "false if the month was refused and the loaded edition kept"),
             "checked_at": Column("TIMESTAMP", "UTC"),
             "run_id": Column("VARCHAR", "Airflow's"),
         },
@@ -168,22 +169,22 @@ def views() -> list[View]:
         View("trips_flagged", "a trip, with the rules that it breaks", _flagged_trips()),
         View(
             "trips_clean",
-            "a trip that breaks no rule by which a row is not a real trip",
+            "a clean trip: it breaks no rule that marks rows which are not real trips",
             "SELECT * EXCLUDE is_clean FROM trips_flagged WHERE is_clean",
             _clean_comment(),
         ),
-        View("latest_loads", "a month that is loaded: its latest row of `loads`", latest_loads("loads")),
+        View("latest_loads", "a loaded month: its latest row in `loads`", latest_loads("loads")),
     ]
 
 
 def latest_loads(loads: str) -> str:
-    """The query for the latest row of each month in a relation like the table `loads`."""
+    """The query for the latest row of each month in a relation with the columns of the table `loads`."""
     latest = "row_number() OVER (PARTITION BY fleet, partition_month ORDER BY loaded_at DESC) = 1"
     return f"SELECT * FROM {loads} QUALIFY {latest}"
 
 
 def _all_trips(*more_columns: Callable[[catalogue.Fleet], str]) -> str:
-    """The columns that fleets share, and further ones, with one SELECT for each fleet."""
+    """The query for the fleets' common columns and some more, with one SELECT per fleet."""
     selects = []
     for fleet in catalogue.FLEETS.values():
         shared = [
@@ -203,7 +204,7 @@ def _flagged_trips() -> str:
 
 
 def _clean_comment() -> str:
-    """Names the rules, and has a digest by which a rule that has changed in any way is noticed."""
+    """The comment of `trips_clean`: it names the rules, and contains a digest that reveals any change of a rule."""
     broken = "; or ".join(f"{rule.breaks} ({rule.name})" for rule in rules.TRIP_RULES if not rule.is_clean)
     digest = hashlib.sha256(_flagged_trips().encode()).hexdigest()[:12]
-    return f"Trips of the view trips without those which {broken}. [definition {digest}]"
+    return f"The trips of the view trips, except those that {broken}. [definition {digest}]"

@@ -1,4 +1,4 @@
-"""Create the warehouse's tables and views, and read them in a warehouse that an older version has created."""
+"""Create the warehouse's tables and views, and read tables that an older version has created."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 
 from include.nyc_taxi.warehouse import lake, registry
+from include.nyc_taxi.warehouse.sql_text import literal
 from include.nyc_taxi.warehouse.transactions import transaction
 
 _SQL = Path(__file__).parent / "sql"
@@ -17,7 +18,7 @@ def sql(name: str) -> str:
 
 
 def make_ready(con: duckdb.DuckDBPyConnection) -> None:
-    """Call `ensure_tables` in a transaction of its own. Of several processes that find a new lake, one creates them."""
+    """Call `ensure_tables` in its own transaction. If several processes find a new lake, one creates the tables."""
 
     def attempt() -> None:
         with transaction(con):
@@ -27,9 +28,9 @@ def make_ready(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables, columns and views that are missing, or that an older version defined differently.
+    """Create missing tables, columns and views, and redefine views that an older version defined differently.
 
-    Writers call it in their transaction; readers use `readable` instead. Whoever opens a lake calls `make_ready` first.
+    Writers call this in their transaction; readers use `readable` instead. After opening a lake, call `make_ready`.
     """
     existing = _columns(con)
     in_lake = lake.is_lake(con)
@@ -39,19 +40,18 @@ def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:
     for table in registry.tables():
         changed |= _ensure_table(con, table, existing.get(table.name), in_lake)
     views, comments = registry.views(), _view_comments(con)
-    changed |= any(view.name not in existing or view.comment not in (None, comments[view.name]) for view in views)
+    changed |= any(view.name not in existing or view.comment not in (None, comments.get(view.name)) for view in views)
     if changed:
         for view in views:
             con.execute(f"CREATE OR REPLACE VIEW {view.name} AS {view.query}")
             if view.comment:
-                quoted = view.comment.replace("'", "''")  # COMMENT takes no bound values
-                con.execute(f"COMMENT ON VIEW {view.name} IS '{quoted}'")
+                con.execute(f"COMMENT ON VIEW {view.name} IS {literal(view.comment)}")
 
 
 def _ensure_table(
     con: duckdb.DuckDBPyConnection, table: registry.Table, existing: Mapping[str, bool] | None, in_lake: bool
 ) -> bool:
-    """Create the table or the columns that it lacks; returns whether there were any."""
+    """Create the table or its missing columns; return whether anything was created."""
     if existing is None:
         con.execute(table.ddl)
         if in_lake and table.has_months:
@@ -61,16 +61,16 @@ def _ensure_table(
     for name, column in missing.items():
         con.execute(f"ALTER TABLE {table.name} ADD COLUMN {name} {column.type}")
     for name, column in table.columns.items():
-        # What an analyst requires of trips stays.
+        # Tables of trips are left alone: analysts may have declared their columns NOT NULL.
         if column.nullable and not existing.get(name, True) and not table.has_months:
             con.execute(f"ALTER TABLE {table.name} ALTER COLUMN {name} DROP NOT NULL")
     return bool(missing)
 
 
 def readable(con: duckdb.DuckDBPyConnection, name: str) -> str:
-    """SQL for a FROM clause that reads a table, or what `latest_loads` shows, without altering the warehouse.
+    """SQL for a FROM clause that reads a table or the view `latest_loads` without altering the warehouse.
 
-    A table that does not exist yet has no rows, and columns that an older version did not have are null.
+    A table that does not exist yet is read as empty. Columns that an older version did not have are read as null.
     """
     if name == "latest_loads":
         return f"({registry.latest_loads(readable(con, 'loads'))})"
@@ -84,7 +84,7 @@ def readable(con: duckdb.DuckDBPyConnection, name: str) -> str:
 
 
 def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, bool]]:
-    """The columns of each table and view by name, and whether they take nulls. One query, because every task asks."""
+    """The columns of each table and view by name, and whether they are nullable. One query, as every task runs it."""
     found = con.execute(
         "SELECT table_name, map(list(column_name), list(is_nullable)) FROM duckdb_columns() "
         "WHERE database_name = current_database() AND schema_name = current_schema() AND NOT internal GROUP BY ALL"

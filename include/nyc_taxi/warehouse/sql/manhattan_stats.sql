@@ -1,4 +1,5 @@
--- Trips by Manhattan zone from $first to $last, both included; 0 where no trip began. Reads trips_by_zone, never trips.
+-- The trips of the months from $first to $last, both included, by Manhattan zone; 0 for zones without trips.
+-- It reads the table trips_by_zone instead of the trips.
 SELECT z.zone_id, z.zone, z.borough, coalesce(sum(t.num_trips), 0)::BIGINT AS num_trips, z.geometry
 FROM zones AS z
 LEFT JOIN trips_by_zone AS t

@@ -1,7 +1,7 @@
--- One week's figures: trips whose pickup is from $monday on and before $next_monday, from whatever month's file.
--- The table's zone maps skip what was picked up at other times. A week without trips is a row of zeros.
--- What the fleet's trips have no column for is null. NaN and infinity count as null.
--- {table}, {is_clean} and the sums are made from the catalogue and the audit's rules.
+-- The figures of one week: trips with a pickup from $monday to before $next_monday, from the files of all months.
+-- The table's min-max indexes ("zone maps") skip row groups with other pickup times. A week without trips has a row of
+-- zeros. Figures for which the fleet's trips have no column are null. NaN and infinity count as null.
+-- {table}, {is_clean} and the sums come from the catalogue and the audit's rules.
 INSERT INTO trips_by_week BY NAME
 SELECT
     $fleet AS fleet,

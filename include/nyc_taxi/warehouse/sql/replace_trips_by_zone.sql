@@ -1,5 +1,6 @@
--- Trips of one month by pickup zone. Reads the month's rows only: the table's zone maps skip all other months.
--- {table} is the fleet's table, {zones} the highest zone id, from the catalogue. Another id is no zone, and counts in none.
+-- The trips of one month by pickup zone. It reads only the month's rows, because the table's min-max indexes ("zone
+-- maps") skip all other months. {table}, the fleet's table, and {zones}, the highest zone ID, come from the catalogue.
+-- Trips with other IDs, which are not zones, are not counted.
 INSERT INTO trips_by_zone BY NAME
 SELECT $fleet AS fleet, partition_month, pickup_zone_id AS zone_id, count(*) AS num_trips
 FROM {table}

@@ -1,12 +1,13 @@
--- The city in square cells of 1/$per_degree degree; `coordinates` looks places up in it.
--- Reads `zone_borders`: the zones' borders segment by segment, each from its west end (x0, y0) to its east (x1, y1).
--- A cell that one zone fills has that zone_id. A cell with borders has edges: a place there is in the zones that have
--- an odd number of edges east of it. A cell needs no other cell's edges: where a border leaves it eastwards, an edge
--- infinitely far in the east goes on to the cell's north side, and a zone that has the south-east corner has such an
--- edge all the way.
+-- Divide the city into square cells of 1/$per_degree degree, in which `coordinates` finds places.
+-- It reads the segments of the zones' borders from `zone_borders`, each from its west end (x0, y0) to its east end
+-- (x1, y1). A cell that lies in a single zone has its zone_id. A cell with borders has edges: a place in it belongs to
+-- the zones that have an odd number of edges east of the place. Each cell can be evaluated without the edges of other
+-- cells: where a border leaves the cell eastwards, an edge at infinite longitude continues to the cell's north side, and
+-- a zone that contains the cell's south-east corner has such an edge along the whole side.
 CREATE OR REPLACE TEMP TABLE zone_cells AS
 WITH
--- A segment cut at the borders of the cells' columns. What two zones share is cut alike, as both have it west to east.
+-- Segments, cut at the borders between columns of cells. A segment that two zones share is cut at the same points for
+-- both, because both have it from west to east.
 columns AS (
     SELECT *, unnest(range(floor(x0 * $per_degree)::BIGINT, floor(x1 * $per_degree)::BIGINT + 1)) AS x
     FROM zone_borders
@@ -18,7 +19,7 @@ sections AS (
         x < floor(x1 * $per_degree) AS goes_on,
         greatest(x0, x / $per_degree) AS west,
         least(x1, (x + 1) / $per_degree) AS east,
-        -- Ends stay what they are to the last bit: the next segment begins there.
+        -- End points must keep their exact values, because the next segment begins there.
         CASE west WHEN x0 THEN y0 WHEN x1 THEN y1 ELSE y0 + (west - x0) / (x1 - x0) * (y1 - y0) END AS y_west,
         CASE east WHEN x1 THEN y1 WHEN x0 THEN y0 ELSE y0 + (east - x0) / (x1 - x0) * (y1 - y0) END AS y_east
     FROM columns
@@ -26,7 +27,7 @@ sections AS (
 leaving AS (
     SELECT zone_id, x, floor(y_east * $per_degree)::BIGINT AS y, y_east AS south FROM sections WHERE goes_on
 ),
--- Northwards along a column's east side: whether the zone has the corner at the north of row y, and up to what row.
+-- Going north along a column's east side: whether the zone contains the corner north of row y, and up to which row.
 corners AS (
     SELECT zone_id, x, y, sum(count(*)) OVER northwards % 2 = 1 AS has, lead(y) OVER northwards AS last
     FROM leaving
@@ -60,13 +61,13 @@ edges AS (
     FROM corners
     WHERE has
 ),
--- Of zones that overlap, a place gets the one with the lowest id: the last of `zones`.
+-- Where zones overlap, a place gets the zone with the lowest ID: the last of `zones`.
 cells AS (
     SELECT x, y, list(zone_id ORDER BY zone_id DESC) AS zones, arg_min(filled, zone_id) AS filled
     FROM (SELECT x, y, zone_id, bool_and(south = '-inf') AS filled FROM edges GROUP BY x, y, zone_id)
     GROUP BY x, y
 ),
--- An edge has a bit for each zone whose border it is, by the zone's place in `zones`.
+-- An edge has a bit for each zone whose border it is: the bit's position is that of the zone in `zones`.
 merged AS (
     SELECT x, y, south, north, lon, slope, bit_xor(1::BIGINT << (list_position(zones, zone_id) - 1)) AS bits
     FROM edges
