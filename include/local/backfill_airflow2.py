@@ -58,7 +58,7 @@ def _run_backfill_command(job: Job, how: str | None, progress: Progress, note: N
     log.parent.mkdir(parents=True, exist_ok=True)
     # Otherwise a task that ends schedules its successors although the command has just queued them: a try is skipped.
     environment = {**os.environ, "AIRFLOW__SCHEDULER__SCHEDULE_AFTER_TASK_EXECUTION": "False"}
-    started = Started.by_us(note.command)
+    started = Started(note.command)
     try:
         with log.open("ab") as out:
             process = started.popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)

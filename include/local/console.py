@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,7 +76,7 @@ def table(
 
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for header, align in zip_longest(headers, colalign, fillvalue="left"):
-        drawn.add_column(header, justify=_justify(align), overflow="fold")
+        drawn.add_column(header, justify="right" if align == "right" else "left", overflow="fold")
     for row in rows:
         if row == SEPARATING_LINE:
             drawn.add_section()
@@ -85,10 +85,6 @@ def table(
     with terminal().capture() as text:
         terminal().print(drawn)
     return text.get().rstrip("\n")
-
-
-def _justify(align: str) -> Literal["left", "right"]:
-    return "right" if align == "right" else "left"
 
 
 def _style(header: str, cell: str) -> str:

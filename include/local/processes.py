@@ -149,28 +149,22 @@ class Started:
 
     Attributes:
         command: as the user typed it.
-        owner: the command's process.
-        since: when it began, UTC, in ISO format.
         has_scheduler: whether it runs a scheduler that other commands may use.
         settings: the scheduler's settings, by name.
+        owner: the command's process.
+        since: when it began, UTC, in ISO format.
         sessions: the first process of each session that it began.
     """
 
     command: str
-    owner: Process
-    since: str
-    has_scheduler: bool
-    settings: dict[str, str]
+    has_scheduler: bool = False
+    settings: dict[str, str] = field(default_factory=dict)
+    owner: Process = field(default_factory=lambda: Process.of(os.getpid()))
+    since: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     sessions: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._running: list[subprocess.Popen[bytes]] = []
-
-    @classmethod
-    def by_us(cls, command: str, *, has_scheduler: bool = False, settings: dict[str, str] | None = None) -> Started:
-        """A record for this process, which has started nothing yet."""
-        now = datetime.now(UTC).isoformat()
-        return cls(command, Process.of(os.getpid()), now, has_scheduler, settings or {})
 
     def popen(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         """Start a process in its own session, and record it. Ctrl-C does not reach it: `stop` stops it in order."""

@@ -53,7 +53,7 @@ class Stack:
         self.logs = home() / "logs" / "components"
         self._lock = lock
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._started = Started.by_us(command, has_scheduler=True, settings=current_settings())
+        self._started = Started(command, has_scheduler=True, settings=current_settings())
         self._environment = {
             **os.environ,
             "AIRFLOW__API__HOST": "127.0.0.1",

@@ -72,7 +72,7 @@ def _run_airflow_2(port: int) -> int:
     end_abandoned()
     # In a shell's background SIGINT is ignored; Airflow's command would ignore it too, but can only be stopped by it.
     signal.signal(signal.SIGINT, interrupt_once)
-    started = Started.by_us("make standalone AIRFLOW=2", has_scheduler=True)
+    started = Started("make standalone AIRFLOW=2", has_scheduler=True)
     try:
         return started.popen(["airflow", "standalone"]).wait()
     finally:

@@ -16,15 +16,9 @@ from warehouse_hook import WarehouseHook
 if TYPE_CHECKING:
     from include.local.runs import Run
 
-MONTH_COLUMNS = {
-    "month": "left",
-    "run": "left",
-    "trips in file": "right",
-    "trips loaded": "right",
-    "seconds": "right",
-    "outputs": "left",
-}
-WEEK_COLUMNS = {"week": "left", "run": "left", "trips": "right", "total amount": "right", "seconds": "right"}
+MONTH_COLUMNS = ("month", "run", "trips in file", "trips loaded", "seconds", "outputs")
+WEEK_COLUMNS = ("week", "run", "trips", "total amount", "seconds")
+NUMBERS = ("trips in file", "trips loaded", "trips", "total amount", "seconds")
 
 
 def loaded(fleet: str) -> dict[str, LoadedMonth]:
@@ -73,9 +67,7 @@ def _seconds(run: Run | None) -> str:
     return f"{run.seconds:.1f}" if run and run.seconds is not None else "-"
 
 
-def _report(
-    rows: Sequence[tuple[str, ...]], columns: Mapping[str, str], fleet: str, files: list[tuple[str, str]]
-) -> str:
+def _report(rows: Sequence[tuple[str, ...]], columns: Sequence[str], fleet: str, files: list[tuple[str, str]]) -> str:
     places = [("warehouse", WarehouseHook().place), ("outputs", str(settings.outputs_dir(fleet))), *files]
-    made = table(rows, list(columns), colalign=list(columns.values()))
+    made = table(rows, columns, colalign=["right" if column in NUMBERS else "left" for column in columns])
     return f"{made}\n\n{tabulate(places, tablefmt='plain')}"

@@ -27,7 +27,7 @@ def start_sleepers(started, code=SLEEPERS):
 
 
 def test_it_is_killed_whole_when_it_does_not_end_when_told_to():
-    started = Started.by_us("make backfill")
+    started = Started("make backfill")
     process, child = start_sleepers(started, f"import signal; signal.signal(15, signal.SIG_IGN); {SLEEPERS}")
     started.stop(seconds=0)
     assert process.returncode == -signal.SIGKILL
@@ -36,7 +36,7 @@ def test_it_is_killed_whole_when_it_does_not_end_when_told_to():
 
 
 def test_it_is_asked_to_end_first(tmp_path):
-    started = Started.by_us("make backfill")
+    started = Started("make backfill")
     code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); print(1, flush=True); signal.pause()"
     process = started.popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
@@ -45,7 +45,7 @@ def test_it_is_asked_to_end_first(tmp_path):
 
 
 def test_a_process_that_is_forked_while_the_others_are_killed_is_killed_too(monkeypatch):
-    started = Started.by_us("make backfill")
+    started = Started("make backfill")
     _, child = start_sleepers(started)
     (leader,) = started.sessions
     seen = psutil.pids
@@ -68,7 +68,7 @@ def test_a_signal_while_a_process_is_started_waits_until_it_is_recorded(start_py
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return of(pid)\n"
         "processes.Process.of = interrupted\n"
-        "started = processes.Started.by_us('make backfill')\n"
+        "started = processes.Started('make backfill')\n"
         "try:\n"
         "    started.popen(['sleep', '600'])\n"
         "except KeyboardInterrupt:\n"
@@ -87,7 +87,7 @@ def test_the_next_command_ends_what_outlives_its_own(start_python, tmp_path, cap
     command = start_python(
         "import sys, time\n"
         "from include.local.processes import Started\n"
-        f"process = Started.by_us('make standalone').popen([sys.executable, '-c', {SLEEPERS!r}])\n"
+        f"process = Started('make standalone').popen([sys.executable, '-c', {SLEEPERS!r}])\n"
         "print(process.pid, flush=True)\n"
         "time.sleep(600)\n",
         AIRFLOW_HOME=str(tmp_path),
