@@ -23,10 +23,10 @@ MAY_IMPORT: dict[str, list[str]] = {
     f"{NYC_TAXI}/audit": ["basics", "catalogue"],
     f"{NYC_TAXI}/warehouse": ["basics", "catalogue", "audit.rules"],
     f"{NYC_TAXI}/reports": ["basics", "catalogue", "audit.rules", "warehouse"],
-    f"{NYC_TAXI}/trips": ["basics", "catalogue", "source", "audit", "warehouse", "reports.by_week"],
+    f"{NYC_TAXI}/trips": ["basics", "catalogue", "source", "audit", "warehouse", "reports.by_week", "reports.by_zone"],
     f"{NYC_TAXI}/status": ["basics", "catalogue", "source", "trips.loaded"],
     f"{NYC_TAXI}/web": ["basics", "catalogue"],
-    NYC_TAXI: ["catalogue", "audit.engine"],  # the basics themselves
+    NYC_TAXI: ["catalogue"],  # the basics themselves
     "include/tlc_simulator": ["basics", "catalogue", "source.parquet"],
     "include/orchestration": [
         *("basics", "catalogue", "source", "warehouse.lake", "trips", "status"),
