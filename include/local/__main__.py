@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from include.local.console import complain
-from include.local.errors import INTERRUPTED, WRONG_USE, CommandError, explained
+from include.local.errors import WRONG_USE, CommandError, explained
 from include.local.processes import SIGNALS, interrupt_once
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.errors import SettingError
@@ -121,8 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings.check()
         return int(app(arguments, prog_name="python -m include.local", standalone_mode=False))
-    except typer.Abort:
-        failure = CommandError("interrupted", INTERRUPTED)
     except typer.TyperException as error:
         message = error.format_message().replace("Value error, ", "")
         as_make_knows_them = re.sub(r"'--(\w+)'", lambda option: f"{option[1].upper()}=", message)

@@ -74,9 +74,10 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for header, align in zip_longest(headers, colalign, fillvalue="left"):
-        drawn.add_column(header, justify="right" if align == "right" else "left", overflow="fold")
+        is_number = align == "right"
+        drawn.add_column(header, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
     for row in rows:
         if row == SEPARATING_LINE:
             drawn.add_section()

@@ -66,8 +66,8 @@ def test_a_drawn_table_fits_a_narrow_terminal_and_loses_nothing(in_terminal):
 
 
 def test_what_is_printed_in_a_terminal_is_not_taken_for_markup(in_terminal, capsys):
-    console.say("[bold]x[/bold] [2026-11-27] :smile: " + "long " * 60)
-    assert capsys.readouterr().out == "[bold]x[/bold] [2026-11-27] :smile: " + "long " * 60 + "\n"
+    console.say("[bold]x[/bold] [2026-11-27] :smile: " + "long " * 60 + "end")
+    assert capsys.readouterr().out == "[bold]x[/bold] [2026-11-27] :smile: " + "long " * 60 + "end\n"
 
 
 @pytest.mark.parametrize("error", [False, True])
