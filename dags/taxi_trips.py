@@ -60,13 +60,12 @@ from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, accept_param, month_param
 from include.orchestration.retry_policy import no_retry_when_permanent
 from output_pages import OutputOperator
-from tlc_hook import TlcFileSensor
+from tlc_hook import TlcFileSensor, TlcHook
 
 
 @no_retry_when_permanent
 def prepare(fleet: str, month: str, task: Any, outlet_events: assets.OutletEvents) -> dict[str, Any] | None:
     """Load the zones if the warehouse has none; return from which edition the month is loaded, and by which run."""
-    from tlc_hook import TlcHook
     from warehouse_hook import WarehouseHook
 
     return month_tasks.prepare(WarehouseHook(), TlcHook(), fleet, month, task, outlet_events)
@@ -76,7 +75,6 @@ def prepare(fleet: str, month: str, task: Any, outlet_events: assets.OutletEvent
 def download(fleet: str, month: str, loaded: Any, outlet_events: assets.OutletEvents, **context: Any) -> None:
     """Fetch the month's file, unless this edition is here already; skip the run if nothing is left to do."""
     from include.nyc_taxi.source.download import download_month
-    from tlc_hook import TlcHook
 
     with assets.event(outlet_events, assets.trips_file(fleet), month=month) as facts:
         done = download_month(TlcHook(), fleet, month)
@@ -135,7 +133,7 @@ def draw(fleet: str, month: str, outlet_events: assets.OutletEvents) -> Path:
 def make_dag(fleet: str) -> DAG:
     """Make the DAG of one fleet."""
     arguments = {"fleet": fleet, "month": MONTH}
-    file, trips = assets.trips_file(fleet), assets.trips(fleet)
+    zones, file, trips = [assets.TAXI_ZONES_FILE, assets.TAXI_ZONES], assets.trips_file(fleet), assets.trips(fleet)
     stats, maps = assets.manhattan_stats(fleet), assets.manhattan_map(fleet)
     with DAG(
         dag_id=f"taxi_trips_{fleet}",
@@ -157,17 +155,10 @@ def make_dag(fleet: str) -> DAG:
             poke_interval=timedelta(hours=6),
             timeout=timedelta(days=120),
         )
-        prepare_task = PythonOperator(
-            task_id="prepare",
-            python_callable=prepare,
-            pool=WAREHOUSE_POOL,
-            outlets=[assets.TAXI_ZONES_FILE, assets.TAXI_ZONES],
-        )
+        prepare_task = PythonOperator(task_id="prepare", python_callable=prepare, pool=WAREHOUSE_POOL, outlets=zones)
+        with_loaded = arguments | {"loaded": prepare_task.output}
         download_task = PythonOperator(
-            task_id="download",
-            python_callable=download,
-            op_kwargs=arguments | {"loaded": prepare_task.output},
-            outlets=[file],
+            task_id="download", python_callable=download, op_kwargs=with_loaded, outlets=[file]
         )
         load_task = PythonOperator(
             task_id="load", python_callable=load, pool=WAREHOUSE_POOL, inlets=[file, assets.TAXI_ZONES], outlets=[trips]
