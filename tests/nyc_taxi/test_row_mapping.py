@@ -85,7 +85,7 @@ def test_a_text_that_nobody_knows_becomes_null_is_counted_and_shown(load, con):
     assert column("payment_type") == [2, None, 1]
     assert counts["unknown_payment_type"] == 1
     found = con.execute("SELECT passed, value, detail FROM quality_checks WHERE rule = 'codes_known'").fetchone()
-    assert found == (False, pytest.approx(1 / 3), "1 texts of payment_type are not in the catalogue")
+    assert found == (False, pytest.approx(1 / 3), "1 values of payment_type are not in the catalogue")
 
 
 def test_flags_are_y_and_n_whatever_they_were(load):
