@@ -1,5 +1,6 @@
-"""Paths named in the documentation and the code exist, and the picture of the rooms shows what is there."""
+"""The documentation shows what is there: it names existing paths, quotes true messages, and pictures the true rooms."""
 
+import ast
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -46,6 +47,22 @@ def test_a_missing_path_is_found() -> None:
     assert missing_paths(text) == {"include/nyc_taxi/quality.py", "tests/none.py", "dags/no_such_dag.py"}
 
 
+def test_the_page_on_troubleshooting_quotes_messages_of_the_code() -> None:
+    page = (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text()
+    symptoms = re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)
+    messages = [message for symptom in symptoms for message in re.findall(r"`([^`]+)`", symptom) if " " in message]
+    pieces = [
+        piece.strip()
+        for message in messages
+        if not message.startswith("No module named")  # Python's own
+        for piece in re.split(r"…|\(pid|20\d\d-\d\d| = \d:\d\d:\d\d", message)
+        if " " in piece.strip()
+    ]
+    assert len(pieces) > 5
+    said = "\n".join([(ROOT / "Makefile").read_text(), *texts_of_code()])
+    assert [piece for piece in pieces if piece not in said] == []
+
+
 class TestThePictureOfTheRooms:
     def test_shows_the_rooms_that_exist(self) -> None:
         folders = {re.sub(r"/$", "", text) for text in texts() if re.fullmatch(r"[a-z_/]+/", text)}
@@ -62,6 +79,13 @@ class TestThePictureOfTheRooms:
         arrows = {(path.get("data-from"), path.get("data-to")) for path in picture().iter() if path.get("data-from")}
         found = imports(OUTER) | imports({f"include/nyc_taxi/{room}" for room in INNER - {"catalogue"}})
         assert {(a, b) for a, b in found if {a, b} <= OUTER or {a, b} <= INNER - {"catalogue"}} == arrows
+
+
+def texts_of_code() -> list[str]:
+    """All strings in the code; of f-strings, the constant parts."""
+    files = [file for top in ("include", "dags", "plugins") for file in (ROOT / top).rglob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def picture() -> ElementTree.Element:
