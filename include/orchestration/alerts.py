@@ -124,8 +124,8 @@ def _post(subject: str, text: str) -> None:
             url = hook.url_from_endpoint(None)
             address = urlsplit(url)
             host = address.hostname
-            for secret in (url, address.path, address.query, address.password):
-                if secret and secret.strip("/"):
+            for secret in (host and url, address.path, address.query, address.password):
+                if secret and secret.strip("/"):  # not what is in many texts, such as "http://" without a host
                     mask_secret(secret)  # because other libraries may log it
             response = session.post(url, json={"text": f"{subject}\n{text}"}, timeout=30)
     except AirflowNotFoundException:

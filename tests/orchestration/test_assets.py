@@ -7,6 +7,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 from airflow.providers.standard.operators.python import PythonOperator
 
 from include.nyc_taxi import catalogue, errors
+from include.nyc_taxi.audit.engine import QualityError
 from include.orchestration import assets
 from include.orchestration.compat import IS_AIRFLOW_3
 
@@ -98,7 +99,7 @@ class Untouchable(dict):
     "error",
     [
         ZeroDivisionError("a bug"),
-        errors.QualityError("the audit refuses the month"),
+        QualityError("the audit refuses the month"),
         AirflowSkipException("nothing is new"),
         AirflowFailException("no retry can help"),
         AirflowTaskTimeout("the time limit"),
