@@ -137,7 +137,9 @@ class TestReport:
         monkeypatch.setenv("DEMO", "1")
         monkeypatch.setattr("tlc_hook.TlcHook.get_conn", None)
         found = status.report(WarehouseHook(), ["green"])
-        assert "?: not known whether published; the demo's simulated TLC can only be asked from its own Airflow" in found
+        assert (
+            "?: not known whether published; the demo's simulated TLC can only be asked from its own Airflow" in found
+        )
 
     def test_of_the_demo_names_the_demos_command(self, data_dir, site, monkeypatch):
         monkeypatch.setenv("DEMO", "1")

@@ -6,7 +6,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.providers.standard.operators.python import PythonOperator
 
-from include.nyc_taxi import catalogue, errors
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.audit.engine import QualityError
 from include.orchestration import assets
 from include.orchestration.compat import IS_AIRFLOW_3

@@ -2,8 +2,8 @@
 
 `registry` describes every table and view, `tables` creates them, `transactions` runs transactions, `months` replaces
 one month of trips, `lake` opens, writes and maintains a DuckLake, and `compact` and `migrate` copy a whole warehouse.
-The longer queries are in `sql/`. It imports the package's basics, the catalogue and, because the views contain them, the
-audit's `rules`.
+The longer queries are in `sql/`. It imports the package's basics, the catalogue and, because the views contain them,
+the audit's `rules`.
 """
 
 from include.nyc_taxi.warehouse.lake import write
