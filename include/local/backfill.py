@@ -3,26 +3,72 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
-from include.local import backfill_airflow2, backfill_airflow3, command_lock, pool
+from include.local import backfill_airflow2, backfill_airflow3, command_lock, pool, runs, summary
 from include.local.console import complain, say
-from include.local.errors import FAILED, INTERRUPTED
-from include.local.jobs import Job, months_job, weeks_job
+from include.local.errors import FAILED, INTERRUPTED, CommandError
 from include.local.progress import Progress
 from include.local.simulated_tlc import simulated_tlc
 from include.local.stack import source
 from include.nyc_taxi import catalogue, settings
+from include.nyc_taxi.months import month_range, week_range
 from include.orchestration.compat import IS_AIRFLOW_3
+from include.orchestration.status import loading_command
+
+
+@dataclass(frozen=True)
+class Job:
+    """The runs to make.
+
+    Attributes:
+        fleet, dag_id: the fleet, and its DAG.
+        partitions: the logical dates in order, by each run's name: its month, or its week's Monday.
+        summary: makes the closing report from the fleet, the names, and the runs by name.
+    """
+
+    fleet: str
+    dag_id: str
+    partitions: Mapping[str, date]
+    summary: Callable[[str, list[str], Mapping[str, runs.Run]], str]
+
+    @property
+    def dates(self) -> tuple[str, str]:
+        """The first and the last logical date, with their offset: Airflow reads others in its default time zone."""
+        days = list(self.partitions.values())
+        return f"{days[0]}T00:00:00+00:00", f"{days[-1]}T00:00:00+00:00"
+
+    def runs(self) -> list[runs.Run]:
+        """The job's runs that exist, in order."""
+        return runs.read_runs(self.dag_id, self.partitions)
+
+
+def months_job(fleet: str, first: str, last: str) -> Job:
+    """The runs of the fleet's months from `first` to `last`. Raises CommandError if one has not ended yet."""
+    months = month_range(first, last)
+    not_ended = [month for month in months if month.end > datetime.now(UTC).date()]
+    if not_ended:
+        raise CommandError(f"{not_ended[0]} has not ended yet: the last month to ask for is the one before this")
+    return Job(fleet, f"taxi_trips_{fleet}", {month: month.first_day for month in months}, summary.of_months)
+
+
+def weeks_job(fleet: str, first: str, last: str) -> Job:
+    """The runs of the fleet's weeks that lie entirely in these months. Raises CommandError if one is not loaded."""
+    missing = sorted(set(month_range(first, last)) - set(summary.loaded(fleet)))
+    if missing:
+        load = f"{loading_command()} FLEET={fleet} FROM={missing[0]} TO={missing[-1]}"
+        raise CommandError(f"{fleet} {missing[0]} is not loaded, and the weeks need it: {load} loads it")
+    weeks = {monday.isoformat(): monday for monday in week_range(first, last)}
+    return Job(fleet, f"trips_by_week_{fleet}", weeks, summary.of_weeks)
+
 
 JOBS = {"backfill": months_job, "demo": months_job, "backfill-weeks": weeks_job}
 
 
 def run(command: str, fleet: str, first: str, last: str, reprocess: str, *, wait: bool = True) -> int:
-    """Run the command as soon as no other backfill command is running; returns the exit status.
-
-    Raises:
-        CommandError: the backfill could not be started, or cannot go on.
-    """
+    """Run the command as soon as no other backfill command is running; returns the exit status."""
     typed = f"make {command} FLEET={fleet} FROM={first} TO={last}{'' if IS_AIRFLOW_3 else ' AIRFLOW=2'}"
     try:
         with command_lock.only_command(wait=wait), simulated_tlc() if command == "demo" else contextlib.nullcontext():

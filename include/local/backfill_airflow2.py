@@ -14,7 +14,7 @@ from include.local.errors import CommandError
 from include.local.processes import Started, airflow_commands
 
 if TYPE_CHECKING:
-    from include.local.jobs import Job
+    from include.local.backfill import Job
     from include.local.progress import Progress
 
 POLL_SECONDS = 1.0
@@ -26,9 +26,6 @@ def run(job: Job, reprocess: str, progress: Progress, note: Note, *, wait: bool)
 
     After an interruption, tasks of the killed command that end late confuse the new one: it takes running tasks for
     deadlocked, and gives up. It is then started again for the rest.
-
-    Raises:
-        CommandError: the backfill could not be started.
     """
     wait_for(lambda: _other(job.dag_id), wait=wait)
     # Without a scheduler nobody has parsed the DAG files, and asset events of unknown assets would be dropped.

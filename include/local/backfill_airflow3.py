@@ -16,7 +16,7 @@ from include.local.processes import wait_until
 from include.local.stack import Stack, current_settings, lock_scheduler, owner
 
 if TYPE_CHECKING:
-    from include.local.jobs import Job
+    from include.local.backfill import Job
     from include.local.progress import Progress
 
 POLL_SECONDS = 1.0
@@ -26,11 +26,7 @@ PARSE_SECONDS = 120
 
 
 def run(job: Job, reprocess: str, progress: Progress, note: Note, *, wait: bool) -> None:
-    """Make the job's runs, and return when they have finished.
-
-    Raises:
-        CommandError: the backfill could not be started, or cannot go on.
-    """
+    """Make the job's runs, and return when they have finished."""
     with Scheduler(note) as scheduler:
         while True:
             _wait_for_others(job, scheduler, wait=wait)
@@ -137,11 +133,7 @@ def _wait_for_others(job: Job, scheduler: Scheduler, *, wait: bool) -> None:
 
 
 def _create(job: Job, reprocess: str, note: Note) -> bool:
-    """Create the runs; returns False if somebody else has created a backfill of the DAG first, which has to end.
-
-    Raises:
-        CommandError: Airflow's command failed, or has created no run for some of the partitions.
-    """
+    """Create the runs; returns False if somebody else has created a backfill of the DAG first, which has to end."""
     first, last = job.dates
     command = ["airflow", "backfill", "create", "--dag-id", job.dag_id, "--from-date", first, "--to-date", last]
     command += ["--max-active-runs", str(PARALLEL_RUNS), "--reprocess-behavior", reprocess]
@@ -162,11 +154,7 @@ def _create(job: Job, reprocess: str, note: Note) -> bool:
 
 
 def _check_none_is_missing(job: Job, found: list[runs.Run]) -> None:
-    """Check that each partition has a run: one that Airflow did not create, or somebody deleted, would never end.
-
-    Raises:
-        CommandError: there is none for some of them.
-    """
+    """Check that each partition has a run: one that Airflow did not create, or somebody deleted, would never end."""
     missing = job.partitions.keys() - {run.partition for run in found}
     if missing:
         raise CommandError(

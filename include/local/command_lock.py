@@ -69,7 +69,7 @@ def only_command(*, wait: bool) -> Iterator[None]:
 
     def other() -> str | None:
         nonlocal file
-        file = locked(_lock_path())
+        file = locked(home() / "backfill.lock")
         return None if file else str(noted() or "Another backfill command is starting")
 
     waited = wait_for(other, wait=wait)
@@ -136,7 +136,7 @@ def restore_if_abandoned() -> None:
     note = noted()
     if note is None or note.is_alive():
         return
-    if file := locked(_lock_path()):
+    if file := locked(home() / "backfill.lock"):
         with file:
             _clean_up_after_a_killed_command()
 
@@ -154,10 +154,6 @@ def _clean_up_after_a_killed_command() -> None:
         cancelled = restore(note)
         what = f"{cancelled} of its runs had not ended and are marked failed" if cancelled else "all its runs had ended"
         say(f"`{note.command}`, begun {note.moment:%Y-%m-%d %H:%M} UTC, was killed; {what}")
-
-
-def _lock_path() -> Path:
-    return home() / "backfill.lock"
 
 
 def _path() -> Path:

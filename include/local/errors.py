@@ -8,7 +8,7 @@ FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
 class CommandError(Exception):
-    """The command cannot go on; the message says why, and what to do.
+    """The command cannot go on; the message says why, and what to do. Every command may raise it: `main` prints it.
 
     Args:
         status: the exit status of the command.

@@ -13,11 +13,7 @@ from warehouse_hook import WarehouseHook
 
 
 def run(to: str) -> int:
-    """Copy the warehouse of the connection `warehouse` into that of the connection `to`; returns the exit status.
-
-    Raises:
-        CommandError: there is nothing to copy, or nowhere to copy it to.
-    """
+    """Copy the warehouse of the connection `warehouse` into that of the connection `to`; returns the exit status."""
     if not to:
         raise CommandError("expected TO=<connection>, found nothing; see docs/how-to/lake.md", WRONG_USE)
     try:

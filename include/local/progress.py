@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Progress as RichProgress
 
-    from include.local.jobs import Job
+    from include.local.backfill import Job
 
 QUIET_SECONDS = 120
 """After so long without progress, the command says what it waits for."""

@@ -8,7 +8,6 @@ import secrets
 import socket
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
@@ -93,7 +92,7 @@ class Stack:
         command = ["airflow", name]
         if name in ("scheduler", "triggerer"):
             command.append("--skip-serve-logs")  # the log server would listen on all interfaces
-        with self._log(name).open("wb") as log:
+        with (self.logs / f"{name}.log").open("wb") as log:
             self._processes[name] = self._started.popen(
                 command,
                 env=self._environment,
@@ -113,11 +112,8 @@ class Stack:
             return health.ok and health.json()["metadatabase"]["status"] == "healthy"
         return False
 
-    def _log(self, name: str) -> Path:
-        return self.logs / f"{name}.log"
-
     def _tail(self, name: str) -> str:
-        return last_lines(self._log(name).read_text(errors="replace"), 15)
+        return last_lines((self.logs / f"{name}.log").read_text(errors="replace"), 15)
 
 
 def current_settings() -> dict[str, str]:

@@ -25,9 +25,6 @@ def run(port: int, *, simulate: bool) -> int:
     """Run Airflow until Ctrl-C; returns the exit status.
 
     On 3.x this starts what `airflow standalone` starts, but listens on localhost only. On 2.11 it runs that command.
-
-    Raises:
-        CommandError: the port is in use, Airflow is running already, or a component has ended by itself.
     """
     if port_in_use(port):
         raise CommandError(

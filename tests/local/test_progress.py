@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from include.local import progress, runs
-from include.local.jobs import Job
+from include.local.backfill import Job
 from include.local.progress import Progress
 from include.local.runs import Run, Try
 

@@ -9,8 +9,8 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
 
 from include.local import backfill_airflow3, progress, runs, summary
+from include.local.backfill import Job
 from include.local.errors import CommandError
-from include.local.jobs import Job
 from include.orchestration import pool_holders
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.dags.running import run
