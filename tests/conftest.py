@@ -78,11 +78,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # pytest-socket reads its options in the same hook
 def pytest_configure(config: pytest.Config) -> None:
-    """Localhost and unix sockets only. A path that is named stands for all tests in it; xdist's workers are told."""
+    """Localhost and unix sockets only."""
     config.option.allow_hosts = "127.0.0.1,::1,localhost"
     config.option.allow_unix_socket = True
-    if not hasattr(config, "workerinput") and config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
-        config.option.all_tests = True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -109,7 +107,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.filterwarnings(line), append=False)
         if any(item.path.is_relative_to(ROOT / folder) for folder in SLOW):
             item.add_marker("slow")
-    if not config.option.all_tests:
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.all_tests:
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
