@@ -11,6 +11,7 @@ from urllib.parse import quote
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, Connection, mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.http.sensors.http import HttpSensor
+
 from permanent_failure import failing_for_good_when_permanent
 
 if TYPE_CHECKING:
@@ -40,10 +41,9 @@ class TlcHook(HttpHook):
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:
         """The connection `conn_id`, or an empty one, with the site's address filled in."""
-        from usable_connection import usable
-
         from include.nyc_taxi import settings
         from include.nyc_taxi.urls import split_login
+        from usable_connection import usable
 
         try:
             connection = usable(super().get_connection, conn_id, "http", "https")

@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,11 +79,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # pytest-socket reads its options in the same hook
 def pytest_configure(config: pytest.Config) -> None:
-    """Localhost and unix sockets only. A path that is named stands for all tests in it; xdist's workers are told."""
+    """Localhost and unix sockets only."""
     config.option.allow_hosts = "127.0.0.1,::1,localhost"
     config.option.allow_unix_socket = True
-    if not hasattr(config, "workerinput") and config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
-        config.option.all_tests = True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -109,7 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.filterwarnings(line), append=False)
         if any(item.path.is_relative_to(ROOT / folder) for folder in SLOW):
             item.add_marker("slow")
-    if not config.option.all_tests:
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.all_tests:
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
@@ -129,6 +128,16 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data directory of one test: nothing is ever written into the project's own."""
     monkeypatch.setenv("NYC_TAXI_DATA_DIR", str(tmp_path / "data"))
     return tmp_path / "data"
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """A command that a test calls in its own process has handlers of signals; Ctrl-C is to end later tests as ever."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret, redact
-from usable_connection import usable
 
 from calendar_timetables import written_dates
 from include.nyc_taxi.months import monday_of
 from include.orchestration.month import chosen_month
+from usable_connection import usable
 
 log = logging.getLogger(__name__)
 

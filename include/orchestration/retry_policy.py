@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from permanent_failure import failing_for_good_when_permanent
-
 from include.orchestration.time_limit import explained
+from permanent_failure import failing_for_good_when_permanent
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-from usable_connection import usable
 
 from include.local.__main__ import main
 from include.nyc_taxi.errors import SettingError
 from include.orchestration import pool
 from include.orchestration.alerts import alert_on_failure
 from tlc_hook import TlcHook
+from usable_connection import usable
 from warehouse_hook import WarehouseHook
 
 UNUSABLE = {
