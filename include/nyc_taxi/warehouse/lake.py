@@ -289,13 +289,11 @@ class Staged:
     Attributes:
         table: the table of trips that they belong to.
         file: path or URL.
-        rows: number of trips.
         offered: whether a transaction has registered the file, and may have been committed.
     """
 
     table: str
     file: str
-    rows: int
     offered: bool = False
 
     @property
@@ -347,10 +345,10 @@ def staged(
     file = f"{folder}/{uuid.uuid4()}.parquet"
     if not is_url(file):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    trips = Staged(table, file, rows=0)
+    trips = Staged(table, file)
     try:
         rows = _as_inserted(con, table, query, values)
-        (trips.rows,) = con.execute(f"COPY ({rows}) TO {literal(file)} ({PARQUET})", values).fetchone() or (0,)
+        con.execute(f"COPY ({rows}) TO {literal(file)} ({PARQUET})", values)
         yield trips
     except BaseException:
         if not trips.offered and not is_url(file):  # DuckDB cannot delete objects from S3, but `maintain` can
