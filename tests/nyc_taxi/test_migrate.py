@@ -206,9 +206,10 @@ class TestAdditionsByAnalysts:
             migrate(lake_con, str(file), into_lake=True, say=print)
 
     def test_that_prevent_the_copy_are_named_in_an_error(self, file, lake_con):
-        lake_con.execute("ALTER TABLE loads ADD COLUMN note VARCHAR")
-        lake_con.execute("ALTER TABLE loads ALTER COLUMN note SET NOT NULL")
-        with pytest.raises(MigrateError, match=r"the copy is incomplete: .*NOT NULL.*loads.note.* run this again"):
+        lake_con.execute("ALTER TABLE zones ADD COLUMN note VARCHAR")
+        lake_con.execute("INSERT INTO zones VALUES (1, 'Newark Airport', 'EWR', 'EWR', NULL, 'far away')")
+        lake_con.execute("ALTER TABLE zones ALTER COLUMN note SET NOT NULL")
+        with pytest.raises(MigrateError, match=r"the copy is incomplete: .*NOT NULL.*note.* run this again"):
             migrate(lake_con, str(file), into_lake=True, say=print)
 
 
