@@ -1,4 +1,4 @@
-"""Zone ids from coordinates, against shapely's point in polygon."""
+"""Zone IDs from coordinates are compared with shapely's point-in-polygon test."""
 
 import itertools
 import math
@@ -14,14 +14,14 @@ from include.nyc_taxi.trips import coordinates, zones
 from include.tlc_simulator import city
 
 CELL = 1 / coordinates.CELLS_PER_DEGREE
-WEST, SOUTH = -74.0, 40.75  # a corner of a cell in the middle of the city
+WEST, SOUTH = -74.0, 40.75  # the corner of a cell in the middle of the city
 ON_A_BORDER = 1e-9
-"""Degrees, a tenth of a millimetre: at places nearer to a border the last bits decide."""
+"""In degrees, about a tenth of a millimetre. Closer to a border, rounding decides."""
 
 
 @pytest.fixture(scope="session")
 def simulated_zones(tmp_path_factory):
-    """The simulator's zones, as `read_zones` gives them."""
+    """The simulator's zones, as returned by `read_zones`."""
     folder = tmp_path_factory.mktemp("city")
     city.write_lookup(folder / "lookup.csv")
     city.write_shapes(folder / "shapes.zip")
@@ -30,7 +30,7 @@ def simulated_zones(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["real_zones", "simulated_zones"])
 def city_zones(request):
-    """A warehouse in memory that has a city's zones, and their polygons by zone id."""
+    """A connection to an in-memory warehouse with a city's zones, and their polygons by zone ID."""
     rows = request.getfixturevalue(request.param)
     with duckdb.connect() as con:
         zones.load_zones(con, rows)
@@ -40,7 +40,7 @@ def city_zones(request):
 
 @pytest.fixture
 def add_zones(con):
-    """Put polygons into the warehouse as zones, by id."""
+    """Insert polygons, given by ID, into the warehouse as zones."""
 
     def add(shapes):
         rows = [(zone_id, f"Zone {zone_id}", "Queens", "Boro Zone", shape.wkt) for zone_id, shape in shapes.items()]
@@ -51,7 +51,7 @@ def add_zones(con):
 
 @pytest.fixture
 def find(con):
-    """The zone ids of places in the warehouse as it is now; see `look_up`."""
+    """Find the zone IDs of places with the current zones of the warehouse; see `look_up`."""
 
     def find(places):
         coordinates.prepare(con)
@@ -61,19 +61,19 @@ def find(con):
 
 
 def look_up(con, places):
-    """The zone ids of places, an array of (longitude, latitude), in their order; None where a place is in none."""
+    """The zone IDs of places, an array of (longitude, latitude), in their order; None for places in no zone."""
     places = np.asarray(places, dtype=float)
     con.register("places", {"i": np.arange(len(places)), "lon": places[:, 0].copy(), "lat": places[:, 1].copy()})
     found = con.execute(
         f"SELECT i, {coordinates.zone_id('lon', 'lat', 'cell')} FROM places "
         f"{coordinates.join('lon', 'lat', 'cell')} ORDER BY i"
     ).fetchall()
-    assert [i for i, _ in found] == list(range(len(places))), "a row is lost or doubled"
+    assert [i for i, _ in found] == list(range(len(places))), "a row is lost or duplicated"
     return [zone_id for _, zone_id in found]
 
 
 def by_shapely(shapes, places):
-    """For each place the ids of all zones that have it within or on their border."""
+    """For each place, the IDs of all zones that contain it or have it on their border."""
     ids = list(shapes)
     indices, hits = shapely.STRtree(list(shapes.values())).query(shapely.points(places), predicate="intersects")
     found = [set() for _ in places]
@@ -83,7 +83,7 @@ def by_shapely(shapes, places):
 
 
 def assert_as_shapely_says(shapes, places, found):
-    """Each place has the lowest of its zones; those on a border may have any zone that meets there, or none."""
+    """Assert that each place has the lowest of its zones. On a border, any zone that meets there, or none, is right."""
     places, wanted = np.asarray(places), by_shapely(shapes, places)
     differ = [i for i, zone_id in enumerate(found) if zone_id != min(wanted[i], default=None)]
     borders = shapely.boundary(list(shapes.values()))
@@ -99,11 +99,11 @@ def corners_of(shapes):
 
 
 class TestTheCity:
-    def test_places_all_over_the_city_and_around_it(self, city_zones):
+    def test_places_everywhere_in_and_around_the_city(self, city_zones):
         con, shapes = city_zones
         places = np.random.default_rng(1).uniform((-74.35, 40.4), (-73.6, 41.0), (60_000, 2))
         found = look_up(con, places)
-        assert len({*found}) > 250  # of 263; the others are smaller than the distance between places
+        assert len({*found}) > 250  # of 263; the other zones are smaller than the distance between places
         assert None in found
         assert_as_shapely_says(shapes, places, found)
 
@@ -114,7 +114,7 @@ class TestTheCity:
         places = corners + np.random.default_rng(3).normal(0, metres / 100_000, corners.shape)
         assert_as_shapely_says(shapes, places, look_up(con, places))
 
-    def test_corners_of_zones_themselves_get_a_zone_that_has_them(self, city_zones):
+    def test_corners_of_zones_get_a_zone_that_has_them(self, city_zones):
         con, shapes = city_zones
         corners = np.random.default_rng(7).choice(corners_of(shapes), 3000)
         assert_as_shapely_says(shapes, corners, look_up(con, corners))
@@ -125,10 +125,10 @@ class TestTheCity:
         places = np.random.default_rng(4).integers((west, south), (east, north), (20_000, 2)) * CELL
         places[::4, 0] += CELL / 3  # on the south side of a cell
         places[1::4, 1] += CELL / 3  # on the west side
-        places[2::4] = np.nextafter(places[2::4], -np.inf)  # the last bit before a corner
+        places[2::4] = np.nextafter(places[2::4], -np.inf)  # the last floating-point number before a corner
         assert_as_shapely_says(shapes, places, look_up(con, places))
 
-    def test_places_on_a_border_between_two_zones_that_share_it_get_one_of_them(self, city_zones):
+    def test_places_on_a_shared_border_get_one_of_its_two_zones(self, city_zones):
         con, shapes = city_zones
         ids, polygons = list(shapes), list(shapes.values())
         places, neighbours = [], []
@@ -143,7 +143,7 @@ class TestTheCity:
         for place, zone_id, pair in zip(places, look_up(con, places), neighbours, strict=True):
             assert zone_id in pair, place
 
-    def test_two_places_a_row_from_a_file_of_100_000_rows_each_row_once(self, city_zones, tmp_path):
+    def test_two_places_per_row_of_a_file_keep_each_of_100_000_rows_once(self, city_zones, tmp_path):
         con, shapes = city_zones
         trips, rows = tmp_path / "trips.parquet", 100_000
         random = np.random.default_rng(8)
@@ -175,7 +175,7 @@ class TestTheCity:
             assert {row[column] for row in found if not np.isfinite(at[row[0]]).all()} == {None}
 
 
-def test_every_real_trip_of_2009_and_2010_that_we_have(real_data, con, find, real_zones):
+def test_all_available_real_trips_of_2009_and_2010(real_data, con, find, real_zones):
     zones.load_zones(con, real_zones)
     samples = real_data / "tlc-samples" / "trip-data"
     places = con.execute(
@@ -188,16 +188,16 @@ def test_every_real_trip_of_2009_and_2010_that_we_have(real_data, con, find, rea
     found = find(places)
     assert_as_shapely_says({i: shapely.from_wkt(wkt) for i, *_, wkt in real_zones if wkt}, places, found)
     nowhere = [place for place, zone_id in zip(places, found, strict=True) if zone_id is None and 0 not in place]
-    assert nowhere == [(-73.855753, 40.770402)]  # in the water beside LaGuardia Airport
+    assert nowhere == [(-73.855753, 40.770402)]  # in the water near LaGuardia Airport
 
 
 class TestShapes:
-    def test_of_zones_that_overlap_a_place_gets_the_one_with_the_lowest_id(self, add_zones, find):
+    def test_a_place_in_overlapping_zones_gets_the_lowest_id(self, add_zones, find):
         shapes = {
             9: shapely.box(WEST, SOUTH, WEST + 3.3 * CELL, SOUTH + 3.3 * CELL),
             5: shapely.box(WEST + 1.1 * CELL, SOUTH + 1.2 * CELL, WEST + 7.5 * CELL, SOUTH + 7.7 * CELL),
             7: shapely.box(WEST + 1.15 * CELL, SOUTH - 2.2 * CELL, WEST + 2.6 * CELL, SOUTH + 9.4 * CELL),
-            200: shapely.box(WEST, SOUTH, WEST + 3.3 * CELL, SOUTH + 3.3 * CELL),  # the very shape of 9
+            200: shapely.box(WEST, SOUTH, WEST + 3.3 * CELL, SOUTH + 3.3 * CELL),  # the same shape as 9
         }
         add_zones(shapes)
         places = np.random.default_rng(5).uniform(
@@ -207,7 +207,7 @@ class TestShapes:
         assert set(found) == {5, 7, 9, None}
         assert_as_shapely_says(shapes, places, found)
 
-    def test_a_hole_is_not_in_the_zone_unless_another_zone_fills_it(self, add_zones, find):
+    def test_a_hole_belongs_to_no_zone_unless_another_zone_fills_it(self, add_zones, find):
         hole = shapely.Point(WEST, SOUTH).buffer(2.5 * CELL)
         island = shapely.Point(WEST, SOUTH).buffer(0.3 * CELL)
         shapes = {1: shapely.Point(WEST, SOUTH).buffer(6 * CELL) - hole, 2: island}
@@ -219,7 +219,7 @@ class TestShapes:
         assert found[-3:] == [2, None, 1]
         assert_as_shapely_says(shapes, places, found[:-3])
 
-    def test_a_zone_of_several_polygons_is_all_of_them(self, add_zones, find):
+    def test_a_zone_of_several_polygons_contains_all_of_them(self, add_zones, find):
         islands = [shapely.Point(WEST + i * 1.7 * CELL, SOUTH + i * i * CELL).buffer(0.6 * CELL) for i in range(5)]
         add_zones({103: shapely.MultiPolygon(islands)})
         places = [(island.centroid.x, island.centroid.y) for island in islands]
@@ -235,7 +235,7 @@ class TestShapes:
         shapes = dict(zip(random.permutation(260)[: len(triangles)].tolist(), triangles, strict=True))
         add_zones(shapes)
         eighths = np.stack(np.meshgrid(np.arange(-8, 104), np.arange(-8, 104)), axis=-1).reshape(-1, 2)
-        places = (WEST, SOUTH) + eighths * CELL / 8  # all the triangles' corners, and much of their sides
+        places = (WEST, SOUTH) + eighths * CELL / 8  # all corners of the triangles, and many points of their sides
         found = find(places)
         assert_as_shapely_says(shapes, places, found)
         inside = shapely.contains_properly(shapely.union_all(triangles), shapely.points(places))
@@ -244,13 +244,13 @@ class TestShapes:
             assert zone_id in touched or (zone_id is None and not within)
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_places_as_far_north_as_corners_that_are_on_the_sides_of_cells(self, add_zones, find, seed):
+    def test_places_at_the_latitude_of_corners_that_lie_on_the_sides_of_cells(self, add_zones, find, seed):
         random = np.random.default_rng(seed)
         corners = np.column_stack([WEST + random.integers(0, 12, 60) * CELL, SOUTH + random.uniform(0, 12, 60) * CELL])
         triangles = shapely.get_parts(shapely.delaunay_triangles(shapely.MultiPoint(corners)))
         shapes = dict(enumerate(triangles, start=1))
         add_zones(shapes)
-        latitudes = np.repeat(corners[:, 1], 100)  # to the last bit
+        latitudes = np.repeat(corners[:, 1], 100)  # exactly
         places = np.column_stack([WEST + random.uniform(-1, 13, len(latitudes)) * CELL, latitudes])
         assert_as_shapely_says(shapes, places, find(places))
 
@@ -263,7 +263,7 @@ class TestOddCoordinates:
             (0, 40.75),
             (-73.98, 0),
             (40.75, -73.98),  # swapped
-            (73.98, 40.75),  # without its sign
+            (73.98, 40.75),  # without the minus sign
             (-3509.015037, 40.75),
             (-73.98, 1e9),
             (1e9, -1e9),
@@ -277,13 +277,13 @@ class TestOddCoordinates:
             (-73.98, math.inf),
         ],
     )
-    def test_what_is_not_in_the_city_has_no_zone(self, add_zones, find, longitude, latitude):
+    def test_places_outside_the_city_have_no_zone(self, add_zones, find, longitude, latitude):
         add_zones({1: shapely.box(-74, 40.74, -73.96, 40.76)})
         assert find([(longitude, latitude), (-73.98, 40.75)]) == [None, 1]
 
     @pytest.mark.parametrize("place", ["NULL, 40.75", "-73.98, NULL", "NULL, NULL"])
     @pytest.mark.parametrize("kind", ["DOUBLE", "FLOAT", "DECIMAL(9, 6)"])
-    def test_null_has_no_zone_whatever_the_type(self, con, add_zones, place, kind):
+    def test_null_has_no_zone_in_any_type(self, con, add_zones, place, kind):
         add_zones({1: shapely.box(-74, 40.74, -73.96, 40.76)})
         coordinates.prepare(con)
         rows = con.execute(
@@ -302,7 +302,7 @@ class TestPrepare:
         with pytest.raises(ZonesError, match="run the DAG taxi_zones first"):
             coordinates.prepare(con)
 
-    def test_again_it_takes_the_zones_as_they_are_then(self, con, add_zones, find):
+    def test_a_second_call_uses_the_current_zones(self, con, add_zones, find):
         add_zones({1: shapely.box(-73.96, 40.74, -73.94, 40.76)})
         assert find([(-73.95, 40.75)]) == [1]
         con.execute("UPDATE zones SET zone_id = 2")

@@ -1,4 +1,4 @@
-"""Loading a month: all of it, or nothing."""
+"""A month is loaded completely, or not at all."""
 
 import dataclasses
 import errno
@@ -26,7 +26,7 @@ from include.tlc_simulator.trips import write_month
 
 @pytest.fixture
 def load(con):
-    """Load a file in a transaction, as the task does."""
+    """Load a file as the task does."""
 
     def load_file(fleet, month, path, run_id="run 1"):
         return load_month(con, fleet, Month(month), path, run_id)
@@ -35,7 +35,7 @@ def load(con):
 
 
 def publish(path, etag="one", last_modified="Mon, 20 Mar 2023 14:30:00 GMT"):
-    """Note an edition beside a file, as `download` does."""
+    """Record an edition beside a file, as `download` does."""
     edition = Edition(f"http://tlc.test/{path.name}", etag, last_modified, path.stat().st_size)
     path.with_name(f"{path.name}.edition.json").write_text(json.dumps(dataclasses.asdict(edition)))
     return edition
@@ -60,7 +60,7 @@ def test_a_month_of_every_layout_loads(con, load, write_trips, fleet, month):
     assert con.execute(f"SELECT count(*), {column} FROM {fleet}_trips").fetchone() == (5, with_fee)
 
 
-def test_columns_keep_the_catalogues_types_whatever_the_files_are(con, load, write_trips):
+def test_columns_have_the_catalogues_types_whatever_types_the_file_has(con, load, write_trips):
     odd = {"passenger_count": "CAST(2 AS DOUBLE)", "PULocationID": "'7'", "fare_amount": "CAST(9.5 AS DECIMAL(9, 2))"}
     load("green", "2023-02", write_trips("green", "2023-02", columns=odd))
     described = [(name, kind) for name, kind, *_ in con.execute("DESCRIBE green_trips").fetchall()]
@@ -70,7 +70,7 @@ def test_columns_keep_the_catalogues_types_whatever_the_files_are(con, load, wri
     assert found == [(2, 7, 9.5)]
 
 
-def test_the_order_of_the_files_columns_does_not_matter(con, load, write_trips, contents, tmp_path):
+def test_the_order_of_the_files_columns_is_irrelevant(con, load, write_trips, contents, tmp_path):
     path = write_trips("green", "2023-02")
     load("green", "2023-02", path)
     before = contents("partition_month = '2023-02-01'")["green_trips"]
@@ -90,12 +90,12 @@ def test_loading_a_month_twice_leaves_the_same_rows(load, write_trips, contents)
     assert after["loads"][0] == before["loads"][0] == 1
 
 
-def test_loading_a_month_changes_no_other_month_and_no_other_fleet(load, write_trips, contents):
+def test_loading_a_month_changes_neither_other_months_nor_other_fleets(load, write_trips, contents):
     for fleet, month in (("green", "2023-01"), ("green", "2023-03"), ("yellow", "2023-02")):
         load(fleet, month, write_trips(fleet, month, rows=4))
     others = "partition_month <> '2023-02-01'"
     before = contents(others), contents()["yellow_trips"]
-    # A trip of January in February's file belongs to February's file.
+    # A trip of January in February's file belongs to the partition of February.
     january = {"lpep_pickup_datetime": "TIMESTAMP '2023-01-31 23:59:59' + i * INTERVAL 1 MINUTE"}
     for rows in (90, 70):
         load("green", "2023-02", write_trips("green", "2023-02", rows=rows, columns=january))
@@ -113,7 +113,7 @@ def test_rows_outside_the_month_are_kept_and_counted(con, load, write_trips):
 
 
 @pytest.mark.parametrize("zone", [266, 0, -1])
-def test_an_id_that_is_no_zone_stays_as_published_is_counted_and_warned_about(con, load, write_trips, caplog, zone):
+def test_an_id_that_is_not_a_zone_is_kept_counted_and_reported(con, load, write_trips, caplog, zone):
     odd = {
         side: f"CAST(if(i = {row}, {zone}, 7) AS INTEGER)" for row, side in enumerate(("PULocationID", "DOLocationID"))
     }
@@ -133,7 +133,7 @@ def test_an_id_that_is_no_zone_stays_as_published_is_counted_and_warned_about(co
         ("trip_type", "if(i = 2, 'inf'::DOUBLE, 1)", "trip_type"),
     ],
 )
-def test_a_single_value_that_does_not_fit_becomes_null_is_counted_and_shown(
+def test_a_single_value_that_does_not_fit_becomes_null_and_is_counted_and_shown(
     con, load, write_trips, caplog, published, values, ours
 ):
     done = load("green", "2023-02", write_trips("green", "2023-02", rows=20, columns={published: values}))
@@ -142,21 +142,21 @@ def test_a_single_value_that_does_not_fit_becomes_null_is_counted_and_shown(
     assert f"1 values of {ours} do not fit its type and became null, for example " in caplog.text
 
 
-def test_what_pandas_has_for_no_number_is_a_null_and_no_fault(con, load, write_trips):
+def test_nan_as_pandas_writes_it_counts_as_null_and_not_as_unreadable(con, load, write_trips):
     odd = {"passenger_count": "if(i = 2, 'nan'::DOUBLE, 1)"}
     done = load("green", "2023-02", write_trips("green", "2023-02", rows=20, columns=odd))
     assert (done.quality["unreadable_passenger_count"], done.quality["null_passenger_count"]) == (0, 1)
 
 
 @pytest.mark.parametrize("fleet", ["yellow", "green"])
-def test_a_file_of_june_2026_is_loaded_with_the_source_of_each_request(con, load, write_trips, fleet):
+def test_a_file_of_june_2026_is_loaded_with_its_request_sources(con, load, write_trips, fleet):
     path = write_trips(fleet, "2026-06", columns={"request_source": "['HV0003', 'HV0005', 'A'][i + 1]"})
     assert load(fleet, "2026-06", path).unknown_columns == ()
     found = con.execute(f"SELECT request_source FROM {fleet}_trips ORDER BY pickup_datetime").fetchall()
     assert found == [("HV0003",), ("HV0005",), ("A",)]
 
 
-def test_trips_that_are_simulated_are_marked_as_such(con, load, write_trips, tmp_path):
+def test_simulated_trips_are_marked_as_such(con, load, write_trips, tmp_path):
     load("green", "2023-01", write_trips("green", "2023-01"))
     write_month(tmp_path / "green_tripdata_2023-02.parquet", "green", "2023-02", rows=30)
     done = load("green", "2023-02", tmp_path / "green_tripdata_2023-02.parquet")
@@ -165,13 +165,13 @@ def test_trips_that_are_simulated_are_marked_as_such(con, load, write_trips, tmp
 
 
 class TestReversals:
-    """A charge that was reversed and its reversal are marked, one for one."""
+    """Reversed charges and their reversals are marked in pairs."""
 
     COLUMNS = "vendor_id, pickup_datetime, dropoff_datetime, pickup_zone_id, dropoff_zone_id, total_amount, is_reversed"
 
     @pytest.fixture
     def marked(self, con, load, write_trips):
-        """Load trips with these amounts, all of one trip but for what `columns` say; return (amount, marked) pairs."""
+        """Load rows of one trip with these amounts, varied by `columns`; return (amount, marked) pairs."""
 
         def load_amounts(*amounts, **columns):
             same = {
@@ -180,7 +180,7 @@ class TestReversals:
                 "PULocationID": "7",
                 "DOLocationID": "7",
                 "total_amount": f"[{', '.join(map(str, amounts))}][i + 1]::DOUBLE",
-                "trip_distance": "1.5 + i",  # so that rows are not alike in all columns
+                "trip_distance": "1.5 + i",  # so that no two rows are identical
             }
             path = write_trips("green", "2023-02", rows=len(amounts), columns=same | columns)
             load_month(con, "green", Month("2023-02"), path, "run 1", accept=True)
@@ -194,9 +194,9 @@ class TestReversals:
             ([9.5, -9.5], [0, 1]),
             ([-9.5, 9.5], [0, 1]),
             ([9.5, 12.0, -9.5], [0, 2]),
-            ([9.5, -9.5, 9.5], [0, 1]),  # charged, reversed, charged again: one trip was paid
+            ([9.5, -9.5, 9.5], [0, 1]),  # charged, reversed and charged again: one trip was paid
             ([9.5, -9.5, -9.5, 9.5], [0, 1, 2, 3]),
-            ([9.5, -9.5, -9.5], [0, 1]),  # a reversal too many has no twin
+            ([9.5, -9.5, -9.5], [0, 1]),  # the additional reversal has no twin
             ([9.5, 9.5], []),
             ([9.5, -9.4], []),
             ([0.0, -0.0], []),
@@ -205,7 +205,7 @@ class TestReversals:
             (["'inf'::DOUBLE", "'-inf'::DOUBLE"], []),
         ],
     )
-    def test_by_amount(self, marked, amounts, reversed_ones):
+    def test_pairs_are_found_by_their_amounts(self, marked, amounts, reversed_ones):
         assert [number for number, (_, mark) in enumerate(marked(*amounts)) if mark] == reversed_ones
 
     @pytest.mark.parametrize(
@@ -218,14 +218,14 @@ class TestReversals:
             {"VendorID": "1 + i"},
         ],
     )
-    def test_not_of_another_trip(self, marked, other):
+    def test_reversals_of_another_trip_are_not_marked(self, marked, other):
         assert marked(9.5, -9.5, **other) == [(9.5, False), (-9.5, False)]
 
-    def test_nulls_are_alike(self, marked):
+    def test_nulls_are_equal(self, marked):
         assert marked(9.5, -9.5, DOLocationID="NULL::INTEGER") == [(9.5, True), (-9.5, True)]
 
     @pytest.mark.parametrize("month", ["2009-01", "2010-01", "2011-01", "2026-06"])
-    def test_in_every_layout_of_yellow(self, con, zones, write_trips, month):
+    def test_pairs_are_found_in_every_layout_of_yellow(self, con, zones, write_trips, month):
         amount = "Total_Amt" if month == "2009-01" else "total_amount"
         path = write_trips("yellow", month, rows=4, columns={amount: "[9.5, -9.5, 7, 8][1 + i]"})
         columns = catalogue.fleet("yellow").layout(month).names
@@ -244,7 +244,7 @@ ELSEWHERE = ["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"]
 
 
 @pytest.mark.parametrize("zone", ELSEWHERE)
-def test_times_marked_as_utc_become_the_citys_whatever_zone_the_worker_is_in(
+def test_times_marked_as_utc_become_city_time_in_any_time_zone_of_the_worker(
     con, write_trips, start_python, opening, tmp_path, monkeypatch, zone
 ):
     path = write_trips(
@@ -293,14 +293,14 @@ def test_the_load_is_recorded_with_its_edition(con, load, write_trips):
     ]
 
 
-def test_a_file_of_unknown_edition_is_recorded_with_its_path_and_size(con, load, write_trips):
+def test_a_file_without_an_edition_is_recorded_with_its_path_and_size(con, load, write_trips):
     path = write_trips("green", "2023-02")
     load("green", "2023-02", path)
     found = con.execute("SELECT source_url, etag, last_modified, bytes FROM loads").fetchall()
     assert found == [(str(path), None, None, path.stat().st_size)]
 
 
-def test_the_same_edition_replaces_its_record_and_a_new_one_adds_its_own(con, load, write_trips):
+def test_the_same_edition_replaces_its_record_and_a_new_edition_adds_one(con, load, write_trips):
     path = write_trips("green", "2023-02", rows=4)
     publish(path, "one")
     load("green", "2023-02", path, "run 1")
@@ -334,14 +334,14 @@ def test_a_new_edition_names_what_it_has_changed(con, load, write_trips):
 
 
 def checks_in(con, where="TRUE"):
-    """What `quality_checks` has: (published, run, rules, rules broken)."""
+    """The contents of `quality_checks`: (published, run, rules, broken rules)."""
     return con.execute(
         "SELECT published, run_id, count(*), count_if(NOT passed) FROM quality_checks "
         f"WHERE {where} GROUP BY published, run_id ORDER BY published DESC"
     ).fetchall()
 
 
-def test_what_the_audit_found_is_recorded_rule_by_rule_and_replaced_with_the_month(con, load, write_trips):
+def test_the_audits_results_are_recorded_rule_by_rule_and_replaced_with_the_month(con, load, write_trips):
     done = load("green", "2023-02", write_trips("green", "2023-02"), "run 1")
     assert checks_in(con) == [(True, "run 1", len(done.checks), 0)]
     load("green", "2023-01", write_trips("green", "2023-01"), "run 2")
@@ -350,14 +350,14 @@ def test_what_the_audit_found_is_recorded_rule_by_rule_and_replaced_with_the_mon
     assert checks_in(con, "partition_month = '2023-01-01'") == [(True, "run 2", len(done.checks), 0)]
 
 
-def test_a_broken_rule_that_only_warns_is_published_and_shown(con, load, write_trips, caplog):
+def test_a_month_that_breaks_a_rule_of_severity_warn_is_published_and_reported(con, load, write_trips, caplog):
     done = load("green", "2023-02", write_trips("green", "2023-02", rows=4, columns={"total_amount": "-9.0"}))
     assert [check.rule for check in done.checks if not check.passed] == ["negative_total_amount"]
     assert checks_in(con) == [(True, "run 1", len(done.checks), 1)]
     assert "4 of 4 trips have a negative total_amount (negative_total_amount: at most 0.05, found 1)" in caplog.text
 
 
-def test_a_refused_months_checks_are_kept_beside_the_published_ones_until_the_next(con, load, write_trips):
+def test_the_checks_of_a_refused_month_are_kept_beside_the_published_ones_until_the_next_load(con, load, write_trips):
     load("green", "2023-02", write_trips("green", "2023-02"), "run 1")
     bad = write_trips("green", "2023-02", columns={"PULocationID": "CAST(266 AS INTEGER)"})
     with pytest.raises(QualityError):
@@ -369,7 +369,7 @@ def test_a_refused_months_checks_are_kept_beside_the_published_ones_until_the_ne
     assert [row[:2] for row in checks_in(con)] == [(True, "run 3")]
 
 
-def test_the_first_load_of_all_can_be_refused_and_recorded(write_trips, tmp_path):
+def test_the_refusal_of_the_very_first_load_is_recorded(write_trips, tmp_path):
     bad = write_trips("green", "2023-02", columns={"PULocationID": "CAST(266 AS INTEGER)"})
     with duckdb.connect(str(tmp_path / "new.duckdb")) as new:
         with pytest.raises(QualityError):
@@ -378,7 +378,7 @@ def test_the_first_load_of_all_can_be_refused_and_recorded(write_trips, tmp_path
         assert new.execute("SELECT count(*) FROM green_trips").fetchone() == (0,)
 
 
-def test_the_same_etag_of_another_month_or_fleet_is_another_record(con, load, write_trips):
+def test_the_same_etag_of_another_month_or_fleet_has_its_own_record(con, load, write_trips):
     for fleet, month in (("green", "2023-01"), ("green", "2023-02"), ("yellow", "2023-02")):
         path = write_trips(fleet, month)
         publish(path, "same")
@@ -386,7 +386,7 @@ def test_the_same_etag_of_another_month_or_fleet_is_another_record(con, load, wr
     assert con.execute("SELECT count(*) FROM loads").fetchone() == (3,)
 
 
-def test_loaded_months_are_each_months_latest_load_of_the_fleet(con, load, write_trips):
+def test_loaded_months_are_the_latest_loads_of_the_fleets_months(con, load, write_trips):
     assert loaded_months(con, "green") == {}
     load("yellow", "2023-01", write_trips("yellow", "2023-01", rows=9))
     load("green", "2023-03", write_trips("green", "2023-03", rows=4))
@@ -412,7 +412,7 @@ def test_loaded_months_are_each_months_latest_load_of_the_fleet(con, load, write
     assert found["2023-03"].rows_loaded == 4
 
 
-def test_a_login_that_an_older_version_has_recorded_with_the_address_is_not_passed_on(con, load, write_trips):
+def test_a_login_that_an_older_version_has_recorded_in_a_url_is_removed(con, load, write_trips):
     path = write_trips("green", "2023-01")
     edition = publish(path)
     load("green", "2023-01", path)
@@ -425,7 +425,7 @@ def test_a_login_that_an_older_version_has_recorded_with_the_address_is_not_pass
     assert urls == {1: edition.url, 2: str(path.with_name("green_tripdata_2023-02.parquet"))}
 
 
-def test_a_column_not_known_yet_is_left_out_and_reported(con, load, write_trips, caplog):
+def test_an_unknown_column_is_reported_and_not_loaded(con, load, write_trips, caplog):
     done = load("green", "2023-02", write_trips("green", "2023-02", columns={"driver_mood": "'good'"}))
     assert done.unknown_columns == ("driver_mood",)
     assert done.rows_loaded == 3
@@ -439,11 +439,11 @@ def test_a_column_not_known_yet_is_left_out_and_reported(con, load, write_trips,
 
 
 class TestFailure:
-    """Each names the file and the cause, and leaves the warehouse exactly as it was."""
+    """Every failure names the file and the cause, and leaves the warehouse unchanged."""
 
     @pytest.fixture
     def fails(self, load, write_trips, contents):
-        """Load February, try to load it again from another file, and return the error of that."""
+        """Load February, fail to load it from another file, and return the error's message."""
         load("green", "2023-01", write_trips("green", "2023-01", rows=4))
         load("green", "2023-02", write_trips("green", "2023-02", rows=6))
         before = contents()
@@ -465,7 +465,7 @@ class TestFailure:
         assert "a file without rows" in fails(write_trips("green", "2023-02", rows=0), UnloadableFileError)
 
     def test_values_that_the_table_cannot_hold(self, fails, write_trips, con):
-        con.execute("ALTER TABLE green_trips ALTER COLUMN trip_distance SET NOT NULL")  # an analyst's
+        con.execute("ALTER TABLE green_trips ALTER COLUMN trip_distance SET NOT NULL")  # as an analyst may do
         without = write_trips("green", "2023-02", rows=6, columns={"trip_distance": "NULL::DOUBLE"})
         assert "cannot be loaded into green_trips, rolled back" in fails(without, UnloadableFileError)
 
@@ -485,9 +485,9 @@ class TestFailure:
         message = fails(path, DamagedFileError)
         assert "expected a Parquet file" in message
         assert "Clear the task `download`" in message
-        assert read_edition(path) is None, "the next download fetches it anew"
+        assert read_edition(path) is None, "the next download must fetch it again"
 
-    def test_a_file_whose_pages_are_damaged_but_whose_footer_is_whole(self, fails, write_trips):
+    def test_a_file_with_damaged_pages_and_an_intact_footer(self, fails, write_trips):
         path = write_trips("green", "2023-02", rows=5000)
         whole = bytearray(path.read_bytes())
         whole[4:2000] = b"\xff" * 1996
@@ -496,7 +496,7 @@ class TestFailure:
         message = fails(path, DamagedFileError)
         assert "rolled back" in message
         assert "Clear the task `download`" in message
-        assert read_edition(path) is None, "the next download fetches it anew"
+        assert read_edition(path) is None, "the next download must fetch it again"
 
     @pytest.mark.parametrize("step", ["row_mapping.select", "engine.audit", "report.record", "by_week.counted_weeks"])
     @pytest.mark.parametrize(
@@ -509,7 +509,7 @@ class TestFailure:
         ],
         ids=["write", "commit", "quota", "folder"],
     )
-    def test_of_a_full_disk_says_what_to_do_and_leaves_the_file_as_it_is(
+    def test_because_of_a_full_disk_says_what_to_do_and_keeps_the_file(
         self, fails, write_trips, monkeypatch, step, error
     ):
         path = write_trips("green", "2023-02", rows=6)
@@ -526,7 +526,9 @@ class TestFailure:
         assert "Free some space, or move the warehouse" in message
         assert read_edition(path) == edition
 
-    def test_of_what_duckdb_may_spill_to_disk_says_what_to_do_too(self, fails, write_trips, monkeypatch, tmp_path):
+    def test_because_of_duckdbs_limit_for_temporary_files_says_what_to_do(
+        self, fails, write_trips, monkeypatch, tmp_path
+    ):
         config = {"memory_limit": "40MB", "threads": 1, "temp_directory": str(tmp_path / "spilled")}
         with duckdb.connect(str(tmp_path / "small.duckdb"), config=config) as small:
             small.execute("SET max_temp_directory_size = '500KB'")
@@ -540,7 +542,7 @@ class TestFailure:
         assert "no space left while loading it, rolled back: Out of Memory Error" in message
         assert "\n" not in message
 
-    def test_of_the_warehouse_and_not_of_the_file_leaves_the_file_as_it_is(self, fails, write_trips, monkeypatch):
+    def test_of_the_warehouse_itself_keeps_the_file(self, fails, write_trips, monkeypatch):
         path = write_trips("green", "2023-02", rows=6)
         edition = publish(path)
 
@@ -553,7 +555,7 @@ class TestFailure:
 
     def test_a_missing_file(self, fails, tmp_path):
         message = fails(tmp_path / "elsewhere" / "green_tripdata_2023-02.parquet")
-        assert "the file is not there" in message
+        assert "the file is missing" in message
 
     def test_a_file_that_lacks_columns(self, fails, write_trips):
         columns = {"DOLocationID": None, "fare_amount": None}
@@ -573,7 +575,7 @@ class TestFailure:
             "from pathlib import Path\n"
             "from include.nyc_taxi.months import Month\n"
             "from include.nyc_taxi.trips import load\n"
-            "record = load._record\n"  # the last that is done before the commit
+            "record = load._record\n"  # the last step before the commit
             "def record_and_wait(con, *values):\n"
             "    record(con, *values)\n"
             "    print(con.execute('SELECT count(*) FROM green_trips').fetchone()[0], flush=True)\n"
@@ -592,7 +594,7 @@ class TestFailure:
             assert contents(connection=again) == before
 
 
-def test_a_real_disk_that_is_full_is_an_error_that_says_what_to_do_and_keeps_what_is_there(tmp_path, write_trips):
+def test_the_error_for_a_real_full_disk_says_what_to_do_and_loaded_months_stay(tmp_path, write_trips):
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
     disk = tmp_path / "disk"

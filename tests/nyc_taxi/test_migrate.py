@@ -208,6 +208,26 @@ class TestAdditionsByAnalysts:
         with pytest.raises(MigrateError, match=r"turns: expected no table of this name in the file.* rename the table"):
             migrate(lake_con, str(file), into_lake=True, say=print)
 
+    def test_that_prevent_the_copy_are_named_in_an_error(self, file, lake_con):
+        lake_con.execute("ALTER TABLE zones ADD COLUMN note VARCHAR")
+        lake_con.execute("INSERT INTO zones VALUES (1, 'Newark Airport', 'EWR', 'EWR', NULL, 'far away')")
+        lake_con.execute("ALTER TABLE zones ALTER COLUMN note SET NOT NULL")
+        with pytest.raises(MigrateError, match=r"the copy is incomplete: .*NOT NULL.*note.* run this again"):
+            migrate(lake_con, str(file), into_lake=True, say=print)
+
+
+def test_an_error_does_not_contain_a_password_of_the_connection(file, lake_con, monkeypatch):
+    def lose_the_catalog(*_):
+        raise duckdb.IOException(
+            'Unable to connect to Postgres at "host=127.0.0.1 password=ses4ame user=lake": refused'
+        )
+
+    monkeypatch.setattr("include.nyc_taxi.warehouse.migrate._Copy.run", lose_the_catalog)
+    with pytest.raises(MigrateError, match=r"the copy is incomplete: .*Unable to connect to Postgres") as error:
+        migrate(lake_con, str(file), into_lake=True, say=print)
+    assert "ses4ame" not in str(error.value)
+    assert error.value.__cause__ is None
+
 
 def test_a_file_that_another_process_has_open_is_named(file, lake_con, hold_open):
     hold_open(file)

@@ -1,4 +1,4 @@
-"""Tables, the view `trips`, and transactions."""
+"""Tables and views are created and upgraded, and transactions are committed completely or not at all."""
 
 import dataclasses
 from datetime import date
@@ -21,12 +21,12 @@ TRIPS += ["pickup_datetime", "dropoff_datetime", "trip_distance", "passenger_cou
 
 
 def columns(con, table):
-    """(name, type) of a table's or view's columns, in order."""
+    """The (name, type) pairs of the columns of a table or view, in order."""
     return [(name, kind) for name, kind, *_ in con.execute(f"DESCRIBE {table}").fetchall()]
 
 
 def has_amount(fleet):
-    """Whether the fleet's files say what a trip cost in all."""
+    """Whether the fleet's trips have a total amount."""
     return "total_amount" in catalogue.fleet(fleet).column_names
 
 
@@ -38,13 +38,13 @@ def test_a_transaction_is_committed_when_the_block_ends(con, tmp_path):
         assert again.execute("SELECT * FROM trips_by_zone").fetchall()
 
 
-def test_a_transaction_that_raises_leaves_nothing_and_the_connection_goes_on(con):
+def test_a_transaction_that_raises_changes_nothing_and_the_connection_remains_usable(con):
     con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 7)")
 
     def replace():
         with warehouse.transaction(con):
             con.execute("DELETE FROM trips_by_zone")
-            raise KeyboardInterrupt  # no Exception: a task that is stopped must roll back too
+            raise KeyboardInterrupt  # not an Exception: a stopped task must roll back, too
 
     with pytest.raises(KeyboardInterrupt):
         replace()
@@ -63,7 +63,7 @@ def test_a_transaction_that_raises_leaves_nothing_and_the_connection_goes_on(con
     ],
     ids=["a value that cannot be cast", "a constraint", "a syntax error"],
 )
-def test_an_error_of_duckdb_itself_rolls_back_and_comes_through(con, failing):
+def test_an_error_of_duckdb_rolls_back_and_is_raised(con, failing):
     con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 7)")
 
     def replace():
@@ -76,7 +76,7 @@ def test_an_error_of_duckdb_itself_rolls_back_and_comes_through(con, failing):
     assert con.execute("SELECT num_trips FROM trips_by_zone").fetchall() == [(7,)]
 
 
-def test_a_process_killed_within_a_transaction_leaves_the_warehouse_as_it_was(con, tmp_path, start_python):
+def test_a_process_killed_during_a_transaction_leaves_the_warehouse_unchanged(con, tmp_path, start_python):
     con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 1, 7)")
     con.close()
     process = start_python(
@@ -96,13 +96,13 @@ def test_a_process_killed_within_a_transaction_leaves_the_warehouse_as_it_was(co
 
 
 @pytest.mark.parametrize("fleet", FLEETS)
-def test_a_fleets_table_has_the_catalogues_columns_and_types_and_the_month(con, fleet):
+def test_a_fleets_table_has_the_columns_of_the_catalogue_and_the_month(con, fleet):
     expected = [(column.name, column.type) for column in catalogue.fleet(fleet).columns] + [("partition_month", "DATE")]
-    expected += [("is_reversed", "BOOLEAN")] if fleet in ("yellow", "green") else []  # fleets whose trips have a total
+    expected += [("is_reversed", "BOOLEAN")] if fleet in ("yellow", "green") else []  # the fleets with a total amount
     assert columns(con, f"{fleet}_trips") == expected
 
 
-def test_tables_of_the_design_have_its_columns(con):
+def test_tables_have_their_documented_columns(con):
     def names(table):
         return [name for name, _ in columns(con, table)]
 
@@ -114,7 +114,7 @@ def test_tables_of_the_design_have_its_columns(con):
     )
 
 
-def test_the_view_trips_has_the_designs_columns_in_order(con):
+def test_the_view_trips_has_its_documented_columns_in_order(con):
     assert columns(con, "trips") == [("fleet", "VARCHAR"), ("partition_month", "DATE"), *catalogue.COMMON_COLUMNS]
     assert [name for name, _ in columns(con, "trips")] == TRIPS
 
@@ -134,7 +134,7 @@ def test_the_view_trips_shows_the_trips_of_every_fleet(con):
     ]
 
 
-def test_making_tables_again_changes_nothing(con, contents):
+def test_creating_tables_again_changes_nothing(con, contents):
     con.execute("INSERT INTO green_trips (partition_month, pickup_zone_id) VALUES ('2023-01-01', 7)")
     schema = con.execute("SELECT sql FROM duckdb_tables() ORDER BY ALL").fetchall()
     before = contents()
@@ -143,7 +143,7 @@ def test_making_tables_again_changes_nothing(con, contents):
     assert con.execute("SELECT sql FROM duckdb_tables() ORDER BY ALL").fetchall() == schema
 
 
-def test_a_column_that_a_table_of_an_older_version_lacks_is_added_as_null(con):
+def test_a_missing_column_in_a_table_of_an_older_version_is_added_with_nulls(con):
     con.execute("DROP VIEW trips")
     con.execute("DROP VIEW trips_clean")
     con.execute("INSERT INTO green_trips (partition_month, pickup_zone_id, total_amount) VALUES ('2023-01-01', 7, 9.5)")
@@ -156,7 +156,7 @@ def test_a_column_that_a_table_of_an_older_version_lacks_is_added_as_null(con):
     assert con.execute("SELECT passenger_count FROM trips").fetchall() == [(None,)]
 
 
-def test_weeks_of_an_older_version_take_nulls_from_now_on(con):
+def test_columns_of_weeks_of_an_older_version_become_nullable(con):
     for name in ("total_amount", "trip_distance", "passenger_count"):
         con.execute(f"ALTER TABLE trips_by_week ALTER COLUMN {name} SET NOT NULL")
     warehouse.ensure_tables(con)
@@ -168,26 +168,34 @@ def test_weeks_of_an_older_version_take_nulls_from_now_on(con):
 @pytest.mark.parametrize(
     ("view", "more"), [("trips", []), ("trips_flagged", ["flags", "is_clean"]), ("trips_clean", ["flags"])]
 )
-def test_a_view_that_someone_dropped_is_made_again(con, view, more):
+def test_a_dropped_view_is_created_again(con, view, more):
     con.execute(f"DROP VIEW {view}")
     warehouse.ensure_tables(con)
     assert [name for name, _ in columns(con, view)] == TRIPS + more
 
 
+def test_an_analysts_table_with_the_name_of_a_view_is_named_in_the_error_and_kept(con):
+    con.execute("DROP VIEW trips_clean")
+    con.execute("CREATE TABLE trips_clean AS SELECT 1 AS mine")
+    with pytest.raises(duckdb.CatalogException, match="trips_clean is of type Table"):
+        warehouse.ensure_tables(con)
+    assert con.execute("FROM trips_clean").fetchall() == [(1,)]
+
+
 def comment(con):
-    """What the view `trips_clean` says of itself."""
+    """The comment of the view `trips_clean`."""
     return con.execute("SELECT comment FROM duckdb_views() WHERE view_name = 'trips_clean'").fetchone()[0]
 
 
-def test_trips_clean_passes_over_what_was_no_trip_and_nothing_else(con):
+def test_trips_clean_excludes_only_rows_that_are_not_real_trips(con):
     good = {"pickup_datetime": "2023-01-05 12:00:00", "dropoff_datetime": "2023-01-05 12:30:00", "trip_distance": 3}
     trips = [
         good | {"vendor_id": 1},
         good | {"vendor_id": 2, "trip_distance": 1000.5},
         good | {"vendor_id": 3, "total_amount": -3.5},
         good | {"vendor_id": 4, "pickup_datetime": "2009-01-01", "dropoff_datetime": "2009-01-01"},
-        good | {"vendor_id": 5, "dropoff_datetime": None, "trip_distance": None},  # nothing is known against it
-        {"vendor_id": 6, "pickup_datetime": "2022-12-31 23:59:59", "passenger_count": 0},  # odd, but it can be
+        good | {"vendor_id": 5, "dropoff_datetime": None, "trip_distance": None},  # no rule applies to it
+        {"vendor_id": 6, "pickup_datetime": "2022-12-31 23:59:59", "passenger_count": 0},  # implausible, but possible
     ]
     for trip in trips:
         names = [*trip, "partition_month"]
@@ -197,21 +205,21 @@ def test_trips_clean_passes_over_what_was_no_trip_and_nothing_else(con):
     assert con.execute("SELECT count(*) FROM trips").fetchone() == (6,)
 
 
-def test_trips_clean_says_by_which_rules(con):
+def test_the_comment_of_trips_clean_names_its_rules(con):
     not_clean = [rule for rule in rules.TRIP_RULES if not rule.is_clean]
     assert len(not_clean) >= 8
     for rule in not_clean:
         assert f"{rule.breaks} ({rule.name})" in comment(con)
 
 
-def test_trips_clean_follows_the_rules_when_they_change(con):
+def test_trips_clean_is_redefined_when_the_rules_change(con):
     con.execute("CREATE OR REPLACE VIEW trips_clean AS FROM trips")
     con.execute("COMMENT ON VIEW trips_clean IS 'as an older version had it'")
     warehouse.ensure_tables(con)
     assert "(over_1000_miles)" in comment(con)
 
 
-def test_a_rule_whose_sql_alone_has_changed_makes_the_views_anew(con, monkeypatch):
+def test_a_change_of_a_rules_sql_alone_redefines_the_views(con, monkeypatch):
     con.execute("INSERT INTO green_trips (partition_month, trip_distance) VALUES ('2023-01-01', 500)")
     assert con.execute("SELECT count(*) FROM trips_clean").fetchone() == (1,)
     stricter = [
@@ -234,7 +242,7 @@ ADDED_LATER = [
 
 
 @pytest.mark.parametrize(("table", "name", "kind"), ADDED_LATER)
-def test_a_table_of_an_older_version_gets_the_columns_added_since(con, table, name, kind):
+def test_a_table_of_an_older_version_gets_the_new_columns(con, table, name, kind):
     con.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
     warehouse.ensure_tables(con)
     assert (name, kind) in columns(con, table)
@@ -242,13 +250,13 @@ def test_a_table_of_an_older_version_gets_the_columns_added_since(con, table, na
         assert (name, kind) in columns(con, "latest_loads")
 
 
-def test_a_table_that_someone_dropped_is_made_again(con):
+def test_a_dropped_table_is_created_again(con):
     con.execute("DROP TABLE green_trips")
     warehouse.ensure_tables(con)
     assert con.execute("SELECT count(*) FROM trips").fetchone() == (0,)
 
 
-def test_tables_made_in_a_transaction_that_fails_are_gone_with_it():
+def test_tables_created_in_a_failed_transaction_do_not_remain():
     with duckdb.connect() as con:
         with pytest.raises(ZeroDivisionError), warehouse.transaction(con):
             warehouse.ensure_tables(con) or 1 / 0
@@ -262,7 +270,7 @@ def schema(con):
 
 
 def read_everything(con, tmp_path):
-    """What is read by those who write nothing: sensors, the status, the quality report, a report on demand."""
+    """Read everything that sensors, the status, the quality report and requested reports read without writing."""
     request = Request(
         name="week", fleet="green", borough="Manhattan", start_date=date(2023, 1, 1), end_date=date(2023, 1, 7)
     )
@@ -277,7 +285,7 @@ def read_everything(con, tmp_path):
     )
 
 
-def test_reading_a_new_warehouse_finds_nothing_and_makes_nothing(tmp_path):
+def test_reading_a_new_warehouse_finds_and_creates_nothing(tmp_path):
     with duckdb.connect() as con:
         nothing = read_everything(con, tmp_path)
         assert nothing == (
@@ -290,7 +298,7 @@ def test_reading_a_new_warehouse_finds_nothing_and_makes_nothing(tmp_path):
         assert schema(con) == []
 
 
-def test_reading_a_warehouse_of_an_older_version_leaves_it_as_it_is(con, tmp_path):
+def test_reading_a_warehouse_of_an_older_version_leaves_it_unchanged(con, tmp_path):
     con.execute(
         "INSERT INTO loads BY NAME SELECT 'green' AS fleet, DATE '2022-12-01' AS partition_month, 'http://tlc.test' AS "
         "source_url, 1 AS bytes, 1 AS rows_in_file, 1 AS rows_loaded, '{}' AS quality, now() AS loaded_at, '' AS run_id"
@@ -308,7 +316,7 @@ def test_reading_a_warehouse_of_an_older_version_leaves_it_as_it_is(con, tmp_pat
     assert schema(con) == before
 
 
-def test_tables_and_views_are_those_of_the_registry(con):
+def test_tables_and_views_match_the_registry(con):
     made = con.execute(
         "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() "
         "WHERE NOT internal GROUP BY ALL"

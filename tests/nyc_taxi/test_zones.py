@@ -1,4 +1,4 @@
-"""The TLC's taxi zones."""
+"""The TLC's taxi zones are downloaded, read and loaded, and errors say what is wrong with the files."""
 
 import csv
 import zipfile
@@ -20,7 +20,7 @@ NYC_BOUNDS = (-74.3, 40.45, -73.65, 40.95)  # west, south, east, north in degree
 
 @pytest.fixture
 def made_lookup(tmp_path):
-    """A lookup of 265 made-up zones; `names` replaces names, None leaves a zone out."""
+    """Write a lookup of 265 fictitious zones. `names` replaces names; None omits a zone."""
 
     def write(names=None):
         path = tmp_path / "taxi_zone_lookup.csv"
@@ -38,11 +38,11 @@ def made_lookup(tmp_path):
 
 @pytest.fixture
 def made_shapes(tmp_path):
-    """A zipped shapefile in the TLC's projection with a square for each zone, first for (OBJECTID, LocationID, name)
-    of `rows`, from west to east, then for all other zones that have a shape.
+    """Write a zipped shapefile in the TLC's projection with one square per zone, from west to east: first the zones of
+    `rows`, given as (OBJECTID, LocationID, name), then all other zones that have a shape.
 
-    `name` says under which name each part stands in the archive, None leaves it out; `beside` are further files in it;
-    `change` gets the frame before it is written."""
+    `name` maps each part's name to its name in the archive, and None omits the part; `beside` contains further members
+    of the archive; `change` may modify the frame before it is written."""
 
     def write(*rows, name=lambda part: part, beside=None, change=lambda frame: frame):
         given = {row[0] for row in rows}
@@ -66,20 +66,20 @@ def made_shapes(tmp_path):
 
 
 def real_lookup(real_data):
-    """The rows of the real lookup by zone id."""
+    """The rows of the real lookup by zone ID."""
     with (real_data / "tlc" / "misc" / "taxi_zone_lookup.csv").open(newline="") as file:
         return {int(row["LocationID"]): row for row in csv.DictReader(file)}
 
 
 class TestRealZones:
-    def test_there_are_265_in_order_with_the_lookups_names_in_every_row(self, real_data, real_zones):
+    def test_there_are_265_in_order_with_the_names_of_the_lookup(self, real_data, real_zones):
         lookup = real_lookup(real_data)
         assert [zone[0] for zone in real_zones] == list(range(1, 266))
         for zone_id, name, borough, service_zone, _ in real_zones:
             row = lookup[zone_id]
             assert (name, borough, service_zone) == (row["Zone"], row["Borough"], row["service_zone"]), zone_id
 
-    def test_every_shape_is_the_one_that_the_tlc_publishes_in_degrees_for_that_name(self, real_data, real_zones):
+    def test_every_shape_equals_the_one_that_the_tlc_publishes_in_degrees_under_that_name(self, real_data, real_zones):
         lookup = real_lookup(real_data)
         csv.field_size_limit(10_000_000)
         with (real_data / "tlc" / "misc" / "taxi_zones.csv").open(newline="") as file:
@@ -90,9 +90,11 @@ class TestRealZones:
             ours, theirs = shapely.from_wkt(real_zones[zone_id - 1][-1]), shapely.from_wkt(row["the_geom"])
             assert ours.symmetric_difference(theirs).area < 0.001 * theirs.area, zone_id
 
-    def test_the_three_ids_that_are_wrong_in_the_shapefile_have_their_own_shapes(self, real_data, real_zones):
+    def test_the_three_zones_with_wrong_ids_in_the_shapefile_have_their_own_shapes(self, real_data, real_zones):
         published = geopandas.read_file(real_data / "tlc" / "misc" / "taxi_zones.zip")
-        assert not {57, 104, 105} & set(published["LocationID"]), "the TLC has mended its file: this test is of no use"
+        assert not {57, 104, 105} & set(published["LocationID"]), (
+            "the TLC has corrected its file, so this test is useless"
+        )
         shapes = {zone_id: shapely.from_wkt(wkt) for zone_id, *_, wkt in real_zones if wkt}
         assert len({shape.wkt for shape in shapes.values()}) == 263
         for zone_id, neighbour in ((57, 56), (104, 103), (105, 103)):
@@ -106,33 +108,33 @@ class TestRealZones:
             assert not shape.is_empty, zone_id
             assert shapely.box(west, south, east, north).contains(shape), zone_id
 
-    def test_unknown_and_outside_have_no_shape_and_na_stays_text(self, real_zones):
+    def test_unknown_and_outside_have_no_shape_and_na_remains_text(self, real_zones):
         assert real_zones[263:] == [
             (264, "N/A", "Unknown", "N/A", None),
             (265, "Outside of NYC", "N/A", "N/A", None),
         ]
 
-    def test_they_are_loaded_with_265_rows_and_again_with_the_same(self, con, real_zones):
+    def test_loading_them_twice_gives_the_same_265_rows(self, con, real_zones):
         for _ in range(2):
             assert zones.load_zones(con, real_zones) == 265
         assert con.execute("SELECT * FROM zones ORDER BY zone_id").fetchall() == real_zones
         assert con.execute("SELECT count(*) FROM zones WHERE geometry IS NULL").fetchone() == (2,)
 
 
-def test_rows_are_joined_by_object_id_whatever_the_location_id_says(made_lookup, made_shapes):
+def test_rows_are_joined_by_object_id_if_location_ids_are_wrong(made_lookup, made_shapes):
     read = zones.read_zones(made_lookup(), made_shapes((56, 56, "Zone 56"), (57, 56, "Zone 57"), (3, 3, "Zone 3")))
     west = {zone[0]: shapely.from_wkt(zone[-1]).centroid.x for zone in read if zone[-1]}
     assert sorted(west) == list(range(1, 264))
-    assert west[56] < west[57] < west[3] < west[1] < west[2]  # as they stand in the file
+    assert west[56] < west[57] < west[3] < west[1] < west[2]  # the order in the file
 
 
-def test_shapes_come_out_in_degrees(made_lookup, made_shapes):
+def test_shapes_are_converted_to_degrees(made_lookup, made_shapes):
     west, south, east, north = NYC_BOUNDS
     for *_, wkt in zones.read_zones(made_lookup(), made_shapes())[:263]:
         assert shapely.box(west, south, east, north).contains(shapely.from_wkt(wkt))
 
 
-def test_na_is_a_name_like_any_other(made_lookup, made_shapes):
+def test_na_is_treated_like_any_other_name(made_lookup, made_shapes):
     read = zones.read_zones(made_lookup({264: "N/A"}), made_shapes())
     assert read[263][1] == "N/A"
     assert read[264][2:4] == ("N/A", "N/A")
@@ -153,20 +155,20 @@ def test_a_lookup_that_lacks_an_id_is_an_error(made_lookup, made_shapes):
     ("ids", "found"),
     [((5, 5), "more than once 5"), ((5, 266), "unknown 266"), ((5, 264), "unknown 264"), ((5, 0), "unknown 0")],
 )
-def test_shapes_with_an_id_twice_or_out_of_range_are_an_error(made_lookup, made_shapes, ids, found):
+def test_shapes_with_a_duplicate_or_unknown_id_are_an_error(made_lookup, made_shapes, ids, found):
     shapes = made_shapes(*((zone_id, zone_id, f"Zone {zone_id}") for zone_id in ids))
     with pytest.raises(ZonesError, match=rf"taxi_zones\.zip: expected a column with the ids .* LocationID: {found}"):
         zones.read_zones(made_lookup(), shapes)
 
 
-def test_a_shapefile_that_lacks_a_zone_is_an_error_that_says_what_each_column_has(made_lookup, made_shapes):
+def test_the_error_for_a_shapefile_that_lacks_a_zone_describes_each_column(made_lookup, made_shapes):
     shapes = made_shapes((264, 57, "Zone 264"), (57, 57, "Zone 57"))
     with pytest.raises(ZonesError, match=r"LocationID: more than once 57; OBJECTID: unknown 264"):
         zones.read_zones(made_lookup(), shapes)
 
 
 class TestLayouts:
-    """Where the shapefile lies in the archive, and which of its columns has the ids."""
+    """The location of the shapefile in the archive, and the column with the IDs."""
 
     WRONG_LOCATION_IDS = ((57, 56, "Zone 57"), (104, 103, "Zone 104"), (105, 103, "Zone 105"))
     RIGHT_LOCATION_IDS = ((1, 57, "Zone 57"), (2, 1, "Zone 1"), (57, 2, "Zone 2"))
@@ -198,10 +200,10 @@ class TestLayouts:
             ),
         ],
     )
-    def test_the_shapefile_is_found_wherever_it_is_and_whatever_is_beside_it(
+    def test_the_shapefile_is_found_in_any_folder_and_among_any_other_files(
         self, made_lookup, made_shapes, name, beside
     ):
-        if beside is None:  # only the .shp has another name: that is no whole shapefile
+        if beside is None:  # only the .shp has another name, so the shapefile is incomplete
             with pytest.raises(ZonesError, match=r"expected TLC zones 2026\.shp with \.shx, \.dbf beside it"):
                 zones.verify_shapes(made_shapes(name=name))
             return
@@ -211,7 +213,7 @@ class TestLayouts:
         assert [zone[0] for zone in read if zone[-1]] == list(range(1, 264))
 
     @pytest.mark.parametrize("other", ["old/taxi_zones.shp", "taxi_zones/zones.SHP"])
-    def test_of_several_shapefiles_none_is_taken_and_the_message_names_them(self, made_lookup, made_shapes, other):
+    def test_several_shapefiles_are_an_error_that_names_them(self, made_lookup, made_shapes, other):
         shapes = made_shapes(beside={other: b"any"})
         for read in (zones.verify_shapes, lambda path: zones.read_zones(made_lookup(), path)):
             with pytest.raises(ZonesError, match=rf"expected one shapefile, found 2 in .*'taxi_zones\.shp'.*'{other}'"):
@@ -220,7 +222,7 @@ class TestLayouts:
     @pytest.mark.parametrize(
         ("rows", "column"), [((), "LocationID"), (WRONG_LOCATION_IDS, "OBJECTID"), (RIGHT_LOCATION_IDS, "LocationID")]
     )
-    def test_the_ids_are_in_the_column_that_names_every_zone_as_the_lookup_does(
+    def test_the_ids_are_in_the_column_that_agrees_with_the_lookups_names(
         self, made_lookup, made_shapes, logged, rows, column
     ):
         read = zones.read_zones(made_lookup(), made_shapes(*rows))
@@ -230,8 +232,8 @@ class TestLayouts:
         in_file = [int(name.removeprefix("Zone ")) for _, _, name in rows]
         assert [zone_id for zone_id in sorted(west, key=west.get) if zone_id in in_file] == in_file
 
-    def test_where_two_columns_would_do_the_location_id_is_taken(self, made_lookup, made_shapes, logged):
-        # Two zones of the same name, as the TLC has them: by name alone both columns are right.
+    def test_location_id_is_preferred_if_two_columns_fit(self, made_lookup, made_shapes, logged):
+        # The TLC has zones with the same name; judged by the names, both columns are right.
         rows = (56, 57, "Corona"), (57, 56, "Corona")
         read = zones.read_zones(made_lookup({56: "Corona", 57: "Corona"}), made_shapes(*rows))
         assert "the column LocationID has the zones' ids" in logged()
@@ -248,7 +250,7 @@ class TestLayouts:
             lambda frame: frame.to_crs("EPSG:4326"),
         ],
     )
-    def test_columns_may_have_other_types_and_cases_and_the_projection_be_another(
+    def test_columns_may_have_other_types_and_cases_and_the_file_another_projection(
         self, made_lookup, made_shapes, change
     ):
         read = zones.read_zones(made_lookup(), made_shapes(change=change))
@@ -257,9 +259,7 @@ class TestLayouts:
             assert shapely.box(west, south, east, north).contains(shapely.from_wkt(wkt))
 
     @pytest.mark.parametrize(("layout", "column"), [("2026", "LocationID"), ("2023", "OBJECTID")])
-    def test_both_layouts_come_from_the_site_and_give_the_same_zones(
-        self, con, made_files, data_dir, logged, layout, column
-    ):
+    def test_both_layouts_of_the_site_give_the_same_zones(self, con, made_files, data_dir, logged, layout, column):
         with TlcSimulator(made_files, zones_layout=layout) as tlc_site:
             zones.download_zones(PlainSite(tlc_site.url))
         at_top = zipfile.Path(data_dir / "raw" / "taxi_zones.zip", "taxi_zones.shp").exists()
@@ -272,7 +272,7 @@ class TestLayouts:
             difference = shapely.from_wkt(wkt).symmetric_difference(expected[zone_id]).area
             assert difference < 0.001 * expected[zone_id].area, zone_id
 
-    def test_the_real_old_file_comes_from_a_site_and_is_loaded_by_its_objectid(
+    def test_the_real_old_file_is_downloaded_and_loaded_by_its_objectid(
         self, con, real_data, real_zones, tmp_path, data_dir, logged
     ):
         with TlcSimulator(tmp_path, serve_folder=real_data / "tlc") as tlc_site:
@@ -282,10 +282,10 @@ class TestLayouts:
         assert read == real_zones
         assert zones.load_zones(con, read) == 265
 
-    def test_the_real_file_in_a_folder_with_mended_ids_gives_the_same_zones(
+    def test_the_real_file_in_a_folder_with_corrected_ids_gives_the_same_zones(
         self, real_data, real_zones, tmp_path, logged
     ):
-        """The real shapes as the TLC lays them out since February 2026."""
+        """The real shapes in the layout that the TLC has used since February 2026."""
         misc = real_data / "tlc" / "misc"
         frame = geopandas.read_file(misc / "taxi_zones.zip")
         frame = frame.assign(LocationID=frame["OBJECTID"], OBJECTID=frame["OBJECTID"].iloc[::-1].values)
@@ -311,7 +311,7 @@ def feet_called_degrees(frame):
 
 
 class TestUnusableFiles:
-    """Whatever is wrong with a file in raw/ is one kind of error, which no retry mends; the file is fetched anew."""
+    """Every fault of a file in raw/ raises a ZonesError, which is not retried; the file is downloaded again."""
 
     LOOKUP = b'"LocationID","Borough","Zone","service_zone"\r\n'
     ROWS = tuple(f'{i},"Queens","Zone {i}","N/A"'.encode() for i in range(1, 266))
@@ -340,7 +340,7 @@ class TestUnusableFiles:
             (LOOKUP + b'1,"Queens"x,"Zone 1","N/A"', "cannot be read: Error"),
         ],
     )
-    def test_a_lookup_names_what_is_wrong(self, tmp_path, made_shapes, content, message):
+    def test_the_error_for_a_lookup_names_its_fault(self, tmp_path, made_shapes, content, message):
         path = self.broken_lookup(tmp_path, content)
         with pytest.raises(ZonesError, match=rf"taxi_zone_lookup\.csv.*{message}.*Clear the task that downloads it"):
             zones.read_zones(path, made_shapes())
@@ -368,8 +368,8 @@ class TestUnusableFiles:
             ({"change": lambda frame: frame.iloc[:0]}, "No column has whole numbers|cannot be read"),
         ],
     )
-    @pytest.mark.filterwarnings("ignore")  # of writing such files
-    def test_a_shapefile_names_what_is_wrong(self, made_lookup, made_shapes, how, message):
+    @pytest.mark.filterwarnings("ignore")  # warnings about writing such files
+    def test_the_error_for_a_shapefile_names_its_fault(self, made_lookup, made_shapes, how, message):
         shapes = made_shapes(**how)
         with pytest.raises(ZonesError, match=rf"taxi_zones\.zip.*({message}).*Clear the task that downloads it"):
             zones.read_zones(made_lookup(), shapes)
@@ -385,7 +385,7 @@ class TestUnusableFiles:
             lambda content: content[:3000] + bytes(2000) + content[5000:],
         ],
     )
-    def test_an_archive_that_is_damaged_is_an_error_of_the_zones(self, made_lookup, made_shapes, damage):
+    def test_a_damaged_archive_is_a_zones_error(self, made_lookup, made_shapes, damage):
         shapes = made_shapes()
         shapes.write_bytes(damage(shapes.read_bytes()))
         with pytest.raises(ZonesError, match=r"taxi_zones\.zip: .*cannot be read.*Clear the task that downloads it"):
@@ -393,15 +393,15 @@ class TestUnusableFiles:
 
     @pytest.mark.parametrize("part", ["shp", "shx", "dbf", "prj"])
     @pytest.mark.parametrize("content", [b"", b"\x00" * 500, b"\xff" * 500, b"<html>Not today</html>"])
-    @pytest.mark.filterwarnings("ignore")  # GDAL's, of what it finds
-    def test_a_shapefile_that_is_damaged_is_an_error_of_the_zones(self, made_lookup, made_shapes, part, content):
+    @pytest.mark.filterwarnings("ignore")  # GDAL's warnings about the damaged file
+    def test_a_damaged_shapefile_is_a_zones_error(self, made_lookup, made_shapes, part, content):
         shapes = made_shapes(
             name=lambda name: None if name.endswith(part) else name, beside={f"taxi_zones.{part}": content}
         )
         with pytest.raises(ZonesError, match=r"taxi_zones\.zip: .*Clear the task that downloads it"):
             zones.read_zones(made_lookup(), shapes)
 
-    def test_names_in_another_encoding_than_the_file_says_are_an_error_of_the_zones(self, made_lookup, made_shapes):
+    def test_names_in_another_encoding_than_the_file_declares_are_a_zones_error(self, made_lookup, made_shapes):
         shapes = made_shapes()
         with zipfile.ZipFile(shapes) as archive:
             parts = {name: archive.read(name) for name in archive.namelist()}
@@ -413,13 +413,13 @@ class TestUnusableFiles:
         with pytest.raises(ZonesError, match=r"taxi_zones\.zip: .*Clear the task that downloads it"):
             zones.read_zones(made_lookup(), shapes)
 
-    def test_an_encrypted_archive_is_an_error_of_the_zones(self, made_lookup, made_shapes):
+    def test_an_encrypted_archive_is_a_zones_error(self, made_lookup, made_shapes):
         shapes = made_shapes()
         content = bytearray(shapes.read_bytes())
         for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             at = content.find(signature)
             while at >= 0:
-                content[at + flags] |= 1  # "this is encrypted"
+                content[at + flags] |= 1  # the flag for an encrypted member
                 at = content.find(signature, at + 4)
         shapes.write_bytes(content)
         with pytest.raises(ZonesError, match=r"taxi_zones\.zip: expected a readable ZIP archive, found: .*encrypted"):
@@ -427,13 +427,13 @@ class TestUnusableFiles:
         with pytest.raises(ZonesError, match=r"taxi_zones\.zip: cannot be read: .*encrypted"):
             zones.read_zones(made_lookup(), shapes)
 
-    def test_a_file_that_is_not_there_says_how_to_get_it(self, made_lookup, tmp_path):
+    def test_the_error_for_a_missing_file_says_how_to_get_it(self, made_lookup, tmp_path):
         with pytest.raises(
             ZonesError, match=r"taxi_zones\.zip: expected the TLC's file, found none; run the task `download`"
         ):
             zones.read_zones(made_lookup(), tmp_path / "taxi_zones.zip")
 
-    def test_what_the_machine_lacks_is_not_the_files_fault(self, site, monkeypatch):
+    def test_a_lack_of_memory_is_not_the_files_fault(self, site, monkeypatch):
         zones.download_zones(site)
         monkeypatch.setattr(zones, "_read_shapes", lambda path: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(MemoryError):
@@ -441,17 +441,19 @@ class TestUnusableFiles:
         assert [done.fetched for done in zones.download_zones(site)] == [False, False]
 
     @pytest.mark.parametrize("name", ["taxi_zones.zip", "taxi_zone_lookup.csv"])
-    def test_a_damaged_file_is_fetched_anew_though_the_site_has_the_same_edition(self, site, data_dir, name):
+    def test_a_damaged_file_is_downloaded_again_although_the_site_has_the_same_edition(self, site, data_dir, name):
         zones.download_zones(site)
         path = data_dir / "raw" / name
-        path.write_bytes(b"\xff" * path.stat().st_size)  # of the same size: no note of its edition can tell
+        path.write_bytes(
+            b"\xff" * path.stat().st_size
+        )  # the size is the same, so its edition does not reveal the damage
         assert [done.fetched for done in zones.download_zones(site)] == [False, False]
         with pytest.raises(ZonesError, match=name):
             zones.read_zones(zones.lookup_path(), zones.shapes_path())
         assert [done.path.name for done in zones.download_zones(site) if done.fetched] == [name]
         assert len(zones.read_zones(zones.lookup_path(), zones.shapes_path())) == 265
 
-    def test_both_files_are_fetched_anew_where_they_disagree(self, site):
+    def test_both_files_are_downloaded_again_if_they_disagree(self, site):
         zones.download_zones(site)
         changed = zones.lookup_path().read_bytes().replace(b"Jamaica Bay", b"Bay Jamaica")
         zones.lookup_path().write_bytes(changed)
@@ -467,7 +469,7 @@ class TestUnusableFiles:
             ("taxi_zone_lookup.csv", b"LocationID,Borough,Zone\n", "expected the columns LocationID, Borough, Zone, s"),
         ],
     )
-    def test_what_the_tlc_has_changed_beyond_use_is_permanent_and_the_old_files_stay(
+    def test_an_unusable_new_file_of_the_tlc_is_a_permanent_error_and_the_old_files_stay(
         self, site, tmp_path, data_dir, name, content, message
     ):
         zones.download_zones(site)
@@ -490,7 +492,7 @@ class TestUnusableFiles:
         assert len(zones.read_zones(zones.lookup_path(), zones.shapes_path())) == 265
 
 
-def test_a_load_of_zones_that_fails_keeps_those_there_were(con, made_lookup, made_shapes):
+def test_a_failed_load_keeps_the_existing_zones(con, made_lookup, made_shapes):
     rows = zones.read_zones(made_lookup(), made_shapes())
     zones.load_zones(con, rows)
     with pytest.raises(Exception, match="NOT NULL"):
@@ -502,13 +504,13 @@ def test_a_new_warehouse_has_no_zones(con):
     assert zones.count_zones(con) == 0
 
 
-def test_a_lookup_and_a_shapefile_pass(made_lookup, made_shapes):
+def test_a_valid_lookup_and_shapefile_are_accepted(made_lookup, made_shapes):
     zones.verify_lookup(made_lookup())
     zones.verify_shapes(made_shapes())
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>Not today</html>", b"\xff\xfe\x00"])
-def test_what_is_no_lookup_is_refused_with_what_was_expected(tmp_path, content):
+def test_the_error_for_a_file_that_is_not_a_lookup_says_what_was_expected(tmp_path, content):
     path = tmp_path / "lookup.csv"
     path.write_bytes(content)
     with pytest.raises(
@@ -517,28 +519,28 @@ def test_what_is_no_lookup_is_refused_with_what_was_expected(tmp_path, content):
         zones.verify_lookup(path)
 
 
-def test_a_lookup_that_lacks_a_column_is_one_that_the_tlc_has_changed(tmp_path):
+def test_a_lookup_that_lacks_a_column_has_been_changed_by_the_tlc(tmp_path):
     path = tmp_path / "lookup.csv"
     path.write_bytes(b"LocationID,Borough,Zone\n1,a,b\n")
     with pytest.raises(ZonesError, match=r"lookup\.csv: expected the columns LocationID, Borough, Zone, service_zone"):
         zones.verify_lookup(path)
 
 
-def test_an_error_page_is_no_shapefile(tmp_path):
+def test_an_error_page_is_not_accepted_as_a_shapefile(tmp_path):
     path = tmp_path / "taxi_zones.zip"
     path.write_bytes(b"<html>Not today</html>")
     with pytest.raises(DownloadError, match="expected a ZIP archive, found a file that begins with b'<html>"):
         zones.verify_shapes(path)
 
 
-def test_an_archive_without_a_shapefile_is_refused_with_its_list(tmp_path):
+def test_the_error_for_an_archive_without_a_shapefile_lists_its_members(tmp_path):
     with zipfile.ZipFile(tmp_path / "taxi_zones.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(ZonesError, match=r"expected one shapefile, found 0 in \['readme\.txt'\]"):
         zones.verify_shapes(tmp_path / "taxi_zones.zip")
 
 
-def test_an_archive_with_a_damaged_member_is_refused_with_its_name(tmp_path):
+def test_the_error_for_an_archive_with_a_damaged_member_names_the_member(tmp_path):
     path = tmp_path / "taxi_zones.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("taxi_zones.shp", b"A" * 1000)
@@ -547,7 +549,7 @@ def test_an_archive_with_a_damaged_member_is_refused_with_its_name(tmp_path):
         zones.verify_shapes(path)
 
 
-def test_the_sites_two_files_come_to_raw_and_join_to_265_zones(site, data_dir):
+def test_the_sites_two_files_are_downloaded_to_raw_and_joined_to_265_zones(site, data_dir):
     done = zones.download_zones(site)
     assert [one.path for one in done] == [
         data_dir / "raw" / "taxi_zone_lookup.csv",
@@ -560,7 +562,7 @@ def test_the_sites_two_files_come_to_raw_and_join_to_265_zones(site, data_dir):
 
 
 @pytest.mark.parametrize("name", ["taxi_zone_lookup", "taxi_zones.zip"])
-def test_an_error_page_in_place_of_a_zone_file_is_refused(tlc_site, site, name):
+def test_an_error_page_instead_of_a_zone_file_is_refused(tlc_site, site, name):
     tlc_site.add_fault(name, ErrorPage("html"))
     with pytest.raises(DownloadError, match=f"{name}.*found"):
         zones.download_zones(site)

@@ -126,12 +126,12 @@ def attach(
         load_extension(con, "httpfs")
     for secret in filter(None, (catalog, storage)):
         secret.create(con)
-    always = [f"META_SECRET '{DATABASE}_{catalog.kind}'"] if catalog else []
+    options = [f"META_SECRET '{DATABASE}_{catalog.kind}'"] if catalog else []
     try:
         if data_path is None:
-            _attach(con, database, always)
+            _attach(con, database, options)
         else:
-            _attach_at(con, database, data_path, always)
+            _attach_at(con, database, data_path, options)
     except duckdb.Error as error:
         # `from None`, because DuckDB's message repeats the text of the connection, which can contain a password.
         kind = LakeStateError if "DATA_PATH" in str(error) else LakeError
@@ -239,8 +239,8 @@ def retried(attempt: Callable[[], T]) -> T:
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause = state.next_action.sleep if state.next_action else 0
-    said = without_passwords(_first_line(error)) if error else ""
-    log.info("The lake refused attempt %d, the next follows in %.1f s: %s", state.attempt_number, pause, said)
+    reason = without_passwords(_first_line(error)) if error else ""
+    log.info("The lake refused attempt %d, the next follows in %.1f s: %s", state.attempt_number, pause, reason)
 
 
 WRITE_COUNTER = "turns"
@@ -258,6 +258,23 @@ def create_write_counter(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("INSERT INTO turns VALUES (0)")
 
 
+def keep_rows_in_files(con: duckdb.DuckDBPyConnection) -> None:
+    """Let DuckLake write all rows to files, except those of `turns`. The catalog remembers this setting.
+
+    By default, DuckLake records up to ten inserted or deleted rows in its catalog. While `maintain` merges files,
+    DuckLake does not detect that another transaction deletes rows in this way, and the deleted rows would be back.
+    """
+    found = con.execute(
+        "SELECT scope_entry, value FROM ducklake_options(current_database()) "
+        "WHERE option_name = 'data_inlining_row_limit'"
+    )
+    limits = dict(found.fetchall())
+    if limits.get(f"main.{WRITE_COUNTER}") is None:
+        con.execute(f"CALL {DATABASE}.set_option('data_inlining_row_limit', 10, table_name => '{WRITE_COUNTER}')")
+    if limits.get(None) != "0":
+        con.execute(f"CALL {DATABASE}.set_option('data_inlining_row_limit', 0)")
+
+
 def partition(con: duckdb.DuckDBPyConnection, table: str) -> None:
     """Let DuckLake write a table of trips to files of one month each."""
     con.execute(f"ALTER TABLE {table} SET PARTITIONED BY (partition_month)")
@@ -270,13 +287,11 @@ class Staged:
     Attributes:
         table: the table of trips that they belong to.
         file: path or URL.
-        rows: number of trips.
         offered: whether a transaction has registered the file, and may have been committed.
     """
 
     table: str
     file: str
-    rows: int
     offered: bool = False
 
     @property
@@ -328,13 +343,13 @@ def staged(
     file = f"{folder}/{uuid.uuid4()}.parquet"
     if not is_url(file):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    made = Staged(table, file, rows=0)
+    trips = Staged(table, file)
     try:
         rows = _as_inserted(con, table, query, values)
-        (made.rows,) = con.execute(f"COPY ({rows}) TO {literal(file)} ({PARQUET})", values).fetchone() or (0,)
-        yield made
+        con.execute(f"COPY ({rows}) TO {literal(file)} ({PARQUET})", values)
+        yield trips
     except BaseException:
-        if not made.offered and not is_url(file):  # DuckDB cannot delete objects from S3, but `maintain` can
+        if not trips.offered and not is_url(file):  # DuckDB cannot delete objects from S3, but `maintain` can
             Path(file).unlink(missing_ok=True)
         raise
 
@@ -374,30 +389,18 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
     """
     now = datetime.now(UTC)
 
-    def call(function: str, *options: str, count: str = "count(*)") -> int:
-        text = ", ".join(["current_database()", *options])
-        # Fetch all rows, because the function's changes are committed when its result has been read completely.
-        [(number,)] = retried(lambda: con.execute(f"SELECT {count} FROM {function}({text})").fetchall())
-        return int(number or 0)
-
-    def flush(schema: str, table: str) -> None:
-        flushed = (
-            "CALL ducklake_flush_inlined_data(current_database(), "
-            f"schema_name => {literal(schema)}, table_name => {literal(table)})"
-        )
-        # `write` serializes the flush: DuckLake would accept a concurrent commit, and the replaced rows would be back.
-        write(con, lambda: con.execute(flushed))
+    def call(function: str, older_than: str) -> int:
+        query = f"SELECT count(*) FROM {function}(current_database(), {older_than})"
+        [(number,)] = retried(lambda: con.execute(query).fetchall())  # all rows, as in `_compact`
+        return int(number)
 
     def older_than(age: timedelta) -> str:
         return f"older_than => {literal((now - age).isoformat())}::TIMESTAMPTZ"
 
-    for schema, table in con.execute(
+    tables = con.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY ALL"
-    ).fetchall():
-        if (schema, table) != ("main", WRITE_COUNTER):
-            flush(schema, table)
-    merged = call("ducklake_rewrite_data_files", count="sum(files_processed)")
-    merged += call("ducklake_merge_adjacent_files", count="sum(files_processed)")
+    ).fetchall()
+    merged = sum(_compact(con, *table) for table in tables if table != ("main", WRITE_COUNTER))
     snapshots = call("ducklake_expire_snapshots", older_than(keep))
     # A query that began before its snapshot expired may read these files for another `keep`.
     _check_expired(con, _listed(con, "ducklake_cleanup_old_files", older_than(keep)))
@@ -405,6 +408,21 @@ def maintain(con: duckdb.DuckDBPyConnection, keep: timedelta, abandoned_after: t
     _check_abandoned(con, _listed(con, "ducklake_delete_orphaned_files", older_than(abandoned_after)))
     abandoned = call("ducklake_delete_orphaned_files", older_than(abandoned_after))
     return Maintenance(merged=merged, snapshots=snapshots, removed=removed, abandoned=abandoned)
+
+
+def _compact(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> int:
+    """Move a table's rows from the catalog to files, then merge its files; return the number of merged files."""
+    named = f"schema_name => {literal(schema)}, table_name => {literal(table)}"
+    # `write` serializes this step: DuckLake would accept a concurrent commit, and the replaced rows would be back.
+    write(con, lambda: con.execute(f"CALL ducklake_flush_inlined_data(current_database(), {named})"))
+
+    def run(function: str) -> int:
+        query = f"SELECT sum(files_processed) FROM {function}(current_database(), $table, schema => $schema)"
+        # Fetch all rows, because the function's changes are committed when its result has been read completely.
+        [(files,)] = retried(lambda: con.execute(query, {"table": table, "schema": schema}).fetchall())
+        return int(files or 0)
+
+    return run("ducklake_rewrite_data_files") + run("ducklake_merge_adjacent_files")
 
 
 def _listed(con: duckdb.DuckDBPyConnection, function: str, older_than: str) -> list[str]:

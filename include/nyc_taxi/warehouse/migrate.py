@@ -78,11 +78,16 @@ def migrate(con: duckdb.DuckDBPyConnection, path: str, *, into_lake: bool, say: 
         MigrateError: the target has tables, months or rows that the source lacks, cannot hold the source's tables or
             views, or differs from the source in the end.
     """
-    with _attached(con, path, read_only=into_lake):
-        source, target = (FILE, lake.DATABASE) if into_lake else (lake.DATABASE, FILE)
-        con.execute(f"USE {target}")
-        warehouse.make_ready(con)
-        return _Copy(con, source, target, say).run()
+    source, target = (FILE, lake.DATABASE) if into_lake else (lake.DATABASE, FILE)
+    try:
+        with _attached(con, path, read_only=into_lake):
+            con.execute(f"USE {target}")
+            warehouse.make_ready(con)
+            return _Copy(con, source, target, say).run()
+    except duckdb.Error as error:
+        # `from None`, because DuckDB's message can contain the text of the connection, and thus a password.
+        reason = lake.without_passwords(str(error))
+        raise MigrateError(f"the copy is incomplete: {reason}. Correct this, then run this again to continue") from None
 
 
 @contextlib.contextmanager

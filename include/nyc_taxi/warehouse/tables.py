@@ -18,13 +18,18 @@ def sql(name: str) -> str:
 
 
 def make_ready(con: duckdb.DuckDBPyConnection) -> None:
-    """Call `ensure_tables` in its own transaction. If several processes find a new lake, one creates the tables."""
+    """Call `ensure_tables` in its own transaction, and configure a lake.
+
+    If several processes find a new lake, one of them creates the tables.
+    """
 
     def attempt() -> None:
         with transaction(con):
             ensure_tables(con)
 
     lake.retried(attempt)
+    if lake.is_lake(con):
+        lake.retried(lambda: lake.keep_rows_in_files(con))
 
 
 def ensure_tables(con: duckdb.DuckDBPyConnection) -> None:

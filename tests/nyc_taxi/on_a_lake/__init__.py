@@ -1,1 +1,1 @@
-"""The tests of loads, weeks, counts and places once more, on a DuckLake: they hold on both kinds of warehouse."""
+"""The tests of loads, weeks, counts and places run again on a DuckLake: both kinds of warehouse must pass them."""

@@ -1,4 +1,4 @@
-"""A lake in place of the file."""
+"""Fixtures that replace the DuckDB file by a lake."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def connect(folder):
 
 @pytest.fixture
 def opening() -> str:
-    """As in the folder above."""
+    """Override the fixture of the parent folder."""
     return OPENING
 
 
@@ -30,8 +30,8 @@ def opening() -> str:
 def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a new lake that has all tables.
 
-    Its catalog is a DuckDB file, so that it needs no server; Postgres, and writers at the same time, are
-    in tests/integration.
+    Its catalog is a DuckDB file, so that it needs no server. Tests with Postgres and concurrent writers are in
+    tests/integration.
     """
     names: dict[str, Any] = {}
     exec(OPENING, names)

@@ -1,7 +1,8 @@
-"""What is different on a DuckLake: writers at the same time, files, maintenance, opening."""
+"""The features of a DuckLake: concurrent writers, files, maintenance and opening."""
 
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -28,8 +29,8 @@ def live(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     ]
 
 
-class TestWritersAtTheSameTime:
-    def test_a_writer_that_was_slower_begins_again_from_what_the_faster_left(self, con):
+class TestConcurrentWriters:
+    def test_the_slower_writer_repeats_its_work_on_the_faster_writers_result(self, con):
         other = con.cursor()
         other.execute("USE warehouse")
         seen = []
@@ -46,7 +47,7 @@ class TestWritersAtTheSameTime:
         assert con.execute("SELECT count(*), (SELECT turn FROM turns) FROM trips_by_zone").fetchone() == (2, 2)
 
     @pytest.mark.parametrize("loaded_before", [False, True])
-    def test_a_month_loaded_twice_at_once_is_there_once_and_its_trips_are_written_once(
+    def test_two_concurrent_loads_of_a_month_leave_one_copy_and_write_each_file_once(
         self, con, write_trips, tmp_path, monkeypatch, loaded_before
     ):
         path = write_trips("green", "2023-01", rows=50)
@@ -64,13 +65,13 @@ class TestWritersAtTheSameTime:
 
         monkeypatch.setattr(load, "_record", record_and_let_another_load)
         load_month(con, "green", Month("2023-01"), path, "the slower")
-        assert len(ran) == 3  # the slower's first try, the faster's, the slower's second
+        assert len(ran) == 3  # the slower's first attempt, the faster's attempt, and the slower's second
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (50,)
         assert con.execute("SELECT count(*), any_value(run_id) FROM loads").fetchone() == (1, "the slower")
         assert len(files(tmp_path, "green_trips")) == 2 + loaded_before
         assert len(live(con, "green_trips")) == 1
 
-    def test_it_gives_up_after_its_attempts(self, con, monkeypatch):
+    def test_a_writer_gives_up_after_its_last_attempt(self, con, monkeypatch):
         monkeypatch.setattr(lake, "ATTEMPTS", 3)
         monkeypatch.setattr(lake, "FIRST_WAIT_SECONDS", 0.001)
         other = con.cursor()
@@ -85,7 +86,7 @@ class TestWritersAtTheSameTime:
             warehouse.write(con, always_slower)
         assert len(tries) == 3
 
-    def test_what_fails_for_another_reason_is_not_tried_again(self, con):
+    def test_a_transaction_that_fails_for_another_reason_is_not_repeated(self, con):
         tries = []
 
         def failing():
@@ -102,13 +103,13 @@ class TestWritersAtTheSameTime:
             ('Failed to execute query "COMMIT": FEHLER:  konnte Zugriff nicht serialisieren', 12),
             ('Failed to execute query "UPDATE t": ОШИБКА:  не удалось сериализовать доступ', 12),
             ('Failed to execute query "COMMIT": could not serialize access due to concurrent update', 100),
-            # It may have been made: it is not repeated.
+            # The commit may have succeeded, so it is not repeated.
             ('Failed to execute query "COMMIT": server closed the connection unexpectedly', 1),
             ('Failed to execute query "COMMIT": FATAL:  Verbindung beendet\nserver closed the connection', 1),
             ("Binder Error: no such column", 1),
         ],
     )
-    def test_what_the_catalogs_server_refuses_is_tried_again_in_any_language(self, monkeypatch, caplog, said, attempts):
+    def test_refusals_of_the_catalogs_server_are_repeated_in_any_language(self, monkeypatch, caplog, said, attempts):
         caplog.set_level("INFO")
         monkeypatch.setattr(lake, "FIRST_WAIT_SECONDS", 0.0001)
         monkeypatch.setattr(lake, "LONGEST_WAIT_SECONDS", 0.0001)
@@ -124,7 +125,7 @@ class TestWritersAtTheSameTime:
         assert "ses4ame" not in caplog.text
         assert caplog.text.count("refused attempt") == attempts - 1
 
-    def test_two_that_find_a_new_lake_make_its_tables_once(self, tmp_path):
+    def test_two_processes_that_find_a_new_lake_create_its_tables_once(self, tmp_path):
         with duckdb.connect() as one:
             lake.attach(one, f"ducklake:{tmp_path}/new.ducklake", f"{tmp_path}/new/")
             two = one.cursor()
@@ -150,7 +151,7 @@ class TestWritersAtTheSameTime:
 
 
 class TestFiles:
-    def test_a_month_is_a_file_of_its_own_and_a_query_of_it_opens_no_other(self, con, write_trips, tmp_path):
+    def test_each_month_has_its_own_file_and_a_query_of_a_month_opens_no_other(self, con, write_trips, tmp_path):
         for month in ("2023-01", "2023-02", "2023-03"):
             load_month(con, "green", Month(month), write_trips("green", month, rows=9), "run")
         folders = [path.parent.name for path in files(tmp_path, "green_trips")]
@@ -160,13 +161,13 @@ class TestFiles:
         ).fetchone()
         assert "Total Files Read: 1" in plan
 
-    def test_a_load_that_fails_leaves_no_file(self, con, write_trips, tmp_path):
+    def test_a_failed_load_leaves_no_file(self, con, write_trips, tmp_path):
         path = write_trips("green", "2023-01", columns={"PULocationID": "999::BIGINT"})
         with pytest.raises(Exception, match="zone ID outside"):
             load_month(con, "green", Month("2023-01"), path, "run")
         assert files(tmp_path, "green_trips") == []
 
-    def test_a_load_that_fails_as_its_commit_is_done_leaves_the_file_that_the_lake_then_has(
+    def test_a_load_whose_commit_succeeds_without_confirmation_keeps_the_file(
         self, con, write_trips, tmp_path, monkeypatch
     ):
         write = months.write
@@ -180,23 +181,23 @@ class TestFiles:
             load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
         monkeypatch.undo()
         assert [str(path) for path in files(tmp_path, "green_trips")] == live(con, "green_trips") != []
-        load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=31), "the next try")
+        load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=31), "the retry")
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (31,)
 
 
 class TestMaintenance:
-    def test_it_merges_small_files_and_removes_what_nobody_needs(self, con, zones, write_trips, contents, tmp_path):
+    def test_it_merges_small_files_and_deletes_unreferenced_ones(self, con, zones, write_trips, contents, tmp_path):
         for month in ("2023-01", "2023-02", "2023-01", "2023-01"):
             load_month(con, "green", Month(month), write_trips("green", month, rows=30), "run")
             aggregate_month(con, "green", Month(month), tmp_path / "outputs")
         before = contents()
         abandoned = tmp_path / "lake" / "main" / "green_trips" / "partition_month=2023-01-01" / "left.parquet"
-        abandoned.write_bytes(b"of a load that was killed")
+        abandoned.write_bytes(b"left by a killed load")
 
         first = lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(days=1))
         assert first.merged > 0
         assert first.snapshots > 0
-        assert abandoned.exists()  # it may be the file of a load that is still running
+        assert abandoned.exists()  # it may belong to a running load
         second = lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(0))
         assert second.removed > 0
         assert second.abandoned > 0
@@ -205,13 +206,13 @@ class TestMaintenance:
         load_month(con, "green", Month("2023-02"), write_trips("green", "2023-02", rows=31), "run")
         assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (61,)
 
-    def test_months_are_not_merged_with_each_other(self, con, write_trips):
+    def test_files_of_different_months_are_not_merged(self, con, write_trips):
         for month in ("2023-01", "2023-02"):
             load_month(con, "green", Month(month), write_trips("green", month), "run")
         lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(days=1))
         assert len(live(con, "green_trips")) == 2
 
-    def test_what_is_to_be_kept_can_be_read_as_it_was(self, con):
+    def test_past_states_within_the_limit_can_be_read(self, con):
         warehouse.write(con, lambda: con.execute(ADD_ONE))
         (version,) = con.execute("SELECT id FROM ducklake_current_snapshot('warehouse')").fetchone()
         warehouse.write(con, lambda: con.execute("DELETE FROM trips_by_zone"))
@@ -219,9 +220,56 @@ class TestMaintenance:
         assert con.execute(f"SELECT count(*) FROM trips_by_zone AT (VERSION => {version})").fetchone() == (1,)
         assert con.execute("SELECT count(*) FROM trips_by_zone").fetchone() == (0,)
 
-    def test_it_tidies_every_schema(self, con):
+    @pytest.mark.parametrize("rows", [8, 100], ids=["in the catalog", "in files"])  # DuckLake inlines up to 10 rows
+    def test_a_concurrent_writer_neither_loses_rows_nor_restores_replaced_ones(self, con, rows):
+        other = con.cursor()
+        other.execute("USE warehouse")
+        attempts = []
+
+        def add(month, ids):
+            con.execute("INSERT INTO green_trips (partition_month, vendor_id) SELECT ?, unnest(?)", [month, [*ids]])
+
+        def replace_while_maintenance_runs():
+            attempts.append(True)
+            con.execute("DELETE FROM green_trips WHERE partition_month = '2023-01-01'")
+            add("2023-01-01", range(500, 500 + rows))
+            con.execute("DELETE FROM trips_by_zone WHERE zone_id = 7")  # a single row of a file: deleted in the catalog
+            con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 7, 2)")
+            if len(attempts) == 1:
+                lake.maintain(other, keep=timedelta(0), abandoned_after=timedelta(days=1))
+
+        for part in range(4):
+            zones = "INSERT INTO trips_by_zone SELECT 'green', '2023-01-01', zone_id, 1 FROM range(?, ?) AS z(zone_id)"
+            warehouse.write(con, partial(con.execute, zones, [50 * part, 50 * (part + 1)]))
+            for month in ("2023-01-01", "2023-02-01"):
+                warehouse.write(con, partial(add, month, range(rows)))
+        warehouse.write(con, lambda: con.execute("DELETE FROM green_trips WHERE vendor_id > 2"))
+        warehouse.write(con, replace_while_maintenance_runs)
+        found = con.execute("SELECT month(partition_month), count(*), max(vendor_id) FROM green_trips GROUP BY ALL")
+        assert sorted(found.fetchall()) == [(1, rows, 499 + rows), (2, 12, 2)]
+        assert con.execute("SELECT count(*), sum(num_trips) FROM trips_by_zone").fetchone() == (200, 201)
+        assert len(attempts) == 2
+
+    def test_a_lake_of_an_older_version_keeps_all_rows_in_files_from_now_on(self, tmp_path):
+        place = f"ducklake:{tmp_path}/catalog.ducklake", f"{tmp_path}/lake/"
+        with duckdb.connect() as con:
+            lake.attach(con, *place)
+            with warehouse.transaction(con):
+                warehouse.ensure_tables(con)
+            con.execute(ADD_ONE)
+            assert files(tmp_path, "trips_by_zone") == []
+            warehouse.make_ready(con)
+        with duckdb.connect() as con:
+            lake.attach(con, *place)
+            warehouse.write(con, lambda: con.execute(ADD_ONE))
+            assert len(files(tmp_path, "trips_by_zone")) == 1
+            assert files(tmp_path, "turns") == []  # this table would otherwise get a file with every transaction
+            lake.maintain(con, keep=timedelta(days=7), abandoned_after=timedelta(days=1))
+            assert con.execute("SELECT count(*) FROM trips_by_zone").fetchone() == (2,)
+
+    def test_it_includes_every_schema(self, con):
         con.execute("CREATE SCHEMA analysts")
-        con.execute("CREATE TABLE analysts.zones (note VARCHAR)")  # a name that the main schema has too
+        con.execute("CREATE TABLE analysts.zones (note VARCHAR)")  # the main schema has a table of the same name
         con.execute("CREATE TABLE analysts.\"my 'own' table\" (note VARCHAR)")
         for table in ("analysts.zones", "analysts.\"my 'own' table\""):
             con.execute(f"INSERT INTO {table} VALUES ('kept')")
@@ -251,11 +299,11 @@ def everything_below(folder: Path) -> set[Path]:
 
 
 class TestAbandonedFiles:
-    """Only what killed loads have left is removed, whatever the path of the lake looks like to DuckLake."""
+    """Only files of killed loads are deleted, however DuckLake interprets the lake's path."""
 
     @pytest.fixture
     def another_lakes_file(self, tmp_path):
-        """In a folder beside the lake's, which matches the patterns below."""
+        """A file beside the lake's folder that matches the patterns below."""
         file = tmp_path / "lake" / "main" / "green_trips" / "live.parquet"
         file.parent.mkdir(parents=True)
         file.write_bytes(b"of another lake")
@@ -265,7 +313,7 @@ class TestAbandonedFiles:
         "data_path",
         ["{}//odd/", "{}/odd//x/", "{}/./odd/", "{}/x/../odd/", "{}/l*e/", "{}/l?ke/", "{}/l[a]ke/", "file://{}/odd/"],
     )
-    def test_of_an_existing_lake_with_a_path_that_ducklake_reads_otherwise_are_left_alone_and_the_rest_is_tidied(
+    def test_are_kept_if_ducklake_misinterprets_an_existing_lakes_path_and_the_rest_is_maintained(
         self, another_lakes_file, tmp_path, start_python, write_trips, data_path
     ):
         data_path = data_path.format(tmp_path)
@@ -289,10 +337,10 @@ class TestAbandonedFiles:
             assert before <= everything_below(tmp_path)
             assert con.execute("SELECT sum(num_trips) FROM trips_by_zone").fetchone() == (2,)
 
-    def test_are_left_alone_where_one_is_in_use_by_another_name(self, con, write_trips, tmp_path):
+    def test_are_kept_if_one_of_them_is_in_use_under_another_path(self, con, write_trips, tmp_path):
         for month in ("2023-01", "2023-02"):
             load_month(con, "green", Month(month), write_trips("green", month, rows=30), "run")
-        # As with a link, or a protocol of another name: the catalog's text is not what the folder is listed as.
+        # As with a link or another protocol, the catalog's path differs from the path in the folder's listing.
         file = live(con, "green_trips")[0]
         other = tmp_path / "link"
         other.symlink_to(tmp_path / "lake")
@@ -306,7 +354,7 @@ class TestAbandonedFiles:
             lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(0))
         assert before <= everything_below(tmp_path)
 
-    def test_are_left_alone_where_a_stranger_is_among_them(self, con, write_trips, tmp_path):
+    def test_are_kept_if_another_programs_file_is_among_them(self, con, write_trips, tmp_path):
         load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
         raw = tmp_path / "lake" / "raw" / "green_tripdata_2023-01.parquet"
         raw.parent.mkdir()
@@ -315,7 +363,7 @@ class TestAbandonedFiles:
             lake.maintain(con, keep=timedelta(0), abandoned_after=timedelta(0))
         assert raw.exists()
 
-    def test_are_left_alone_where_they_are_most_of_the_files_as_with_another_catalog(self, con, write_trips, tmp_path):
+    def test_are_kept_if_they_are_most_of_the_files_as_with_a_second_catalog(self, con, write_trips, tmp_path):
         for month in ("2023-01", "2023-02", "2023-03"):
             load_month(con, "green", Month(month), write_trips("green", month, rows=30), "run")
         before = everything_below(tmp_path / "lake")
@@ -323,29 +371,29 @@ class TestAbandonedFiles:
             lake.attach(fresh, f"ducklake:{tmp_path}/fresh.ducklake", f"{tmp_path}/lake/")
             warehouse.make_ready(fresh)
             load_month(fresh, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
-            with pytest.raises(lake.LakeError, match="6 files look abandoned; none of them has been removed"):
+            with pytest.raises(lake.LakeError, match="9 files look abandoned; none of them has been removed"):
                 lake.maintain(fresh, keep=timedelta(0), abandoned_after=timedelta(0))
         assert before <= everything_below(tmp_path / "lake")
 
 
 class TestOtherColumns:
-    """A table of trips may have what an analyst has given it: a load fills it as it would in a file."""
+    """Analysts may alter a table of trips; a load then fills it as it would in a DuckDB file."""
 
-    def test_a_column_that_the_catalogue_does_not_know_gets_its_default(self, con, write_trips):
+    def test_a_column_that_is_not_in_the_catalogue_gets_its_default(self, con, write_trips):
         con.execute("ALTER TABLE green_trips ADD COLUMN note VARCHAR")
         con.execute('ALTER TABLE green_trips ADD COLUMN "my score" DOUBLE DEFAULT 0.5')
         con.execute("ALTER TABLE green_trips ALTER COLUMN note SET DEFAULT 'new'")
         load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
         assert con.execute('SELECT DISTINCT note, "my score" FROM green_trips').fetchall() == [("new", 0.5)]
 
-    def test_a_column_of_another_type_or_name_takes_the_trips_too(self, con, write_trips):
+    def test_columns_with_another_type_or_name_are_possible(self, con, write_trips):
         con.execute("ALTER TABLE green_trips ALTER COLUMN vendor_id TYPE BIGINT")
         con.execute("ALTER TABLE green_trips RENAME COLUMN ehail_fee TO e_hail")
         load_month(con, "green", Month("2023-01"), write_trips("green", "2023-01", rows=30), "run")
         found = "SELECT count(*), any_value(typeof(vendor_id)), count(e_hail), count(ehail_fee) FROM green_trips"
         assert con.execute(found).fetchone() == (30, "BIGINT", 0, 30)
 
-    def test_a_column_that_takes_no_nulls_is_named_and_nothing_is_loaded(self, con, write_trips):
+    def test_the_error_for_a_column_without_nulls_names_it_and_nothing_is_loaded(self, con, write_trips):
         con.execute("ALTER TABLE green_trips ADD COLUMN note VARCHAR")
         con.execute("INSERT INTO green_trips (partition_month, note) VALUES ('2022-12-01', 'there')")
         con.execute("ALTER TABLE green_trips ALTER COLUMN note SET NOT NULL")
@@ -371,21 +419,21 @@ class TestOpening:
             ("s3://bucket/l%61ke/", "without %, which"),
         ],
     )
-    def test_a_new_lake_is_not_made_at_a_path_that_ducklake_would_read_otherwise(self, tmp_path, data_path, said):
+    def test_a_new_lake_is_not_created_at_a_path_that_ducklake_would_misinterpret(self, tmp_path, data_path, said):
         (tmp_path / "catalog").mkdir()
         with duckdb.connect() as con, pytest.raises(lake.LakeError, match=f"data_path: expected .*{said}"):
             lake.attach(con, f"ducklake:{tmp_path}/catalog/c.ducklake", data_path.format(tmp_path))
         assert [path.name for path in tmp_path.iterdir()] == ["catalog"]
 
     @pytest.mark.parametrize("data_path", ["{}//lake", "{}/lake", "{}/lake//", "{}/./lake/.", "{}/lake/"])
-    def test_a_path_of_many_spellings_gets_the_plain_one_and_any_of_them_opens_the_lake(self, tmp_path, data_path):
+    def test_a_new_lake_gets_the_plain_spelling_of_its_path_and_any_spelling_opens_it(self, tmp_path, data_path):
         for spelling in (data_path, "{}/lake/", "{}//lake//", data_path):
             with duckdb.connect() as con:
                 lake.attach(con, f"ducklake:{tmp_path}/catalog.ducklake", spelling.format(tmp_path))
                 found = con.execute("SELECT data_path FROM ducklake_settings('warehouse')").fetchone()
                 assert found == (f"{tmp_path}/lake/",)
 
-    def test_a_lake_of_an_older_version_opens_by_the_path_that_its_catalog_has_and_by_the_plain_one(
+    def test_a_lake_of_an_older_version_opens_with_its_catalogs_path_and_with_the_plain_one(
         self, tmp_path, start_python
     ):
         (tmp_path / "x").mkdir()
@@ -397,13 +445,13 @@ class TestOpening:
         with duckdb.connect() as con, pytest.raises(lake.LakeError, match=r"data_path: expected .*, found"):
             lake.attach(con, f"ducklake:{tmp_path}/catalog.ducklake", f"{tmp_path}/x/../elsewhere/")
 
-    def test_extensions_come_from_packages_of_duckdbs_own_version(self):
+    def test_extensions_come_from_packages_for_this_version_of_duckdb(self):
         with duckdb.connect(config={"autoinstall_known_extensions": False}) as con:
             for name in ("ducklake", "postgres_scanner", "httpfs"):
                 lake.load_extension(con, name)
                 assert con.execute("SELECT loaded FROM duckdb_extensions() WHERE extension_name = ?", [name]).fetchone()
 
-    def test_an_extension_that_is_not_there_or_for_another_duckdb_is_named(self, monkeypatch):
+    def test_the_error_for_a_missing_extension_or_one_for_another_duckdb_names_it(self, monkeypatch):
         with duckdb.connect() as con:
             with pytest.raises(lake.LakeError, match="duckdb-extension-nothing is not installed"):
                 lake.load_extension(con, "nothing")
@@ -411,7 +459,7 @@ class TestOpening:
             with pytest.raises(lake.LakeError, match=r"for DuckDB 1\.6\.0, found one for v1\.5\.5"):
                 lake.load_extension(con, "ducklake")
 
-    def test_a_catalog_that_does_not_answer_is_an_error_without_the_password(self, tmp_path):
+    def test_the_error_for_a_catalog_that_does_not_answer_does_not_contain_the_password(self, tmp_path):
         secret = lake.Secret("postgres", {"host": "127.0.0.1", "port": 1, "user": "lake", "password": "ses'ame"})
         with duckdb.connect() as con, pytest.raises(lake.LakeError, match="Unable to connect to Postgres") as error:
             lake.attach(con, "ducklake:postgres:", f"{tmp_path}/lake/", catalog=secret)
@@ -433,7 +481,7 @@ class TestOpening:
             "postgresql://lake:s@ses@ame@127.0.0.1:1/lake",
         ],
     )
-    def test_a_password_in_the_connections_own_text_is_in_no_error(self, tmp_path, catalog):
+    def test_no_error_contains_a_password_from_the_connection_string(self, tmp_path, catalog):
         with duckdb.connect() as con, pytest.raises(lake.LakeError, match="Unable to connect to Postgres") as error:
             lake.attach(con, f"ducklake:postgres:{catalog}", f"{tmp_path}/lake/")
         assert "ame" not in str(error.value).casefold().replace("name", "")
@@ -451,12 +499,12 @@ class TestOpening:
             "postgresql://lake:ses@ame@127.0.0.1:1/lake?sslpassword=ame@ame",
         ],
     )
-    def test_a_password_that_is_not_written_as_it_must_be_is_in_no_error(self, tmp_path, catalog):
+    def test_no_error_contains_an_incorrectly_quoted_password(self, tmp_path, catalog):
         with duckdb.connect() as con, pytest.raises(lake.LakeError, match="cannot be opened") as error:
             lake.attach(con, f"ducklake:postgres:{catalog}", f"{tmp_path}/lake/")
         assert "ame" not in str(error.value).casefold().replace("name", "")
 
-    def test_passwords_are_found_in_a_connection_string_and_nothing_else_is(self):
+    def test_only_passwords_are_found_in_a_connection_string(self):
         assert lake.passwords_in("ducklake:postgres:host=a password='b c' sslpassword=d user=e") == ["b c", "d"]
         assert lake.passwords_in("ducklake:postgres:postgresql://a:b@c@d:1/e?sslpassword=f&x=g") == ["f", "b@c"]
         assert lake.passwords_in("ducklake:mysql:host=a passwd=b") == ["b"]
@@ -469,12 +517,12 @@ class TestOpening:
             assert lake.passwords_in(harmless) == []
             assert lake.without_passwords(harmless) == harmless
 
-    def test_a_data_path_that_is_not_the_lakes_is_an_error(self, con, tmp_path):
+    def test_another_data_path_than_the_lakes_is_an_error(self, con, tmp_path):
         con.close()
         with duckdb.connect() as again, pytest.raises(lake.LakeError, match="DATA_PATH"):
             lake.attach(again, f"ducklake:{tmp_path}/catalog.ducklake", f"{tmp_path}/elsewhere/")
 
-    def test_the_data_path_may_be_left_out_once_the_lake_is_made(self, con, tmp_path):
+    def test_the_data_path_is_optional_once_the_lake_exists(self, con, tmp_path):
         con.close()
         with duckdb.connect() as again:
             lake.attach(again, f"ducklake:{tmp_path}/catalog.ducklake")

@@ -1,3 +1,3 @@
-"""On a lake: see this folder's conftest.py."""
+"""Run these tests on a lake (see this folder's conftest.py)."""
 
 from tests.nyc_taxi.test_row_mapping import *  # noqa: F403
