@@ -1,7 +1,9 @@
 """The DAGs of the repository, and a metadata database to run them with."""
 
+import contextlib
+import functools
 import os
-import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,10 +39,14 @@ def metadata_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
         # A table of 2.11 refers to a table of the auth manager, which only the webserver and the CLI import.
         import airflow.providers.fab.auth_manager.models  # noqa: F401
     folder = tmp_path_factory.getbasetemp()
-    made = (folder if worker_id == "master" else folder.parent) / "airflow.db"
+    _set_up_once((folder if worker_id == "master" else folder.parent) / "airflow.db")
+
+
+@functools.cache  # the folders that import the fixture have one each, and the tests of the first may have it in use
+def _set_up_once(made: Path) -> None:
     with locked(made.with_name("airflow.db.lock")):
         if made.exists():
-            shutil.copy(made, AIRFLOW_HOME)
+            _copy(made, AIRFLOW_HOME / "airflow.db")
             return
         path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
         for command in ("db migrate", "pools set warehouse 1 tests", "dags reserialize"):
@@ -51,7 +57,13 @@ def metadata_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
                 env=os.environ | {"PYTHONPATH": path},
             )
         with replacing(made) as copy:
-            shutil.copy(AIRFLOW_HOME / "airflow.db", copy)
+            _copy(AIRFLOW_HOME / "airflow.db", copy)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database that other connections may have open: with their write-ahead logs, and their locks."""
+    with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(target)) as new:
+        old.backup(new)
 
 
 @pytest.fixture

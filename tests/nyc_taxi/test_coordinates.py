@@ -328,7 +328,8 @@ class TestPrepare:
         process = start_python(
             "import duckdb, sys\n"
             "from include.nyc_taxi.trips import coordinates\n"
-            "coordinates.prepare(duckdb.connect(sys.argv[1]))\n"
+            "from include.nyc_taxi.without_pandas import binding_without_pandas\n"
+            "coordinates.prepare(binding_without_pandas(duckdb.connect(sys.argv[1])))\n"
             "print(sorted({'pandas', 'geopandas'} & set(sys.modules)))\n",
             tmp_path / "a.duckdb",
         )
