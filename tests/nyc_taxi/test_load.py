@@ -438,6 +438,19 @@ def test_an_unknown_column_is_reported_and_not_loaded(con, load, write_trips, ca
     assert "driver_mood" not in [name for name, *_ in con.execute("DESCRIBE green_trips").fetchall()]
 
 
+def test_a_month_that_is_staged_but_not_published_stays_as_it_was(con, load, write_trips, contents):
+    load("green", "2023-02", write_trips("green", "2023-02", rows=6))
+    before = contents()
+    query = "SELECT * REPLACE (9 AS pickup_zone_id) FROM green_trips"
+    with (
+        pytest.raises(RuntimeError, match="green_trips: 2023-02 was not published"),
+        warehouse.replacement(con, "green_trips", Month("2023-02"), lambda: None) as rows,
+    ):
+        rows.stage(query, {})
+    assert contents() == before
+    assert con.execute("SELECT count(*) FROM green_trips").fetchone() == (6,), "the connection can be used again"
+
+
 class TestFailure:
     """Every failure names the file and the cause, and leaves the warehouse unchanged."""
 

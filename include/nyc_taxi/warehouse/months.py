@@ -5,8 +5,8 @@
         ...  # audit `new.rows`
         new.publish(record)
 
-The published rows are committed at the latest when the block ends. If the block raises an exception before it
-publishes, the old rows stay.
+The published rows are committed at the latest when the block ends. If the block raises an exception, or ends
+without publishing, the old rows stay.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ class Replacement(ABC, Generic[Old]):
     ) -> None:
         self.con, self.table, self.month, self.of_old_rows = con, table, month, of_old_rows
         self.block = contextlib.ExitStack()
+        self._is_published = False
 
     def __enter__(self) -> Self:
         self.block.__enter__()
@@ -42,6 +43,10 @@ class Replacement(ABC, Generic[Old]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is None and not self._is_published:  # a block that forgets to publish must not commit
+            forgotten = RuntimeError(f"{self.table}: {self.month} was not published; the old month stays")
+            self.block.__exit__(RuntimeError, forgotten, None)
+            raise forgotten
         self.block.__exit__(kind, error, traceback)
 
     @abstractmethod
@@ -85,7 +90,9 @@ class _InFile(Replacement[Old]):
         return f"(FROM {self.table} WHERE partition_month = DATE '{self.month.first_day}')"
 
     def publish(self, record: Callable[[Old], T]) -> T:
-        return record(self._old)
+        result = record(self._old)
+        self._is_published = True
+        return result
 
 
 class _InLake(Replacement[Old]):
@@ -106,7 +113,9 @@ class _InLake(Replacement[Old]):
             self._file.register(self.con)
             return record(old)
 
-        return write(self.con, replace)
+        result = write(self.con, replace)
+        self._is_published = True
+        return result
 
 
 def replacement(
