@@ -11,8 +11,8 @@ from urllib.parse import quote
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, Connection, mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.http.sensors.http import HttpSensor
-
 from current_user import current_user
+
 from permanent_failure import failing_for_good_when_permanent
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 import duckdb
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, mask_secret
 from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
-from tenacity import RetryCallState, Retrying, wait_exponential
-
 from current_user import current_user
+from tenacity import RetryCallState, Retrying, wait_exponential
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from include.nyc_taxi import catalogue
-from include.nyc_taxi.months import Month, month_range, monday_of, week_range
+from include.nyc_taxi.months import Month, monday_of, month_range, week_range
 from include.nyc_taxi.source.site import Answer
 from include.nyc_taxi.status import editions, freshness
 from include.nyc_taxi.trips.loaded import LoadedMonth
@@ -25,8 +25,8 @@ SURELY_PUBLISHED = timedelta(days=92)
 """The TLC publishes a month about two months after its end. A month that ended longer ago than this is taken as
 published, although nobody has asked."""
 HINT = (
-    "There is no snapshot of the warehouse yet, so this page shows only files and runs. Any task that opens the warehouse "
-    "writes one: trigger the DAG warehouse_status, or run `make status`."
+    "There is no snapshot of the warehouse yet, so this page shows only files and runs. Any task that opens the "
+    "warehouse writes one: trigger the DAG warehouse_status, or run `make status`."
 )
 ACTIVE = freshness.ACTIVE
 
@@ -162,9 +162,7 @@ def weeks_dag_id(fleet: str) -> str:
     return f"trips_by_week_{fleet}"
 
 
-def grid(
-    fleets: Iterable[str], snapshot: Snapshot | None, dags: Mapping[str, Dag], now: datetime
-) -> dict[str, Any]:
+def grid(fleets: Iterable[str], snapshot: Snapshot | None, dags: Mapping[str, Dag], now: datetime) -> dict[str, Any]:
     """Make the JSON of the grid.
 
     Args:
@@ -311,9 +309,7 @@ def _as_loaded_month(load: Loaded) -> LoadedMonth:
 
 def edition_label(load: Loaded) -> str:
     """The loaded edition in a few characters: the beginning of its ETag, and its date."""
-    status = freshness.MonthStatus(
-        "", "", None, None, None, _as_loaded_month(load), None, freshness.State.FRESH
-    )
+    status = freshness.MonthStatus("", "", None, None, None, _as_loaded_month(load), None, freshness.State.FRESH)
     return status.edition
 
 

@@ -5,7 +5,7 @@ import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -111,9 +111,7 @@ def resource(
         "tlc": {
             "place": site,
             "uses": _site_uses(declared_site, site_uses, readable, links),
-            "last": [
-                {name: value for name, value in vars(use).items()} for use in reversed(site_uses[-LAST_SITE_USES:])
-            ],
+            "last": [asdict(use) for use in reversed(site_uses[-LAST_SITE_USES:])],
         },
     }
 
@@ -169,9 +167,7 @@ def _task(task: PoolTask, links: Links) -> dict[str, Any]:
     }
 
 
-def _uses(
-    declared: Iterable[DeclaredUse], readable: frozenset[str] | set[str], links: Links
-) -> list[dict[str, Any]]:
+def _uses(declared: Iterable[DeclaredUse], readable: frozenset[str] | set[str], links: Links) -> list[dict[str, Any]]:
     """Every task that opens the warehouse: those that the DAGs declare, and those that were seen doing it."""
     seen: defaultdict[tuple[str, str], list[uses.WarehouseUse]] = defaultdict(list)
     for use in uses.warehouse_uses():

@@ -339,7 +339,9 @@ def _from_values(document: Mapping[str, Any]) -> Snapshot:
             for fleet, months in document["months"].items()
         },
         refusals={
-            fleet: {month: Refusal(**refusal | {"checks": checks(refusal["checks"])}) for month, refusal in months.items()}
+            fleet: {
+                month: Refusal(**refusal | {"checks": checks(refusal["checks"])}) for month, refusal in months.items()
+            }
             for fleet, months in document["refusals"].items()
         },
         weeks=document["weeks"],

@@ -89,7 +89,9 @@ class Visit:
         """
         if self._file is not None:
             return str([_facts(self._file), _facts(self._file.with_name(f"{self._file.name}.wal"))])
-        (state,) = con.execute("SELECT max(snapshot_id) FROM ducklake_snapshots(current_database())").fetchone() or ("",)
+        (state,) = con.execute("SELECT max(snapshot_id) FROM ducklake_snapshots(current_database())").fetchone() or (
+            "",
+        )
         return str(state)
 
 
