@@ -320,9 +320,9 @@ class WarehouseHook(DuckDBHook):
 
         if self.database or self.get_conn_id() != self.default_conn_name:
             return None
-        return current_user(), Place("lake" if self.is_lake else "file", self.place, tuple(self._settings(con)))
+        return current_user(), Place("lake" if self.is_lake else "file", self.place, tuple(self._shown_settings(con)))
 
-    def _settings(self, con: DuckDBPyConnection) -> Iterator[Setting]:
+    def _shown_settings(self, con: DuckDBPyConnection) -> Iterator[Setting]:
         """The settings that matter, with their origins and without secrets."""
         from include.nyc_taxi.warehouse.lake import without_passwords
         from include.nyc_taxi.web.snapshot import Setting

@@ -17,7 +17,7 @@ NOW = datetime(2023, 9, 15, 12, tzinfo=UTC)
 LOADED = datetime(2023, 9, 12, 12, tzinfo=UTC)
 MODIFIED, LATER = "Mon, 20 Mar 2023 14:30:00 GMT", "Tue, 20 Jun 2023 14:30:00 GMT"
 URL = "https://tlc.test"
-BROKEN = Check("rows_vs_history", "error", 0.5, 0.9, "90 % fewer rows")
+BROKEN = Check("rows_as_a_year_before", "error", 0.5, 0.9, "90 % fewer rows")
 
 
 def load_of(month="2023-01", **facts):

@@ -35,7 +35,7 @@ class Links:
 
 FACTS = Facts(Links(), "/nyc-taxi", 3)
 REFUSED = (
-    Check("rows_vs_history", "error", 0.5, 0.9, "90 % fewer rows"),
+    Check("rows_as_a_year_before", "error", 0.5, 0.9, "90 % fewer rows"),
     Check("unknown_zone", "warn", 0, 0.5, "half of the trips"),
     Check("pickup_outside_month", "warn", 0.05, 0.0),
 )
@@ -75,7 +75,7 @@ def test_has_neighbours_within_the_fleets_months_only():
 
 def test_shows_each_rule_with_its_limit_unit_and_reason_the_broken_ones_first():
     checks = panel(contents={"months": {"2023-01": load_of(checks=tuple(reversed(REFUSED)))}})["checks"]
-    assert [check["rule"] for check in checks] == ["rows_vs_history", "unknown_zone", "pickup_outside_month"]
+    assert [check["rule"] for check in checks] == ["rows_as_a_year_before", "unknown_zone", "pickup_outside_month"]
     assert all(check["reason"] and check["unit"] for check in checks)
     assert [check["accepted"] for check in checks] == [True, False, False]
     assert [check["passed"] for check in checks] == [False, False, True]
@@ -90,7 +90,7 @@ def test_of_a_refused_edition_has_the_broken_rules_and_the_command_that_accepts_
     refusals = {"2023-01": Refusal(NOW.isoformat(), "another", REFUSED)}
     made = panel(contents={"months": {"2023-01": load_of()}, "refusals": refusals}, runs=[run()])
     assert made["state"] == "refused"
-    assert [check["rule"] for check in made["refusal"]["rules"]] == ["rows_vs_history", "unknown_zone"]
+    assert [check["rule"] for check in made["refusal"]["rules"]] == ["rows_as_a_year_before", "unknown_zone"]
     *command, conf = shlex.split(made["commands"]["accept"])
     assert command == ["airflow", "dags", "trigger", "taxi_trips_green", "--conf"]
     assert json.loads(conf) == {"month": "2023-01", "accept": True}

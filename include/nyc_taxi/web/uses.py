@@ -137,7 +137,7 @@ def _read(kind: type[Use]) -> Iterator[Use]:
     for part in (_older(path), path):
         try:
             lines = part.read_text(errors="replace").splitlines()
-        except FileNotFoundError:
+        except OSError:  # usually because nothing has been recorded yet
             continue
         for line in lines:
             try:
