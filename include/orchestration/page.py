@@ -155,7 +155,8 @@ def dags(session: Any, ids: Collection[str], rights: Rights) -> dict[str, grid.D
     from sqlalchemy import select
 
     model = compat.DagModel
-    paused = dict(session.execute(select(model.dag_id, model.is_paused).where(model.dag_id.in_(ids))).tuples().all())
+    found = session.execute(select(model.dag_id, model.is_paused).where(model.dag_id.in_(ids)))
+    paused = {dag_id: bool(is_paused) for dag_id, is_paused in found}
     runs = _runs(session, ids)
     return {
         dag_id: grid.Dag(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import requests
@@ -148,6 +148,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     run(sys.executable, "-c", PREPARE)
     passwords = dict.fromkeys(USERS, "secret")
     if not IS_AIRFLOW_3:
+        run(airflow, "sync-perm")  # creates the roles
         names = ("--username", "--password", "--firstname", "--lastname", "--email", "--role")
         for user, role in USERS.items():
             values = (user, passwords[user], "A", "B", f"{user}@example.test", role)
@@ -223,12 +224,13 @@ class TestServer:
     def test_shows_a_stranger_nothing(self, server, path):
         answer = server.get(path)
         assert answer.status_code == (401 if IS_AIRFLOW_3 else 302)
-        assert not any(word in answer.text for word in ("green", "probe =", "data-env"))
+        shown = answer.text.replace(answer.headers.get("Location", " "), "")  # 2.11 repeats the address
+        assert not any(word in shown for word in ("green", "probe =", "data-env"))
 
     def test_lets_a_stranger_with_a_browser_sign_in_and_come_back(self, server):
         answer = server.get(PAGE, headers={"Accept": "text/html"})
         assert answer.status_code in (302, 307)
-        assert "nyc-taxi%2Fwarehouse%2F" in answer.headers["Location"]
+        assert unquote(answer.headers["Location"]).endswith("/nyc-taxi/warehouse/")
 
     @pytest.mark.parametrize("path", ROUTES)
     def test_is_never_stored_and_loads_nothing_from_elsewhere(self, server, admin, path):
