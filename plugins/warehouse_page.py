@@ -82,7 +82,7 @@ def answer(status: int, body: bytes | str, media_type: str) -> Answer:
 
 def json_answer(values: Any, status: int = 200) -> Answer:
     """An answer in JSON."""
-    return answer(status, json.dumps(values, separators=(",", ":")), "application/json")
+    return answer(status, json.dumps(values, separators=(",", ":"), allow_nan=False), "application/json")
 
 
 def missing() -> Answer:
@@ -218,13 +218,16 @@ def fastapi_app() -> Any:
 
 def flask_view() -> Any:
     """The routes for Airflow 2.11, which sends strangers to the login page."""
-    from airflow.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+    from airflow.auth.managers.models.resource_details import (  # type: ignore[import-not-found]
+        DagAccessEntity,
+        DagDetails,
+    )
     from airflow.utils.session import create_session
     from airflow.www.auth import has_access_view
     from airflow.www.extensions.init_auth_manager import get_auth_manager
     from flask import Response
     from flask_appbuilder import BaseView, expose
-    from flask_wtf.csrf import generate_csrf
+    from flask_wtf.csrf import generate_csrf  # type: ignore[import-not-found]
 
     def route(path: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
         return lambda handler: expose(path)(has_access_view()(handler))

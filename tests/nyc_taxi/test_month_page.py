@@ -86,6 +86,13 @@ def test_shows_a_rule_that_no_longer_exists():
     assert check["reason"] == "This rule is no longer applied."
 
 
+def test_has_no_number_that_browsers_cannot_read():
+    checks = (Check("rows_as_a_year_before", "warn", 1, float("inf"), "no rows a year before"),)
+    made = panel(contents={"months": {"2023-01": load_of(checks=checks)}})
+    assert json.dumps(made, allow_nan=False)
+    assert (made["checks"][0]["value"], made["checks"][0]["passed"]) == (None, False)
+
+
 def test_of_a_refused_edition_has_the_broken_rules_and_the_command_that_accepts_it():
     refusals = {"2023-01": Refusal(NOW.isoformat(), "another", REFUSED)}
     made = panel(contents={"months": {"2023-01": load_of()}, "refusals": refusals}, runs=[run()])

@@ -1,6 +1,7 @@
 """The data of the page's panel about one month of a fleet."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -134,7 +135,7 @@ def _check(fleet: str, check: Check, *, was_published: bool) -> dict[str, Any]:
     return {
         "rule": check.rule,
         "severity": check.severity,
-        "value": check.value,
+        "value": check.value if check.value is None or math.isfinite(check.value) else None,  # JSON has no infinity
         "limit": check.limit,
         "unit": unit,
         "passed": check.passed,

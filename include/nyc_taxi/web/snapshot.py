@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import duckdb
 
@@ -31,9 +31,8 @@ TURN_SECONDS = 5.0
 TOP_ZONES = 10
 
 
-@dataclass(frozen=True)
-class Check:
-    """The result of one rule of the audit.
+class Check(NamedTuple):
+    """The result of one rule of the audit. A tuple, because there are tens of thousands in a snapshot.
 
     Attributes:
         severity: "error" or "warn".
@@ -217,9 +216,16 @@ def _months(
         f"FROM {warehouse.readable(con, 'latest_loads')} ORDER BY ALL"
     ).fetchall()
     found: dict[str, dict[str, Loaded]] = {}
-    for fleet, month, count, size, url, *others, changes, unknown in rows:
+    for fleet, month, count, size, url, etag, modified, loaded_at, run_id, simulated, changes, unknown in rows:
         found.setdefault(fleet, {})[month] = Loaded(
-            *(count, size, without_login(url), *others),
+            rows=count,
+            bytes=size,
+            source_url=without_login(url),
+            etag=etag,
+            last_modified=modified,
+            loaded_at=loaded_at,
+            run_id=run_id,
+            simulated=simulated,
             changes=json.loads(changes) if changes else None,
             unknown_columns=tuple(json.loads(unknown or "[]")),
             checks=checks.get((fleet, month), ()),
@@ -236,7 +242,8 @@ def _audits(
         "SELECT fleet, strftime(partition_month, '%Y-%m'), published, "
         "strftime(checked_at, '%Y-%m-%dT%H:%M:%S.%f+00:00'), run_id, rule, severity, at_most, value, "
         "CASE WHEN NOT passed THEN detail END "
-        f"FROM {warehouse.readable(con, 'quality_checks')} ORDER BY ALL"
+        f"FROM {warehouse.readable(con, 'quality_checks')} "
+        "ORDER BY fleet, partition_month, checked_at, run_id, published"
     ).fetchall()
     published: dict[tuple[str, str], tuple[Check, ...]] = {}
     refused: dict[str, dict[str, Refusal]] = {}
