@@ -164,7 +164,7 @@ def fastapi_app() -> Any:
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
     from airflow.api_fastapi.core_api.security import requires_access_view
     from fastapi import Depends, FastAPI, HTTPException, Request, Response
-    from fastapi.responses import StreamingResponse
+    from fastapi.responses import RedirectResponse, StreamingResponse
 
     app = FastAPI(
         title="Outputs of the taxi DAGs",
@@ -212,7 +212,11 @@ def fastapi_app() -> Any:
     def file(request: Request, path: str) -> Response:
         return respond(request, pages().file_answer(base_path(), path, request.headers))
 
+    def warehouse(request: Request) -> Response:  # noqa: ARG001 - as for the other paths
+        return RedirectResponse(f"{base_path()}{WAREHOUSE}/", headers={"Cache-Control": "no-store"})
+
     add("/outputs", index)
+    add(WAREHOUSE, warehouse)
     add("/outputs/{path:path}", output)
     add("/files/{path:path}", file)
 

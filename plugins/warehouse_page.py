@@ -246,6 +246,7 @@ def flask_view() -> Any:
         route_base = PREFIX
         default_view = "page"
 
+        @route("")  # else Flask would redirect it to the host that the request names
         @route("/")
         def page(self) -> Response:
             return respond(page_answer(generate_csrf()))

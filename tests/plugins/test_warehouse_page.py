@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(folder / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{folder}/logs",
@@ -134,7 +136,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "NYC_TAXI_DATA_DIR": str(folder / "data"),
         "NYC_TAXI_FLEETS": "green,yellow",
     }
-    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
+    # A copy of the plugins, with a file of the page that no change of the page can take away.
+    shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "plugins/warehouse_page").mkdir(exist_ok=True)
+    (folder / "plugins/warehouse_page/probe.js").write_text("export const probe = 1;\n")
+    (folder / "include").symlink_to(ROOT / "include")
+    path = os.pathsep.join([str(ROOT), str(folder / "plugins")])
 
     def run(*command: str) -> None:
         done = subprocess.run(
@@ -186,18 +193,6 @@ def admin(server: Server) -> requests.Session:
 @pytest.fixture(scope="module")
 def viewer(server: Server) -> requests.Session:
     return server.sign_in("viewer")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def probe() -> Iterator[None]:
-    """A file of the page that no change of the page can take away."""
-    file = warehouse_page.FILES / "probe.js"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text("export const probe = 1;\n")
-    yield
-    file.unlink()
-    with contextlib.suppress(OSError):
-        file.parent.rmdir()
 
 
 def trigger(server: Server, session: requests.Session, month: str) -> str:
@@ -265,6 +260,18 @@ class TestServer:
     )
     def test_says_that_there_is_no_such_thing(self, server, admin, path):
         assert server.get(PAGE + path, admin).status_code == 404
+
+    @pytest.mark.parametrize("path", [*ROUTES, "/nyc-taxi/warehouse", "/nyc-taxi/warehouse/data", f"{GRID}/"])
+    @pytest.mark.parametrize("accepted", ["text/html", "*/*"])
+    def test_never_redirects_to_the_host_that_a_request_names(self, server, admin, path, accepted):
+        for session in (requests, admin):
+            answer = server.get(path, session, headers={"Host": "evil.test", "Accept": accepted})
+            assert urlsplit(answer.headers.get("Location", "")).netloc == ""
+
+    def test_is_also_found_without_the_slash(self, server, admin):
+        answer = admin.get(server.url + PAGE.rstrip("/"), timeout=60)
+        assert answer.status_code == 200
+        assert "data-env" in answer.text
 
     def test_has_the_page_in_the_navigation(self, server, admin):
         if IS_AIRFLOW_3:
