@@ -7,6 +7,7 @@ Writers take turns with a file lock, and each reads the warehouse only when it h
 therefore also read last, so no writer of a lake can replace a newer snapshot by an older one.
 """
 
+import functools
 import itertools
 import json
 import logging
@@ -276,15 +277,22 @@ def _weeks(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
 
 
 def read() -> Snapshot | None:
-    """The snapshot; None if there is none that this version can read."""
+    """The snapshot; None if there is none that this version can read. It is parsed once, until it is replaced."""
     try:
-        document = json.loads(path().read_text())
-        return _from_values(document) if document["version"] == VERSION else None
+        facts = path().stat()
+        return _parsed(path(), (facts.st_ino, facts.st_mtime_ns, facts.st_size))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         log.warning("%s cannot be read (%s). The next task that opens the warehouse replaces it", path(), error)
         return None
+
+
+@functools.lru_cache(maxsize=1)
+def _parsed(file: Path, version: tuple[int, int, int]) -> Snapshot | None:  # noqa: ARG001 - the cache's key
+    """Parse the file. A writer replaces it by another file, so each version of it has its own key."""
+    document = json.loads(file.read_text())
+    return _from_values(document) if document["version"] == VERSION else None
 
 
 def _as_text(snapshot: Snapshot) -> str:
