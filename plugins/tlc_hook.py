@@ -45,9 +45,11 @@ class TlcHook(HttpHook):
         self._asked: set[tuple[str | None, str | None]] = set()
 
     def get_conn(self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None) -> Session:
-        """Return a session that records its requests (see include/nyc_taxi/web/uses.py)."""
+        """Return a session that, in a task, records its requests (see include/nyc_taxi/web/uses.py)."""
         session: Session = super().get_conn(headers, extra_options)
         send, user = session.send, current_user()
+        if not user.dag_id:  # a command, which may have nothing to do with the data directory
+            return session
 
         def send_and_record(request: PreparedRequest, **kwargs: Any) -> Response:
             answer = None

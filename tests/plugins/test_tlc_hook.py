@@ -154,7 +154,16 @@ class TestFetch:
 
 
 class TestRecords:
-    """The record of each request."""
+    """The record of each request of a task."""
+
+    @pytest.fixture(autouse=True)
+    def in_a_task(self, monkeypatch):
+        monkeypatch.setattr("tlc_hook.current_user", lambda: uses.User("d", "r", "t"))
+
+    def test_a_command_leaves_none(self, tlc_url, data_dir, monkeypatch):
+        monkeypatch.setattr("tlc_hook.current_user", uses.User)
+        TlcHook().fetch(PATH, {})
+        assert not data_dir.exists()
 
     def test_counts_requests_bytes_refusals_and_retries(self, tlc_site, tlc_url):
         hook = TlcHook()
