@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 IS_AIRFLOW_3 = not __version__.startswith("2.")
 PREFIX = "/nyc-taxi"
+WAREHOUSE = "/warehouse"
+"""Where the page of the warehouse is, below the prefix."""
 MENU = "Taxi outputs"
 MAX_ID = 250
 _ID = re.compile(r"[\w.-]+")
@@ -142,12 +144,26 @@ def pages() -> ModuleType:
     return pages
 
 
+async def let_sign_in(request: Any, error: Any) -> Any:
+    """Like the UI itself, let a browser sign in whose token is missing or was issued before a restart."""
+    from fastapi.exception_handlers import http_exception_handler
+    from fastapi.responses import RedirectResponse
+
+    not_signed_in = error.status_code == 401 or error.detail == "Invalid JWT token"
+    if not_signed_in and "text/html" in request.headers.get("accept", ""):
+        query = f"?{request.url.query}" if request.url.query else ""
+        asked_for = base_path() + request.url.path.partition(PREFIX)[2] + query
+        login = f"{base_path().removesuffix(PREFIX)}/api/v2/auth/login"
+        return RedirectResponse(f"{login}?{urlencode({'next': asked_for})}", headers={"Cache-Control": "no-store"})
+    return await http_exception_handler(request, error)
+
+
 def fastapi_app() -> Any:
     """The pages for Airflow 3. The app protects itself: Airflow does not add authentication to a plugin's app."""
+    import warehouse_page
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
     from airflow.api_fastapi.core_api.security import requires_access_view
     from fastapi import Depends, FastAPI, HTTPException, Request, Response
-    from fastapi.exception_handlers import http_exception_handler
     from fastapi.responses import RedirectResponse, StreamingResponse
 
     app = FastAPI(
@@ -196,21 +212,17 @@ def fastapi_app() -> Any:
     def file(request: Request, path: str) -> Response:
         return respond(request, pages().file_answer(base_path(), path, request.headers))
 
+    def warehouse(request: Request) -> Response:  # noqa: ARG001 - as for the other paths
+        return RedirectResponse(f"{base_path()}{WAREHOUSE}/", headers={"Cache-Control": "no-store"})
+
     add("/outputs", index)
+    add(WAREHOUSE, warehouse)
     add("/outputs/{path:path}", output)
     add("/files/{path:path}", file)
 
-    @app.exception_handler(HTTPException)
-    async def refuse(request: Request, error: HTTPException) -> Response:
-        # Like the UI itself, let a browser sign in whose token is missing or was issued before a restart.
-        not_signed_in = error.status_code == 401 or error.detail == "Invalid JWT token"
-        if not_signed_in and "text/html" in request.headers.get("accept", ""):
-            query = f"?{request.url.query}" if request.url.query else ""
-            asked_for = base_path() + request.url.path.partition(PREFIX)[2] + query
-            login = f"{base_path().removesuffix(PREFIX)}/api/v2/auth/login"
-            return RedirectResponse(f"{login}?{urlencode({'next': asked_for})}", headers={"Cache-Control": "no-store"})
-        return await http_exception_handler(request, error)
-
+    app.add_exception_handler(HTTPException, let_sign_in)
+    # A prefix belongs to one app only: Airflow would never ask another app that it mounts below the same prefix.
+    app.mount(WAREHOUSE, warehouse_page.fastapi_app())
     return app
 
 

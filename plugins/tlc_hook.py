@@ -11,6 +11,7 @@ from urllib.parse import quote
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, Connection, mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.providers.http.sensors.http import HttpSensor
+from current_user import current_user
 
 from permanent_failure import failing_for_good_when_permanent
 
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import Context
-    from requests import Response
+    from requests import PreparedRequest, Response, Session
+
+    from include.nyc_taxi.web.uses import User
 
 CONNECT_AND_READ_TIMEOUT = (10, 60)
 """Seconds to wait for a connection, and for the next bytes. The provider's default is to wait for ever."""
+FORBIDDEN = 403
+"""What the site answers about a file that is not published, and to a machine that it blocks."""
 
 
 class TlcHook(HttpHook):
@@ -37,6 +42,41 @@ class TlcHook(HttpHook):
 
     def __init__(self, method: str = "GET", http_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(method, http_conn_id, **kwargs)
+        self._asked: set[tuple[str | None, str | None]] = set()
+
+    def get_conn(self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None) -> Session:
+        """Return a session that, in a task, records its requests (see include/nyc_taxi/web/uses.py)."""
+        session: Session = super().get_conn(headers, extra_options)
+        send, user = session.send, current_user()
+        if not user.dag_id:  # a command, which may have nothing to do with the data directory
+            return session
+
+        def send_and_record(request: PreparedRequest, **kwargs: Any) -> Response:
+            answer = None
+            try:
+                answer = send(request, **kwargs)
+                return answer
+            finally:
+                self._record(user, request, answer)
+
+        session.send = send_and_record  # type: ignore[method-assign]  # an adapter would miss what the provider mounts
+        return session
+
+    def _record(self, user: User, request: PreparedRequest, answer: Response | None) -> None:
+        """Record a request. A request for the same address as before, by the same hook, is a retry."""
+        from include.nyc_taxi.web import uses
+
+        asked = request.method, request.url
+        length = answer.headers.get("Content-Length", "") if answer is not None and request.method == "GET" else ""
+        uses.record(
+            uses.SiteUse(
+                *(uses.now(), user.dag_id, user.run_id, user.task_id),
+                bytes=int(length) if length.isdecimal() else 0,
+                refused=int(answer is not None and answer.status_code == FORBIDDEN),
+                retries=int(asked in self._asked),
+            )
+        )
+        self._asked.add(asked)
 
     @classmethod
     def get_connection(cls, conn_id: str) -> Connection:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import duckdb
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, mask_secret
 from airflow.providers.duckdb.hooks.duckdb import DuckDBHook
+from current_user import current_user
 from tenacity import RetryCallState, Retrying, wait_exponential
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from include.nyc_taxi.warehouse.lake import Secret
+    from include.nyc_taxi.web.snapshot import Place, Setting
+    from include.nyc_taxi.web.uses import User
 
 LAKE = "ducklake:"
 CATALOG_TIMEOUT_SECONDS = 60.0
@@ -294,12 +297,46 @@ class WarehouseHook(DuckDBHook):
     @contextlib.contextmanager
     def opened(self) -> Iterator[DuckDBPyConnection]:
         """Open the warehouse for the block, for functions of `include` that write in transactions of their own."""
-        with contextlib.closing(self.get_conn()) as con:
+        from include.nyc_taxi.web.visit import Visit
+
+        visit = Visit(self._user_and_place, _file_of(self.get_database()))
+        with visit.recorded(), contextlib.closing(self.get_conn()) as con:
+            visit.begin(con)
             try:
                 yield con
-            except BaseException:
+            except BaseException as error:
                 con.interrupt()  # an interrupted query still runs in DuckDB's threads, and closing waits for them
+                if isinstance(error, Exception):  # a load that is refused has recorded why
+                    visit.end(con)
                 raise
+            visit.end(con)
+
+    def _user_and_place(self, con: DuckDBPyConnection) -> tuple[User, Place] | None:
+        """Who opens the warehouse, and what is known about it; None if it is not the warehouse of the connection.
+
+        Only that one has a page in the web UI.
+        """
+        from include.nyc_taxi.web.snapshot import Place
+
+        if self.database or self.get_conn_id() != self.default_conn_name:
+            return None
+        return current_user(), Place("lake" if self.is_lake else "file", self.place, tuple(self._shown_settings(con)))
+
+    def _shown_settings(self, con: DuckDBPyConnection) -> Iterator[Setting]:
+        """The settings that matter, with their origins and without secrets."""
+        from include.nyc_taxi.warehouse.lake import without_passwords
+        from include.nyc_taxi.web.snapshot import Setting
+
+        connection = f"the connection {self.default_conn_name!r}"
+        extra = self.connection_extra
+        yield Setting("database", self.place, connection if self.airflow_connection else "default: the data directory")
+        ours = {"lock_timeout": f"{self.lock_timeout:g} s", "writers": str(self.writers)}
+        duckdbs = ("memory_limit", "threads", "TimeZone")
+        for name, value in [*ours.items(), *((name, str(_current_setting(con, name))) for name in duckdbs)]:
+            yield Setting(name, value, f"{connection}, extra" if extra.get(name) is not None else "default")
+        for name in ("temp_directory", "data_path", "catalog_conn_id", "storage_conn_id", "extensions"):
+            if extra.get(name):
+                yield Setting(name, without_passwords(str(extra[name])), f"{connection}, extra")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[DuckDBPyConnection]:
@@ -400,6 +437,16 @@ def _check_absolute(conn_id: str, database: str) -> None:
 
 def _is_file(database: str) -> bool:
     return not re.match(r"[a-z]+:", database)  # such as md: or ducklake:
+
+
+def _file_of(database: str) -> Path | None:
+    """The warehouse's file; None if it is not a file."""
+    return Path(database) if _is_file(database) else None
+
+
+def _current_setting(con: DuckDBPyConnection, name: str) -> object:
+    (value,) = con.execute("SELECT current_setting(?)", [name]).fetchone() or (None,)
+    return value
 
 
 def _secret(kind: str, **values: str | int | bool | None) -> Secret:

@@ -25,18 +25,18 @@ MAY_IMPORT: dict[str, list[str]] = {
     f"{NYC_TAXI}/reports": ["basics", "catalogue", "audit.rules", "warehouse"],
     f"{NYC_TAXI}/trips": ["basics", "catalogue", "source", "audit", "warehouse", "reports.by_week", "reports.by_zone"],
     f"{NYC_TAXI}/status": ["basics", "catalogue", "source", "trips.loaded"],
-    f"{NYC_TAXI}/web": ["basics", "catalogue"],
+    f"{NYC_TAXI}/web": ["basics", "catalogue", "source", "audit.rules", "warehouse", "status", "trips.loaded"],
     NYC_TAXI: ["catalogue"],  # the basics themselves
     "include/tlc_simulator": ["basics", "catalogue", "source.parquet"],
     "include/orchestration": [
-        *("basics", "catalogue", "source", "warehouse.lake", "trips", "status"),
+        *("basics", "catalogue", "source", "warehouse.lake", "trips", "status", "web"),
         *("airflow", "plugins"),
     ],
     "include/local": [
         *("basics", "catalogue", "warehouse", "trips.loaded", "audit", "reports.by_week"),
         *("airflow", "plugins", "orchestration", "tlc_simulator"),
     ],
-    "plugins": ["basics", "catalogue", "warehouse", "web", "airflow"],
+    "plugins": ["basics", "catalogue", "warehouse", "web", "airflow", "orchestration"],
     "dags": [
         *("basics", "catalogue", "source", "warehouse.lake", "trips", "reports", "status"),
         *("airflow", "plugins", "orchestration"),

@@ -4,8 +4,12 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+LOCK_POLL_SECONDS = 0.01
 
 
 @contextlib.contextmanager
@@ -31,16 +35,36 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, timeout: float | None = None) -> Iterator[None]:
     """Hold an exclusive lock on `path`, which is created if it is missing. The lock ends with the process.
 
     It works between the processes of one machine, and between machines if their shared file system supports locks, as
     NFS 4 does.
+
+    Args:
+        timeout: seconds to wait for another process; by default without a limit.
+
+    Raises:
+        TimeoutError: another process has held the lock for all of that time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if timeout is None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        else:
+            _lock_within(file, path, timeout)
         yield
+
+
+def _lock_within(file: IO[str], path: Path, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{path} has been locked by another process for {timeout:g} seconds") from None
+            time.sleep(LOCK_POLL_SECONDS)
 
 
 def _make_temporary(target: Path) -> tuple[int, Path]:

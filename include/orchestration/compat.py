@@ -52,13 +52,19 @@ class Private:
 
 
 _DATABASE = "Commands read and change runs in the metadata database: no public interface does this on both lines."
+_PAGE = "The page of the warehouse reads all runs, events and tasks with a few queries, which takes milliseconds."
 _BOTH_LINES = (
     Private("airflow.models.dagrun", "DagRun", _DATABASE),
     Private("airflow.models.taskinstance", "TaskInstance", _DATABASE),
     Private("airflow.utils.session", "create_session", _DATABASE),
     Private("airflow.models.pool", "Pool", "Set-up creates the pool with the slots that the connection asks for."),
+    Private("airflow.models.dag", "DagModel", _PAGE),
+    Private("airflow.models.dag", "DagTag", _PAGE),
+    Private("airflow.models.serialized_dag", "SerializedDagModel", _PAGE),
 )
 _AIRFLOW_3 = (
+    Private("airflow.models.asset", "AssetEvent", _PAGE),
+    Private("airflow.models.asset", "AssetModel", _PAGE),
     Private("airflow.dag_processing.dagbag", "DagBag", "`make docs` reads the DAG files as Airflow reads them."),
     Private("airflow.sdk.execution_time.comms", "GetDagRun", "A task asks the api-server which month a run is about."),
     Private(
@@ -68,6 +74,8 @@ _AIRFLOW_3 = (
     ),
 )
 _AIRFLOW_2 = (
+    Private("airflow.models.dataset", "DatasetEvent", _PAGE),
+    Private("airflow.models.dataset", "DatasetModel", _PAGE),
     Private("airflow.models.dagbag", "DagBag", "`make docs` reads the DAG files as Airflow reads them."),
     Private("airflow.timetables.base", "_NullDataset", "The dataset graph shows what the tasks of a DAG read."),
 )
@@ -122,6 +130,19 @@ def read_dags(folder: Path) -> dict[str, Any]:
     if bag.import_errors:
         raise ValueError("\n".join(f"{file}: {error}" for file, error in bag.import_errors.items()))
     return dict(bag.dags)
+
+
+def logical_date() -> Any:
+    """The column of `DagRun` with the logical date."""
+    run = PRIVATE["DagRun"].load()
+    return run.logical_date if IS_AIRFLOW_3 else run.execution_date
+
+
+def asset_models() -> tuple[Any, Any, Any]:
+    """The models of asset events and of assets, and the column of events that names the asset."""
+    names = ("AssetEvent", "AssetModel") if IS_AIRFLOW_3 else ("DatasetEvent", "DatasetModel")
+    event, asset = (PRIVATE[name].load() for name in names)
+    return event, asset, event.asset_id if IS_AIRFLOW_3 else event.dataset_id
 
 
 def in_a_task_of_airflow_3() -> bool:

@@ -114,7 +114,7 @@ def refuse_contradiction(dag_run: Any, name: str, chosen: str, own: list[str]) -
     Raises:
         AirflowFailException: `chosen` is not in `own`.
     """
-    if _run_type(dag_run) in OWN_DATE and chosen not in own:
+    if is_for_its_date(dag_run) and chosen not in own:
         raise AirflowFailException(
             f"{dag_run.run_id} is the run of {' or '.join(own)}, but its `{name}` says {chosen}: leave that field of "
             f"the form empty in a backfill (and in --dag-run-conf), or trigger the DAG by hand for {chosen}"
@@ -132,13 +132,18 @@ def is_backfill_or_cleared(dag_run: Any, task: Any, ti: Any) -> bool:
     return _run_type(dag_run) == "backfill" or int(ti.max_tries) > int(task.retries)
 
 
+def is_for_its_date(dag_run: Any) -> bool:
+    """Whether Airflow has created the run for its date, so that its parameters may not name another month or week."""
+    return _run_type(dag_run) in OWN_DATE
+
+
 def _run_type(dag_run: Any) -> str:
     return str(getattr(dag_run.run_type, "value", dag_run.run_type))
 
 
 def month_of_run(dag_run: Any) -> str | None:
     """Return the month of any run, or None if it has neither a month nor a logical date."""
-    is_own = dag_run.logical_date and _run_type(dag_run) in OWN_DATE
+    is_own = dag_run.logical_date and is_for_its_date(dag_run)
     return chosen_month({} if is_own else dag_run.conf or {}, dag_run.logical_date)
 
 

@@ -9,7 +9,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException, Param
 
 from calendar_timetables import written_dates
 from include.nyc_taxi import months
-from include.orchestration.month import has_ended, of_its_date, refuse_contradiction
+from include.nyc_taxi.errors import WeekError
+from include.orchestration.month import has_ended, is_for_its_date, of_its_date, refuse_contradiction
 from include.orchestration.retry_policy import no_retry_when_permanent
 
 WEEK = "{{ logical_week(params, dag_run) }}"
@@ -56,6 +57,18 @@ def logical_week(params: Mapping[str, Any], dag_run: Any) -> str:
             f"the week of {monday} has not ended. Trigger it when it has, or leave it to the schedule"
         )
     return monday.isoformat()
+
+
+def week_of_run(dag_run: Any) -> str | None:
+    """Return the Monday of any run's week, or None if no single week can be told from its form and its logical date."""
+    own = {months.monday_of(day) for day in written_dates(dag_run.logical_date)} if dag_run.logical_date else set()
+    chosen = None if own and is_for_its_date(dag_run) else (dag_run.conf or {}).get("week")
+    if chosen:
+        try:
+            return months.monday_of(str(chosen)).isoformat()
+        except WeekError:
+            return None
+    return own.pop().isoformat() if len(own) == 1 else None
 
 
 def months_of_week(params: Mapping[str, Any], dag_run: Any) -> list[str]:

@@ -33,10 +33,31 @@ if IS_AIRFLOW_3:
             "AccessView.WEBSITE",
             "output_pages shows its pages to everyone who may see the website",
         ),
+        (
+            "airflow.api_fastapi.core_api.security",
+            "GetUserDep",
+            "warehouse_page shows a user only the DAGs that the user may read",
+        ),
+        ("airflow.api_fastapi.common.db.common", "SessionDep", "warehouse_page reads runs from the metadata database"),
+        (
+            "airflow.api_fastapi.auth.managers.base_auth_manager",
+            "BaseAuthManager.is_authorized_dag",
+            "warehouse_page shows a user only the DAGs that the user may read",
+        ),
     ]
 else:
     UNPROMISED += [
         ("airflow.www.auth", "has_access_view", "output_pages shows its pages to signed-in users only"),
+        (
+            "airflow.auth.managers.base_auth_manager",
+            "BaseAuthManager.is_authorized_dag",
+            "warehouse_page shows a user only the DAGs that the user may read",
+        ),
+        (
+            "airflow.www.extensions.init_auth_manager",
+            "get_auth_manager",
+            "warehouse_page shows a user only the DAGs that the user may read",
+        ),
         ("airflow.models.dagrun", "DagRun.find", "output_pages links to the grid of an older run"),
         ("airflow.models.dagrun", "DagRun.execution_date", "output_pages links to the grid of an older run"),
     ]

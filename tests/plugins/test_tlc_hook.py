@@ -6,12 +6,14 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+import requests
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, redact
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import DownloadError, NotPublishedError
 from include.nyc_taxi.settings import DEFAULT_TLC_URL
 from include.nyc_taxi.source.download import download_month
+from include.nyc_taxi.web import uses
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.faults import CutOff, Status
 from tlc_hook import TlcFileSensor, TlcHook
@@ -149,6 +151,45 @@ class TestFetch:
         response = TlcHook().fetch(PATH, {})
         assert not response._content_consumed
         assert len(response.content) == int(response.headers["Content-Length"])
+
+
+class TestRecords:
+    """The record of each request of a task."""
+
+    @pytest.fixture(autouse=True)
+    def in_a_task(self, monkeypatch):
+        monkeypatch.setattr("tlc_hook.current_user", lambda: uses.User("d", "r", "t"))
+
+    def test_a_command_leaves_none(self, tlc_url, data_dir, monkeypatch):
+        monkeypatch.setattr("tlc_hook.current_user", uses.User)
+        TlcHook().fetch(PATH, {})
+        assert not data_dir.exists()
+
+    def test_counts_requests_bytes_refusals_and_retries(self, tlc_site, tlc_url):
+        hook = TlcHook()
+        size = len(hook.fetch(PATH, {}).content)
+        tlc_site.add_fault(PATH, Status(403), times=1)
+        hook.fetch(PATH, {})
+        with TlcHook("HEAD").get_conn() as session:
+            session.head(hook.url(PATH))
+        (use,) = uses.site_uses()
+        refused = use.bytes - size  # the size of the message
+        assert (use.requests, use.refused, use.retries) == (3, 1, 1)
+        assert 0 <= refused < size
+
+    def test_counts_a_request_that_got_no_answer(self, monkeypatch):
+        monkeypatch.setenv("NYC_TAXI_TLC_URL", "http://127.0.0.1:1")
+        with pytest.raises(requests.ConnectionError):
+            TlcHook().fetch(PATH, {})
+        (use,) = uses.site_uses()
+        assert (use.requests, use.bytes, use.refused) == (1, 0, 0)
+
+    def test_has_no_address_and_no_login(self, tlc_site, monkeypatch):
+        monkeypatch.setenv("NYC_TAXI_TLC_URL", with_login(tlc_site.url))
+        TlcHook().fetch(PATH, {})
+        assert len(uses.site_uses()) == 1
+        for file in uses.status_dir().iterdir():
+            assert not any(word in file.read_text() for word in ("127.0.0.1", "parquet", "Basic", "://"))
 
 
 class TestDownload:

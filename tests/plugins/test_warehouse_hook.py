@@ -1,6 +1,7 @@
 """The warehouse hook, with real files and real processes."""
 
 import json
+import threading
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -9,7 +10,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, AirflowTaskTimeout, redact
 
 import warehouse_hook
+from include.nyc_taxi import warehouse
 from include.nyc_taxi.warehouse.lake import LakeError
+from include.nyc_taxi.web import snapshot, uses
 from include.orchestration import pool
 from warehouse_hook import WarehouseHook, WarehouseLockedError
 
@@ -101,6 +104,82 @@ class TestMemory:
         define(host=str(database), extra={"memory_limit": "2GiB"})
         with closing(WarehouseHook().get_conn()) as con:
             assert con.execute("SELECT current_setting('memory_limit')").fetchone() == ("2.0 GiB",)
+
+
+class TestRecords:
+    """The snapshot for the web UI, and the record of each use."""
+
+    def test_a_change_leaves_a_snapshot_and_a_read_leaves_it_alone(self):
+        with WarehouseHook().opened() as con:
+            con.execute("CREATE TABLE t (i INTEGER)")
+        first = snapshot.read()
+        assert first.at.kind == "file"
+        snapshot.path().touch()
+        before = snapshot.path().stat().st_mtime_ns
+        with WarehouseHook().transaction() as con:
+            con.execute("FROM t").fetchall()
+        assert snapshot.path().stat().st_mtime_ns == before
+        with WarehouseHook().transaction() as con:
+            con.execute("INSERT INTO t VALUES (1)")
+        assert snapshot.path().stat().st_mtime_ns > before
+        assert [use.wrote for use in uses.warehouse_uses()] == [True, False, True]
+
+    def test_a_change_of_a_large_file_is_noticed_in_its_log(self, monkeypatch):
+        monkeypatch.setattr(warehouse_hook, "LARGE_FILE_BYTES", 1)
+        for sql in ("CREATE TABLE t (i INTEGER)", "INSERT INTO t VALUES (1)", "FROM t"):
+            with WarehouseHook().transaction() as con:
+                con.execute(sql)
+        assert [use.wrote for use in uses.warehouse_uses()] == [True, True, False]
+
+    def test_a_block_that_fails_after_a_commit_leaves_a_snapshot_too(self):
+        def commit_and_fail():
+            with WarehouseHook().opened() as con:
+                con.execute("CREATE TABLE t (i INTEGER)")
+                raise ValueError("the audit has refused it")
+
+        with pytest.raises(ValueError, match="the audit has refused it"):
+            commit_and_fail()
+        assert snapshot.read() is not None
+        assert [use.wrote for use in uses.warehouse_uses()] == [True]
+
+    def test_the_wait_for_another_process_is_not_part_of_the_hold(self, data_dir, hold_open):
+        data_dir.mkdir()
+        process = hold_open(data_dir / "warehouse.duckdb")
+        threading.Timer(0.5, process.kill).start()
+        with WarehouseHook(lock_timeout=SIXTY_SECONDS).opened():
+            pass
+        (use,) = uses.warehouse_uses()
+        assert use.wait_seconds > 0.4
+
+    def test_of_another_database_nothing_is_recorded(self, database):
+        with WarehouseHook(database=str(database)).transaction() as con:
+            con.execute("INSERT INTO t VALUES ('one', 1)")
+        assert (snapshot.read(), uses.warehouse_uses()) == (None, [])
+
+    def test_a_lake_leaves_the_same_and_no_password(self, define, tmp_path):
+        define(
+            host=f"ducklake:{tmp_path}/lake.ducklake",
+            extra={"data_path": f"{tmp_path}/files", "settings": {"http_proxy_password": "hunter2"}},
+        )
+        with WarehouseHook().opened() as con:
+            warehouse.write(
+                con, lambda: con.execute("INSERT INTO zones VALUES (4, 'Alphabet City', 'Manhattan', 'Y', '')")
+            )
+        assert snapshot.read().at.kind == "lake"
+        assert snapshot.read().zones == {4: "Alphabet City"}
+        with WarehouseHook().transaction() as con:
+            con.execute("FROM zones").fetchall()
+        assert [use.wrote for use in uses.warehouse_uses()] == [True, False]
+        assert all("hunter2" not in file.read_text() for file in snapshot.status_dir().iterdir())
+
+    def test_says_where_each_setting_comes_from(self, define, database):
+        define(host=str(database), extra={"memory_limit": "2GiB"})
+        with WarehouseHook().opened():
+            pass
+        settings = {setting.name: (setting.value, setting.origin) for setting in snapshot.read().at.settings}
+        assert settings["memory_limit"] == ("2.0 GiB", "the connection 'warehouse', extra")
+        assert settings["writers"] == ("1", "default")
+        assert settings["database"] == (str(database), "the connection 'warehouse'")
 
 
 class TestLargeFile:

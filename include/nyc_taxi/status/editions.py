@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
@@ -90,6 +91,13 @@ class Run:
     month: str
     run_id: str
     logical_date: datetime
+
+
+class Finding(StrEnum):
+    """What the site last said about a loaded month, if the loaded edition is no longer what it has."""
+
+    WITHDRAWN = "withdrawn"
+    REPUBLISHED = "republished"
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,28 @@ def withdrawn(check: Check, name: str) -> list[WatchedMonth]:
     if others := [month for month in gone if month not in ours]:
         log.info("already reported as withdrawn by an earlier check: %s", _listed(others))
     return ours
+
+
+def findings(loads: Mapping[str, Mapping[str, LoadedMonth]]) -> dict[tuple[str, str], Finding]:
+    """What the last checks have found about loaded months, by fleet and month, without asking the site.
+
+    Raises:
+        AnswersError: the ledger cannot be read.
+    """
+    ledger = _read(_ledger_path())
+    found = {}
+    for fleet, by_month in loads.items():
+        for month, load in by_month.items():
+            url = without_login(load.source_url)
+            seen = ledger.get(url)
+            if seen and not seen.published:
+                found[fleet, month] = Finding.WITHDRAWN
+            # An edition that was loaded after the site's answer may be newer than the answer.
+            elif seen and seen.answered_at > load.loaded_at.isoformat(timespec="microseconds"):
+                watched = WatchedMonth(fleet, month, url, load.etag, load.last_modified)
+                if (load.etag or load.last_modified) and _differs(watched, seen):
+                    found[fleet, month] = Finding.REPUBLISHED
+    return found
 
 
 def report(check: Check, months: Sequence[WatchedMonth]) -> str:

@@ -67,6 +67,7 @@ class MonthStatus:
         load: the latest load; None if the month is not loaded.
         age: the time since that load.
         failed: in the states FAILED and LOADED_FAILED, the tasks that failed.
+        run: the newest run that is active or has not ended well, unless a later load or run has superseded it.
     """
 
     fleet: str
@@ -78,6 +79,7 @@ class MonthStatus:
     age: timedelta | None
     state: State
     failed: tuple[str, ...] = ()
+    run: Run | None = None
 
     @property
     def edition(self) -> str:
@@ -154,6 +156,7 @@ def fleet_status(
                 age=now - load.loaded_at if load else None,
                 state=state,
                 failed=run.failed if run and state in (State.FAILED, State.LOADED_FAILED) else (),
+                run=run,
             )
         )
     return found

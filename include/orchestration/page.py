@@ -1,0 +1,305 @@
+"""What the page of the warehouse needs from Airflow's metadata database, read inside the web server.
+
+Each function needs a few queries, whatever the number of fleets and months. None of them opens the warehouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from include.nyc_taxi import settings
+from include.nyc_taxi.months import Month
+from include.nyc_taxi.web import grid, month, resource, snapshot
+from include.orchestration import assets, compat
+from include.orchestration.compat import IS_AIRFLOW_3
+from include.orchestration.defaults import WAREHOUSE_POOL
+from include.orchestration.month import month_of_run
+from include.orchestration.month_runs import FAILED, MonthRun
+from include.orchestration.week import week_of_run
+from output_pages import PREFIX, base_path
+
+TAG = "nyc_taxi"
+"""The tag of all DAGs of the project."""
+WAITING = "wait_for_"
+"""How the ids of sensors begin that wait for a month."""
+STEPS = {
+    "download": assets.trips_file,
+    "load": assets.trips,
+    "aggregate": assets.manhattan_stats,
+    "map": assets.manhattan_map,
+}
+"""The tasks of a month, each with the asset whose events have its seconds."""
+MAY_NOT = "You may read this DAG, but not start or clear its runs. An administrator can change that."
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What the user may do.
+
+    Attributes:
+        readable: the ids of the DAGs whose runs the user may read.
+        startable: the ids of the DAGs of which the user may start runs.
+    """
+
+    readable: frozenset[str]
+    startable: frozenset[str]
+
+
+class Links:
+    """The addresses of pages of the web UI, as paths on this web server."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._root = base_path().removesuffix(PREFIX)
+        self._dates: dict[tuple[str, str], str | None] = {}
+
+    def dag(self, dag_id: str) -> str:
+        """The page of a DAG."""
+        return f"{self._root}/dags/{quote(dag_id)}" + ("" if IS_AIRFLOW_3 else "/grid")
+
+    def run(self, dag_id: str, run_id: str) -> str:
+        """The page of a run."""
+        if IS_AIRFLOW_3:
+            return f"{self.dag(dag_id)}/runs/{quote(run_id, safe='')}"
+        return f"{self.dag(dag_id)}?{urlencode(self._in_grid(dag_id, run_id))}"
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """The page of a task of a run."""
+        if IS_AIRFLOW_3:
+            return f"{self.run(dag_id, run_id)}/tasks/{quote(task_id)}"
+        return f"{self.dag(dag_id)}?{urlencode(self._in_grid(dag_id, run_id) | {'task_id': task_id})}"
+
+    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
+        """The log of a try of a task."""
+        if IS_AIRFLOW_3:
+            return f"{self.task(dag_id, run_id, task_id)}?{urlencode({'try_number': attempt})}"
+        return f"{self.task(dag_id, run_id, task_id)}&tab=logs"
+
+    def _in_grid(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """The query for 2.11's grid, which shows the runs up to a date, by default up to the newest."""
+        from sqlalchemy import select
+
+        if (dag_id, run_id) not in self._dates:
+            run = compat.DagRun
+            date = self._session.scalar(select(compat.logical_date()).where(run.dag_id == dag_id, run.run_id == run_id))
+            self._dates[dag_id, run_id] = date and date.isoformat()
+        date = self._dates[dag_id, run_id]
+        return {"dag_run_id": run_id} | ({"base_date": date} if date else {})
+
+
+def dag_ids() -> frozenset[str]:
+    """The DAGs that the grid shows."""
+    return frozenset(name(fleet) for fleet in settings.fleets() for name in (grid.months_dag_id, grid.weeks_dag_id))
+
+
+def project_dag_ids(session: Any) -> frozenset[str]:
+    """The DAGs of the project that Airflow knows."""
+    from sqlalchemy import select
+
+    return frozenset(session.scalars(select(compat.DagTag.dag_id).where(compat.DagTag.name == TAG)))
+
+
+def grid_data(session: Any, rights: Rights) -> dict[str, Any]:
+    """The JSON of the grid for a user with these rights."""
+    found = dags(session, dag_ids() & rights.readable, rights)
+    return grid.grid(settings.fleets(), snapshot.read(), found, datetime.now(UTC))
+
+
+def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str, Any] | None:
+    """The JSON of a month; None if there is no such month, or if the user may not read its DAG.
+
+    Raises:
+        MonthError: `text` is not a month, or it is before the fleet's first one.
+    """
+    dag_id = grid.months_dag_id(fleet)
+    if fleet not in settings.fleets() or dag_id not in rights.readable:
+        return None
+    chosen = Month(text)
+    dag = dags(session, {dag_id}, rights)[dag_id]
+    facts = month.Facts(
+        links=Links(session),
+        base=base_path(),
+        line=3 if IS_AIRFLOW_3 else 2,
+        seconds=_seconds(session, fleet),
+        failed=_failed_tasks(session, dag_id, [run.run_id for run in dag.runs if run.partition == chosen]),
+    )
+    return month.month_page(fleet, chosen, snapshot.read(), dag, facts, datetime.now(UTC))
+
+
+def resource_data(session: Any, rights: Rights) -> dict[str, Any]:
+    """The JSON of the shared resources for a user with these rights."""
+    from tlc_hook import TlcHook
+    from warehouse_hook import WarehouseHook
+
+    declared = declared_uses(session, rights.readable)
+    database = WarehouseHook().get_database()
+    return resource.resource(
+        snapshot.read(),
+        Path(database) if database.startswith("/") else None,
+        TlcHook().url(""),
+        _pool(session),
+        [use for use, _ in declared if use],
+        [use for _, use in declared if use],
+        Links(session),
+        rights.readable,
+    )
+
+
+def dags(session: Any, ids: Collection[str], rights: Rights) -> dict[str, grid.Dag]:
+    """The DAGs with their runs. A DAG that Airflow does not know yet counts as paused and has no runs."""
+    from sqlalchemy import select
+
+    model = compat.DagModel
+    found = session.execute(select(model.dag_id, model.is_paused).where(model.dag_id.in_(ids)))
+    paused = {dag_id: bool(is_paused) for dag_id, is_paused in found}
+    runs = _runs(session, ids)
+    return {
+        dag_id: grid.Dag(
+            dag_id,
+            is_paused=paused.get(dag_id, True),
+            may_trigger=dag_id in rights.startable and dag_id in paused,
+            why_not=_why_not(dag_id, dag_id in paused, rights),
+            runs=tuple(runs.get(dag_id, ())),
+        )
+        for dag_id in ids
+    }
+
+
+def _why_not(dag_id: str, is_known: bool, rights: Rights) -> str | None:
+    if not is_known:
+        return f"Airflow has not read the DAG {dag_id} yet."
+    return None if dag_id in rights.startable else MAY_NOT
+
+
+def _runs(session: Any, ids: Collection[str]) -> dict[str, list[grid.Run]]:
+    """The runs of each DAG, ordered by their start."""
+    from sqlalchemy import or_, select
+
+    run, task = compat.DagRun, compat.TaskInstance
+    unsettled: dict[tuple[str, str], dict[str, str]] = {}
+    for dag_id, run_id, task_id, state in session.execute(
+        select(task.dag_id, task.run_id, task.task_id, task.state).where(
+            task.dag_id.in_(ids), or_(task.state.is_(None), task.state != "success")
+        )
+    ):
+        unsettled.setdefault((dag_id, run_id), {})[task_id] = str(state or "none")
+    columns = (run.dag_id, run.run_id, run.run_type, run.state, run.conf, run.start_date, run.end_date)
+    found: dict[str, list[grid.Run]] = {}
+    for row in session.execute(
+        select(*columns, compat.logical_date().label("logical_date")).where(run.dag_id.in_(ids))
+    ):
+        is_month = row.dag_id.startswith(grid.months_dag_id(""))
+        partition = month_of_run(row) if is_month else week_of_run(row)
+        found.setdefault(row.dag_id, []).append(_as_run(row, partition, unsettled.get((row.dag_id, row.run_id), {})))
+    for runs in found.values():
+        runs.sort(key=lambda run: (run.started is None, str(run.started)))
+    return found
+
+
+def _as_run(row: Any, partition: str | None, tasks: Mapping[str, str]) -> grid.Run:
+    state = str(getattr(row.state, "value", row.state))
+    unsettled = {name: state for name, state in tasks.items() if state != "skipped"}
+    started = row.start_date or (row.end_date if state == "failed" else None)
+    run = MonthRun(row.run_id, partition, state, started, unsettled, "skipped" in tasks.values())
+    return grid.Run(
+        run_id=row.run_id,
+        partition=partition,
+        state=state,
+        started=run.started,
+        failed=run.failed,
+        cancelled=run.cancelled,
+        waits=any(name.startswith(WAITING) and task == "up_for_reschedule" for name, task in tasks.items()),
+        ended=row.end_date,
+    )
+
+
+def _failed_tasks(session: Any, dag_id: str, run_ids: Collection[str]) -> dict[str, list[month.FailedTask]]:
+    from sqlalchemy import select
+
+    task = compat.TaskInstance
+    found: dict[str, list[month.FailedTask]] = {}
+    for run_id, task_id, attempt in session.execute(
+        select(task.run_id, task.task_id, task.try_number)
+        .where(task.dag_id == dag_id, task.run_id.in_(run_ids), task.state.in_(FAILED))
+        .order_by(task.start_date)
+    ):
+        found.setdefault(run_id, []).append(month.FailedTask(task_id, attempt))
+    return found
+
+
+def _seconds(session: Any, fleet: str) -> dict[str, dict[str, float]]:
+    """The seconds of each task's work, by month and task, from the newest event of each."""
+    from sqlalchemy import select
+
+    event, asset, key = compat.asset_models()
+    steps = {of_fleet(fleet).uri: task for task, of_fleet in STEPS.items()}
+    found: dict[str, dict[str, float]] = {}
+    for uri, extra in session.execute(
+        select(asset.uri, event.extra)
+        .join(asset, asset.id == key)
+        .where(asset.uri.in_(steps))
+        .order_by(event.timestamp)
+    ):
+        if extra and "month" in extra and "seconds" in extra:
+            found.setdefault(str(extra["month"]), {})[steps[uri]] = extra["seconds"]
+    return found
+
+
+def _pool(session: Any) -> list[resource.PoolTask]:
+    """The tasks that run in the pool `warehouse`, or wait for a slot of it."""
+    from sqlalchemy import select
+
+    task = compat.TaskInstance
+    columns = (task.dag_id, task.run_id, task.task_id, task.state, task.pid, task.start_date, task.queued_dttm)
+    rows = session.execute(
+        select(*columns).where(task.pool == WAREHOUSE_POOL, task.state.in_(["running", "queued", "scheduled"]))
+    )
+    return [
+        resource.PoolTask(
+            *(row.dag_id, row.run_id, row.task_id),
+            is_running=row.state == "running",
+            pid=row.pid if row.state == "running" else None,
+            since=row.start_date if row.state == "running" else row.queued_dttm,
+        )
+        for row in rows
+    ]
+
+
+def declared_uses(
+    session: Any, readable: Collection[str]
+) -> list[tuple[resource.DeclaredUse | None, resource.DeclaredUse | None]]:
+    """For each task of the project, how it uses the warehouse and the TLC's site, according to its DAG.
+
+    A task that opens the warehouse stands in the pool `warehouse`. A task that asks the site is a sensor for its files,
+    or makes an asset of them.
+    """
+    return [
+        uses_of(task, dag_id)
+        for dag_id, tasks in _tasks(session, project_dag_ids(session) & set(readable)).items()
+        for task in tasks
+    ]
+
+
+def uses_of(task: Any, dag_id: str) -> tuple[resource.DeclaredUse | None, resource.DeclaredUse | None]:
+    """How a task uses the warehouse and the TLC's site; None if it does not."""
+    use = resource.DeclaredUse(dag_id, task.task_id, writes=bool(task.outlets))
+    files = any(f"://{assets.RAW_FILES}/" in str(getattr(outlet, "uri", "")) for outlet in task.outlets)
+    return (
+        use if task.pool == WAREHOUSE_POOL else None,
+        use if files or task.task_type == "TlcFileSensor" else None,
+    )
+
+
+def _tasks(session: Any, ids: Iterable[str]) -> dict[str, list[Any]]:
+    """The tasks of DAGs as Airflow has stored them: the web server does not read DAG files."""
+    found = {}
+    for dag_id in sorted(ids):
+        stored = compat.SerializedDagModel.get(dag_id, session=session)
+        if stored:
+            found[dag_id] = list(stored.dag.tasks)
+    return found

@@ -1,0 +1,178 @@
+"""What the page of the warehouse reads from Airflow's metadata database, after real runs of the DAGs."""
+
+import pytest
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import delete, event
+
+from include.nyc_taxi import settings
+from include.nyc_taxi.web import uses
+from include.orchestration import page
+from include.tlc_simulator.faults import Status
+from tests.dags.conftest import dag_bag, metadata_database, no_pauses, simulator  # noqa: F401
+from tests.dags.running import run
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("metadata_database", "no_pauses", "no_runs")]
+MONTHS, WEEKS = "taxi_trips_green", "trips_by_week_green"
+READER = page.Rights(frozenset({MONTHS, WEEKS}), frozenset())
+REPORT = {
+    "fleet": "green",
+    "borough": "Manhattan",
+    "start_date": "2023-01-09",
+    "end_date": "2023-01-22",
+    "name": "two-weeks",
+}
+
+
+@pytest.fixture
+def no_runs(metadata_database):  # noqa: F811
+    """No run that another test has left."""
+    with create_session() as session:
+        session.execute(delete(TaskInstance))
+        session.execute(delete(DagRun))
+
+
+@pytest.fixture
+def ask():
+    """Call a function of the page as the web server does: with a session of its own."""
+
+    def with_session(function, *arguments):
+        with create_session() as session:
+            return function(session, *arguments)
+
+    return with_session
+
+
+def month_of(made, name):
+    (green,) = made["fleets"]
+    return next(cell for cell in green["months"] if cell["month"] == name)
+
+
+def test_a_month_that_was_loaded_has_its_facts_and_the_seconds_of_its_tasks(dag_bag, simulator, ask):  # noqa: F811
+    done = run(dag_bag.dags[MONTHS], "2023-01-01")
+    assert str(done.state) == "success"
+    cell = month_of(ask(page.grid_data, READER), "2023-01")
+    assert cell["state"] in ("loaded", "loaded_with_warnings")
+    assert (cell["rows"], cell["run_id"]) == (1000, done.run_id)
+    made = ask(page.month_data, READER, "green", "2023-01")
+    assert made["history"][-1]["seconds"].keys() == {"download", "load", "aggregate", "map"}
+    assert made["load"]["simulated"] is True
+    assert len(made["top_zones"]) == 10
+    assert made["stats_url"].endswith("manhattan_stats_2023-01.geojson")
+    (shown,) = made["runs"]
+    assert (shown["run_id"], shown["state"], shown["failed"]) == (done.run_id, "success", [])
+
+
+def test_a_month_that_failed_names_the_tasks_and_links_to_their_logs(dag_bag, simulator, ask):  # noqa: F811
+    simulator.add_fault("/trip-data/", Status(500), methods=("HEAD",))
+    failed = run(dag_bag.dags[MONTHS], "2023-02-01")
+    cell = month_of(ask(page.grid_data, READER), "2023-02")
+    assert (cell["state"], cell["failed"], cell["run_id"]) == ("failed", ["wait_for_file"], failed.run_id)
+    (shown,) = ask(page.month_data, READER, "green", "2023-02")["runs"]
+    by_task = {task["task_id"]: task for task in shown["failed"]}
+    assert by_task["wait_for_file"]["try"] == 1
+    assert by_task.keys() == {"wait_for_file", "download", "load", "aggregate", "map"}
+    assert f"/dags/{MONTHS}/" in by_task["wait_for_file"]["log_url"]
+
+
+def test_every_task_that_opened_the_warehouse_or_asked_the_site_is_declared(dag_bag, simulator, ask):  # noqa: F811
+    """All DAGs run for real. What their tasks did is compared with what the DAGs say that they do."""
+    for dag_id, day, conf in [
+        ("taxi_zones", "2023-01-01", {}),
+        (MONTHS, "2023-01-01", {}),
+        (WEEKS, "2023-01-10", {}),
+        ("adhoc_request", "2023-01-01", REPORT),
+        ("adhoc_request_sensor", "2023-01-01", {}),
+        ("taxi_trips_editions", "2023-01-01", {}),
+        ("warehouse_status", "2023-01-01", {}),
+        ("warehouse_maintenance", "2023-01-01", {}),
+    ]:
+        assert str(run(dag_bag.dags[dag_id], day, **conf).state) == "success", dag_id
+    others = {f"{kind}_{fleet}" for kind in ("taxi_trips", "trips_by_week") for fleet in settings.fleets()}
+    ran = set(dag_bag.dags) - others | {MONTHS, WEEKS}
+    declared = ask(page.declared_uses, ran)
+    opened = {(use.dag_id, use.task_id) for use in uses.warehouse_uses()}
+    # Of a file there is nothing to maintain, so this one task does not open it.
+    wanted = {(use.dag_id, use.task_id) for use, _ in declared if use} - {("warehouse_maintenance", "maintain")}
+    assert opened == wanted
+    asked = {(use.dag_id, use.task_id) for use in uses.site_uses()}
+    sure = {(use.dag_id, use.task_id) for _, use in declared if use}
+    assert sure - asked == {(MONTHS, "prepare")}  # the zones were there, so it had nothing to download
+    assert asked - sure == {("taxi_trips_editions", "ask"), ("warehouse_status", "report")}
+
+
+def test_records_what_each_task_cost(dag_bag, simulator):  # noqa: F811
+    done = run(dag_bag.dags[MONTHS], "2023-01-01")
+    found = {use.task_id: use for use in uses.warehouse_uses()}
+    assert {use.run_id for use in found.values()} == {done.run_id}
+    assert found["load"].rows == 1000
+    assert (found["load"].wrote, found["aggregate"].wrote) == (True, True)
+    assert all(use.hold_seconds > 0 and use.wait_seconds >= 0 for use in found.values())
+    site = {use.task_id: use for use in uses.site_uses()}
+    assert site["download"].bytes == (settings.raw_dir() / "green_tripdata_2023-01.parquet").stat().st_size
+    assert site["wait_for_file"].requests == 1
+
+
+def test_counts_what_was_asked_again(dag_bag, simulator):  # noqa: F811
+    simulator.add_fault("/trip-data/", Status(503), methods=("GET",), times=1)
+    run(dag_bag.dags[MONTHS], "2023-01-01")
+    site = {use.task_id: use for use in uses.site_uses()}
+    assert (site["download"].requests, site["download"].retries) == (2, 1)
+
+
+def test_a_weeks_run_is_of_its_week(dag_bag, simulator, ask):  # noqa: F811
+    run(dag_bag.dags[MONTHS], "2023-01-01")
+    run(dag_bag.dags[WEEKS], "2023-01-12")
+    (green,) = ask(page.grid_data, READER)["fleets"]
+    week = next(week for week in green["weeks"] if week["monday"] == "2023-01-09")
+    assert week["state"] == "counted"
+    assert week["trips"] > 0
+
+
+def test_what_the_user_may_not_read_is_left_out(ask):
+    nobody = page.Rights(frozenset(), frozenset())
+    assert ask(page.grid_data, nobody)["fleets"] == []
+    assert ask(page.month_data, nobody, "green", "2023-01") is None
+    made = ask(page.resource_data, nobody)
+    assert (made["warehouse"]["uses"], made["tlc"]["uses"], made["warehouse"]["waiting"]) == ([], [], [])
+    months_only = ask(page.grid_data, page.Rights(frozenset({MONTHS}), frozenset()))
+    assert [fleet["weeks"] for fleet in months_only["fleets"]] == [[]]
+
+
+def test_says_why_a_user_has_no_buttons(ask):
+    (green,) = ask(page.grid_data, READER)["fleets"]
+    assert (green["may_trigger"], green["why_not"]) == (False, page.MAY_NOT)
+    (green,) = ask(page.grid_data, page.Rights(READER.readable, READER.readable))["fleets"]
+    assert (green["may_trigger"], green["why_not"], green["is_paused"]) == (True, None, True)
+
+
+def test_a_dag_that_airflow_has_not_read_yet_has_no_buttons(ask):
+    unknown = page.Rights(frozenset({"taxi_trips_new"}), frozenset({"taxi_trips_new"}))
+    dag = ask(page.dags, unknown.readable, unknown)["taxi_trips_new"]
+    assert (dag.is_paused, dag.may_trigger, dag.runs) == (True, False, ())
+    assert "has not read" in dag.why_not
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_runs(dag_bag, simulator, ask):  # noqa: F811
+    def count():
+        queries = []
+        with create_session() as session:
+            engine = session.get_bind()
+
+            def note(*arguments):
+                queries.append(arguments[2])
+
+            event.listen(engine, "before_cursor_execute", note)
+            try:
+                found = page.dags(session, READER.readable, READER)
+            finally:
+                event.remove(engine, "before_cursor_execute", note)
+        return len(found[MONTHS].runs), len(queries)
+
+    counted = [count()]
+    for month in ("2023-01", "2023-02"):
+        run(dag_bag.dags[MONTHS], f"{month}-01")
+        counted.append(count())
+    assert [runs for runs, _ in counted] == [0, 1, 2]
+    assert len({queries for _, queries in counted}) == 1
