@@ -1,6 +1,7 @@
-// The page by itself, for 2.11 and for direct links: <div id="warehouse" data-env="{…}">, where data-env is `env` as JSON, without `navigate`.
+// The page by itself, for 2.11 and for direct links: the element with `data-env` has `env` as JSON, without `navigate`.
 
 import { mount } from "./warehouse.js";
 
-const place = document.getElementById("warehouse");
-mount(place, { navigate: null, csrf: null, ...JSON.parse(place.dataset.env) });
+const place = document.querySelector("[data-env]");
+document.body.style.margin = "0";
+mount(place, { csrf: null, ...JSON.parse(place.dataset.env), navigate: null });

@@ -39,7 +39,7 @@ class Page {
     this.tabs = h("nav", { "aria-label": "Taxi warehouse" }, VIEWS.map(([view, title]) => h("a", { href: `#/${view}`, "data-view": view }, title)));
     this.asOf = h("p", { class: "hint" });
     this.main = h("div");
-    this.root = h("main", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf), this.trouble, this.notes, this.live, this.progress, this.main);
+    this.root = h("div", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf), this.trouble, this.notes, this.live, this.progress, this.main);
     this.actions = new Actions(this.api, env, { root: this.root, done: () => this.refresh(), say: (text, isBad) => this.say(text, isBad) });
     const open = (fleet, month) => { location.hash = `#/${fleet}/${month}`; };
     this.grid = new Grid({ open, select: () => this.#drawSelection(), say: (text) => this.say(text), link });
