@@ -37,7 +37,12 @@ STATES = {
     "running": ("running", "▶", "A run is under way."),
     "failed": ("failed", "✕", "The newest run of this month failed."),
 }
-FLEETS = {"yellow": ("Yellow taxis", "2009-01"), "green": ("Green taxis", "2013-08"), "fhv": ("For-hire vehicles", "2015-01"), "fhvhv": ("App rides", "2019-02")}
+FLEETS = {
+    "yellow": ("Yellow taxis", "2009-01"),
+    "green": ("Green taxis", "2013-08"),
+    "fhv": ("For-hire vehicles", "2015-01"),
+    "fhvhv": ("App rides", "2019-02"),
+}
 LAST = "2026-11"
 
 
@@ -63,7 +68,14 @@ class State:
 
     def state_of(self, fleet: str, month: str) -> str:
         """The state of a month: what the test says, or a warehouse in everyday use."""
-        known = {"2023-04": "loaded_with_warnings", "2023-06": "refused", "2024-02": "failed", "2024-03": "newer_edition", "2022-05": "withdrawn", "2026-07": "downloaded"}
+        known = {
+            "2023-04": "loaded_with_warnings",
+            "2023-06": "refused",
+            "2024-02": "failed",
+            "2024-03": "newer_edition",
+            "2022-05": "withdrawn",
+            "2026-07": "downloaded",
+        }
         usual = "not_published" if month >= "2026-10" else "published" if month >= "2026-08" else "loaded"
         return self.states.get((fleet, month)) or (known.get(month, usual) if fleet == "green" else usual)
 
@@ -78,66 +90,276 @@ class State:
             for month in months_between(first, LAST):
                 state = self.state_of(name, month)
                 loaded = state in ("loaded", "loaded_with_warnings", "newer_edition", "refused", "withdrawn")
-                months.append({"month": month, "state": state, "rows": 68211 if loaded else None, "warnings": int(state == "loaded_with_warnings"), "loaded_at": "2026-11-20T10:00:00+00:00" if loaded else None,
-                    "edition": '"abc"', "run_id": f"scheduled__{month}", "failed": ["load"] if state == "failed" else [], "note": None})
+                months.append(
+                    {
+                        "month": month,
+                        "state": state,
+                        "rows": 68211 if loaded else None,
+                        "warnings": int(state == "loaded_with_warnings"),
+                        "loaded_at": "2026-11-20T10:00:00+00:00" if loaded else None,
+                        "edition": '"abc"',
+                        "run_id": f"scheduled__{month}",
+                        "failed": ["load"] if state == "failed" else [],
+                        "note": None,
+                    }
+                )
             counts: dict[str, int] = {}
             for each in months:
                 counts[each["state"]] = counts.get(each["state"], 0) + 1
-            weeks = [{"monday": f"2023-01-{day:02}", "state": state, "trips": 15000} for day, state in ((2, "counted"), (9, "counted"), (16, "failed"), (23, "running"), (30, "not counted"))]
-            fleets.append({"name": name, "title": title, "dag_id": f"taxi_trips_{name}", "first_month": first, "is_paused": self.paused, "may_trigger": self.may, "why_not": None if self.may else "You have no right to start runs of this DAG.",
-                "months": months, "counts": counts, "weeks": weeks, "weeks_dag_id": f"trips_by_week_{name}"})
-        snapshot = {"written_at": "2026-11-27T09:55:00+00:00", "kind": "file", "place": "/srv/nyc_taxi/warehouse.duckdb"}
-        states = [{"name": name, "label": label, "mark": mark, "meaning": meaning} for name, (label, mark, meaning) in STATES.items()]
-        return {"now": "2026-11-27T10:00:00+00:00", "snapshot": snapshot if self.has_snapshot else None, "hint": None if self.has_snapshot else "make demo", "is_busy": self.is_busy, "states": states, "fleets": fleets}
+            weeks = [
+                {"monday": f"2023-01-{day:02}", "state": state, "trips": 15000}
+                for day, state in ((2, "counted"), (9, "counted"), (16, "failed"), (23, "running"), (30, "not counted"))
+            ]
+            fleets.append(
+                {
+                    "name": name,
+                    "title": title,
+                    "dag_id": f"taxi_trips_{name}",
+                    "first_month": first,
+                    "is_paused": self.paused,
+                    "may_trigger": self.may,
+                    "why_not": None if self.may else "You have no right to start runs of this DAG.",
+                    "months": months,
+                    "counts": counts,
+                    "weeks": weeks,
+                    "weeks_dag_id": f"trips_by_week_{name}",
+                }
+            )
+        snapshot = {
+            "written_at": "2026-11-27T09:55:00+00:00",
+            "kind": "file",
+            "place": "/srv/nyc_taxi/warehouse.duckdb",
+        }
+        states = [
+            {"name": name, "label": label, "mark": mark, "meaning": meaning}
+            for name, (label, mark, meaning) in STATES.items()
+        ]
+        return {
+            "now": "2026-11-27T10:00:00+00:00",
+            "snapshot": snapshot if self.has_snapshot else None,
+            "hint": None if self.has_snapshot else "make demo",
+            "is_busy": self.is_busy,
+            "states": states,
+            "fleets": fleets,
+        }
 
     def month(self, fleet: str, month: str) -> dict[str, Any]:
         state = self.state_of(fleet, month)
         year, number = int(month[:4]), int(month[5:])
         names = "January February March April May June July August September October November December".split()
         before = months_between(f"{year - 2}-{number:02}", month)
-        history = [{"month": each, "rows": 60000 + 997 * (at * 7 % 13), "bytes": 1_400_000 + 9000 * at, "seconds": {"download": 1.5, "load": 3 + at % 4, "aggregate": 0.8, "map": 2.2}, "warnings": at % 3} for at, each in enumerate(before)]
-        zones = sorted((zone["properties"] for zone in json.loads((RECORDED / "stats.geojson").read_text())["features"]), key=lambda zone: -zone["num_trips"])
-        failed = [{"task_id": "load", "try": 2, "log_url": f"/dags/taxi_trips_{fleet}/runs/scheduled__{month}/tasks/load"}] if state == "failed" else []
-        checks = [{"rule": "rows_against_year_before", "severity": "error", "value": 0.31, "limit": 0.5, "unit": "share", "passed": state != "refused", "accepted": False, "detail": "68,211 rows; 220,000 a year before", "reason": "A file with so few rows is usually incomplete."},
-            {"rule": "long_trips", "severity": "warn", "value": 1.2, "limit": 1, "unit": "%", "passed": state != "loaded_with_warnings", "accepted": False, "detail": "818 trips over 100 miles", "reason": "Such distances are almost always entry errors."},
-            {"rule": "zones_known", "severity": "error", "value": 0, "limit": 0, "unit": "rows", "passed": True, "accepted": False, "detail": "every zone is known", "reason": "Trips without a zone are on no map."}]
+        history = [
+            {
+                "month": each,
+                "rows": 60000 + 997 * (at * 7 % 13),
+                "bytes": 1_400_000 + 9000 * at,
+                "seconds": {"download": 1.5, "load": 3 + at % 4, "aggregate": 0.8, "map": 2.2},
+                "warnings": at % 3,
+            }
+            for at, each in enumerate(before)
+        ]
+        zones = sorted(
+            (zone["properties"] for zone in json.loads((RECORDED / "stats.geojson").read_text())["features"]),
+            key=lambda zone: -zone["num_trips"],
+        )
+        failed = (
+            [{"task_id": "load", "try": 2, "log_url": f"/dags/taxi_trips_{fleet}/runs/scheduled__{month}/tasks/load"}]
+            if state == "failed"
+            else []
+        )
+        checks = [
+            {
+                "rule": "rows_against_year_before",
+                "severity": "error",
+                "value": 0.31,
+                "limit": 0.5,
+                "unit": "share",
+                "passed": state != "refused",
+                "accepted": False,
+                "detail": "68,211 rows; 220,000 a year before",
+                "reason": "A file with so few rows is usually incomplete.",
+            },
+            {
+                "rule": "long_trips",
+                "severity": "warn",
+                "value": 1.2,
+                "limit": 1,
+                "unit": "%",
+                "passed": state != "loaded_with_warnings",
+                "accepted": False,
+                "detail": "818 trips over 100 miles",
+                "reason": "Such distances are almost always entry errors.",
+            },
+            {
+                "rule": "zones_known",
+                "severity": "error",
+                "value": 0,
+                "limit": 0,
+                "unit": "rows",
+                "passed": True,
+                "accepted": False,
+                "detail": "every zone is known",
+                "reason": "Trips without a zone are on no map.",
+            },
+        ]
         picture = f"/nyc-taxi/files/{fleet}/manhattan_map_{month}.png"
-        return {"fleet": fleet, "title": f"{FLEETS[fleet][0]}, {names[number - 1]} {year}", "month": month, "state": state, "previous": before[-2], "next": months_between(month, "2027-12")[1],
-            "load": {"rows": 68211, "bytes": 1_427_002, "etag": '"63f6a1f4-15c68a"', "last_modified": "Thu, 23 Feb 2023 01:12:04 GMT", "source_url": f"https://tlc.example/trip-data/{fleet}_tripdata_{month}.parquet", "loaded_at": "2026-11-20T10:00:00+00:00",
-                "run_id": f"scheduled__{month}", "simulated": True, "changes": {"rows": [68100, 68211]}, "unknown_columns": []},
-            "refusal": {"at": "2026-11-21T10:00:00+00:00", "run_id": f"scheduled__{month}", "rules": ["rows_against_year_before"]} if state == "refused" else None, "history": history, "checks": checks,
-            "stats_url": f"/nyc-taxi/files/{fleet}/manhattan_stats_{month}.geojson", "map_url": picture, "top_zones": [{"zone_id": zone["zone_id"], "zone": zone["zone"], "trips": zone["num_trips"]} for zone in zones[:10]],
-            "weeks": [{"monday": f"{month}-02", "trips": 15012, "url": f"/dags/trips_by_week_{fleet}"}], "inputs": [{"label": "trip records of the TLC", "url": None}, {"label": "taxi_zones", "url": "/dags/taxi_zones"}],
+        return {
+            "fleet": fleet,
+            "title": f"{FLEETS[fleet][0]}, {names[number - 1]} {year}",
+            "month": month,
+            "state": state,
+            "previous": before[-2],
+            "next": months_between(month, "2027-12")[1],
+            "load": {
+                "rows": 68211,
+                "bytes": 1_427_002,
+                "etag": '"63f6a1f4-15c68a"',
+                "last_modified": "Thu, 23 Feb 2023 01:12:04 GMT",
+                "source_url": f"https://tlc.example/trip-data/{fleet}_tripdata_{month}.parquet",
+                "loaded_at": "2026-11-20T10:00:00+00:00",
+                "run_id": f"scheduled__{month}",
+                "simulated": True,
+                "changes": {"rows": [68100, 68211]},
+                "unknown_columns": [],
+            },
+            "refusal": {
+                "at": "2026-11-21T10:00:00+00:00",
+                "run_id": f"scheduled__{month}",
+                "rules": ["rows_against_year_before"],
+            }
+            if state == "refused"
+            else None,
+            "history": history,
+            "checks": checks,
+            "stats_url": f"/nyc-taxi/files/{fleet}/manhattan_stats_{month}.geojson",
+            "map_url": picture,
+            "top_zones": [
+                {"zone_id": zone["zone_id"], "zone": zone["zone"], "trips": zone["num_trips"]} for zone in zones[:10]
+            ],
+            "weeks": [{"monday": f"{month}-02", "trips": 15012, "url": f"/dags/trips_by_week_{fleet}"}],
+            "inputs": [
+                {"label": "trip records of the TLC", "url": None},
+                {"label": "taxi_zones", "url": "/dags/taxi_zones"},
+            ],
             "outputs": [{"label": "Manhattan map", "url": f"/nyc-taxi/outputs/{fleet}/manhattan_map_{month}.png"}],
-            "runs": [{"run_id": f"scheduled__{month}", "state": {"failed": "failed", "running": "running", "queued": "queued"}.get(state, "success"), "started": "2026-11-20T09:58:00+00:00", "ended": "2026-11-20T10:01:00+00:00", "url": f"/dags/taxi_trips_{fleet}/runs/scheduled__{month}", "failed": failed}],
-            "commands": {"again": f"airflow backfill create --dag-id taxi_trips_{fleet} --from-date {month}-01 --to-date {month}-01 --reprocess-behavior completed", "failed": f"airflow tasks clear taxi_trips_{fleet} --only-failed -s {month}-01 -e {month}-28 -y",
-                "accept": f"airflow dags trigger taxi_trips_{fleet} --conf '{{\"month\": \"{month}\", \"accept\": true}}'" if state == "refused" else None},
-            "actions": {"may": self.may, "why_not": None if self.may else "You have no right to start runs of this DAG.", "is_paused": self.paused}}
+            "runs": [
+                {
+                    "run_id": f"scheduled__{month}",
+                    "state": {"failed": "failed", "running": "running", "queued": "queued"}.get(state, "success"),
+                    "started": "2026-11-20T09:58:00+00:00",
+                    "ended": "2026-11-20T10:01:00+00:00",
+                    "url": f"/dags/taxi_trips_{fleet}/runs/scheduled__{month}",
+                    "failed": failed,
+                }
+            ],
+            "commands": {
+                "again": f"airflow backfill create --dag-id taxi_trips_{fleet} --from-date {month}-01 --to-date {month}-01 --reprocess-behavior completed",
+                "failed": f"airflow tasks clear taxi_trips_{fleet} --only-failed -s {month}-01 -e {month}-28 -y",
+                "accept": f'airflow dags trigger taxi_trips_{fleet} --conf \'{{"month": "{month}", "accept": true}}\''
+                if state == "refused"
+                else None,
+            },
+            "actions": {
+                "may": self.may,
+                "why_not": None if self.may else "You have no right to start runs of this DAG.",
+                "is_paused": self.paused,
+            },
+        }
 
     def resource(self) -> dict[str, Any]:
-        task = {"dag_id": "taxi_trips_green", "run_id": "scheduled__2023-01", "task_id": "load", "url": "/dags/taxi_trips_green/runs/scheduled__2023-01/tasks/load"}
-        uses = [{"dag_id": "taxi_trips_green", "task_id": name, "mode": "write", "url": f"/dags/taxi_trips_green/tasks/{name}", "last": [{"run_id": f"scheduled__2023-0{at}", "at": "2026-11-20T10:00:00+00:00", "wait_seconds": 0.2 * at, "hold_seconds": hold + at, "rows": 68211} for at in (1, 2, 3)]} for name, hold in (("prepare", 0.1), ("load", 4.0), ("aggregate", 1.0))]
-        return {"warehouse": {"kind": "file", "place": "/srv/nyc_taxi/warehouse.duckdb", "bytes": 48_234_496, "duckdb": "1.5.5", "settings": [{"name": "lock_timeout", "value": 60, "from": "the connection warehouse"}, {"name": "memory_limit", "value": None, "from": "DuckDB's default"}],
-            "growth": [{"month": f"2026-{number:02}", "bytes": 4_000_000 * number} for number in range(1, 12)], "open_now": [{"pid": 4711, "mode": "write", "task": task, "since": "2026-11-27T09:58:00+00:00"}], "waiting": [{"task": task | {"task_id": "aggregate"}, "since": "2026-11-27T09:59:00+00:00"}], "uses": uses},
-            "tlc": {"place": "https://d37ci6vzurychx.cloudfront.net", "uses": [{"dag_id": "taxi_trips_green", "task_id": "download", "url": "/dags/taxi_trips_green/tasks/download"}], "last": [{"at": "2026-11-20T10:00:00+00:00", "dag_id": "taxi_trips_green", "task_id": "download", "run_id": "scheduled__2023-01", "requests": 2, "bytes": 1_427_002, "refused": 0, "retries": 1}]}}
+        task = {
+            "dag_id": "taxi_trips_green",
+            "run_id": "scheduled__2023-01",
+            "task_id": "load",
+            "url": "/dags/taxi_trips_green/runs/scheduled__2023-01/tasks/load",
+        }
+        uses = [
+            {
+                "dag_id": "taxi_trips_green",
+                "task_id": name,
+                "mode": "write",
+                "url": f"/dags/taxi_trips_green/tasks/{name}",
+                "last": [
+                    {
+                        "run_id": f"scheduled__2023-0{at}",
+                        "at": "2026-11-20T10:00:00+00:00",
+                        "wait_seconds": 0.2 * at,
+                        "hold_seconds": hold + at,
+                        "rows": 68211,
+                    }
+                    for at in (1, 2, 3)
+                ],
+            }
+            for name, hold in (("prepare", 0.1), ("load", 4.0), ("aggregate", 1.0))
+        ]
+        return {
+            "warehouse": {
+                "kind": "file",
+                "place": "/srv/nyc_taxi/warehouse.duckdb",
+                "bytes": 48_234_496,
+                "duckdb": "1.5.5",
+                "settings": [
+                    {"name": "lock_timeout", "value": 60, "from": "the connection warehouse"},
+                    {"name": "memory_limit", "value": None, "from": "DuckDB's default"},
+                ],
+                "growth": [{"month": f"2026-{number:02}", "bytes": 4_000_000 * number} for number in range(1, 12)],
+                "open_now": [{"pid": 4711, "mode": "write", "task": task, "since": "2026-11-27T09:58:00+00:00"}],
+                "waiting": [{"task": task | {"task_id": "aggregate"}, "since": "2026-11-27T09:59:00+00:00"}],
+                "uses": uses,
+            },
+            "tlc": {
+                "place": "https://d37ci6vzurychx.cloudfront.net",
+                "uses": [
+                    {
+                        "dag_id": "taxi_trips_green",
+                        "task_id": "download",
+                        "url": "/dags/taxi_trips_green/tasks/download",
+                    }
+                ],
+                "last": [
+                    {
+                        "at": "2026-11-20T10:00:00+00:00",
+                        "dag_id": "taxi_trips_green",
+                        "task_id": "download",
+                        "run_id": "scheduled__2023-01",
+                        "requests": 2,
+                        "bytes": 1_427_002,
+                        "refused": 0,
+                        "retries": 1,
+                    }
+                ],
+            },
+        }
 
     def rest(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Any:
         """What Airflow's REST API answers."""
         if path.endswith("/backfills/dry_run"):
             wanted = months_between(body["from_date"][:7], body["to_date"][:7])
             again = body["reprocess_behavior"] == "completed"
-            return {"backfills": [{"logical_date": f"{month}-01T00:00:00Z"} for month in wanted if again or self.state_of("green", month) in ("failed", "published", "downloaded")]}
+            return {
+                "backfills": [
+                    {"logical_date": f"{month}-01T00:00:00Z"}
+                    for month in wanted
+                    if again or self.state_of("green", month) in ("failed", "published", "downloaded")
+                ]
+            }
         if path.endswith("/cancel"):
             self.backfills.clear()
             self.states.clear()
             return {}
         if path.endswith("/backfills"):
             if method == "GET":
-                return {"backfills": [each for each in self.backfills if each["dag_id"] == query["dag_id"][0]], "total_entries": len(self.backfills)}
+                return {
+                    "backfills": [each for each in self.backfills if each["dag_id"] == query["dag_id"][0]],
+                    "total_entries": len(self.backfills),
+                }
             self.backfills.append(body | {"id": 7, "completed_at": None, "created_at": "2026-11-27T10:00:00Z"})
             wanted = months_between(body["from_date"][:7], body["to_date"][:7])
             self.states |= {("green", month): "running" if month == wanted[0] else "queued" for month in wanted}
-            self.runs = [{"dag_run_id": f"backfill__{month}", "state": "running" if month == wanted[0] else "queued"} for month in wanted]
+            self.runs = [
+                {"dag_run_id": f"backfill__{month}", "state": "running" if month == wanted[0] else "queued"}
+                for month in wanted
+            ]
             return self.backfills[-1]
         if path.endswith("/dagRuns") and method == "GET":
             found = [run for run in self.runs if query.get("state", [run["state"]])[0] == run["state"]]
@@ -168,10 +390,22 @@ class Handler(BaseHTTPRequestHandler):
         place, state = url.path, self.state
         state.asked.append((self.command, place, body))
         if place == "/nyc-taxi/warehouse/":
-            return self._page({"base": "/nyc-taxi/warehouse", "airflow": state.airflow, "airflowBase": "", "navigate": None, "csrf": "token" if state.airflow == 2 else None})
+            return self._page(
+                {
+                    "base": "/nyc-taxi/warehouse",
+                    "airflow": state.airflow,
+                    "airflowBase": "",
+                    "navigate": None,
+                    "csrf": "token" if state.airflow == 2 else None,
+                }
+            )
         if place.startswith("/nyc-taxi/warehouse/static/"):
             file = FILES / place.rpartition("/")[2]
-            return self._send(200, file.read_bytes(), KINDS[file.suffix]) if file.is_file() else self._send(404, b"", "text/plain")
+            return (
+                self._send(200, file.read_bytes(), KINDS[file.suffix])
+                if file.is_file()
+                else self._send(404, b"", "text/plain")
+            )
         if place.startswith("/nyc-taxi/warehouse/data/"):
             if state.broken:
                 return self._send(500, b'{"detail": "the database is locked"}', "application/json")
@@ -189,8 +423,13 @@ class Handler(BaseHTTPRequestHandler):
         return self._send(200 if place == "/favicon.ico" else 404, b"", "image/svg+xml")
 
     def _outputs(self) -> str:
-        rows = "".join(f'<tr><td><a href="/nyc-taxi/outputs/green/manhattan_map_2023-{month:02}.png">Manhattan map, 2023-{month:02}</a></td><td><a class="chip" href="/nyc-taxi/files/green/manhattan_map_2023-{month:02}.png" download="map.png">png</a></td><td>2026</td></tr>' for month in range(1, 13))
-        return f'<main><section id="green"><h2>Green taxis</h2><table><tbody>{rows * 2}</tbody></table></section></main>'
+        rows = "".join(
+            f'<tr><td><a href="/nyc-taxi/outputs/green/manhattan_map_2023-{month:02}.png">Manhattan map, 2023-{month:02}</a></td><td><a class="chip" href="/nyc-taxi/files/green/manhattan_map_2023-{month:02}.png" download="map.png">png</a></td><td>2026</td></tr>'
+            for month in range(1, 13)
+        )
+        return (
+            f'<main><section id="green"><h2>Green taxis</h2><table><tbody>{rows * 2}</tbody></table></section></main>'
+        )
 
     def _page(self, env: dict[str, Any]) -> None:
         html = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Taxi warehouse</title></head><body><main id="page" data-env="{escape(json.dumps(env))}"></main><script type="module" src="/nyc-taxi/warehouse/static/page.js"></script></body></html>'
@@ -201,7 +440,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, content: bytes, kind: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), "Cache-Control": "no-store", "Content-Security-Policy": POLICY}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(len(content)),
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": POLICY,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
