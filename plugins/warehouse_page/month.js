@@ -23,19 +23,16 @@ export class Month {
   /** `states` are those of the grid, `dagId` is the fleet's DAG, `now` the server's time. */
   update(data, { states, dagId }) {
     const state = states.find(({ name }) => name === data.state);
-    const list = (title, links) => links.length && { name: title, data: links, make: () => h("section", { class: "card" }, h("h3", null, title), h("ul", null, links.map(({ label, url }) => h("li", null, url ? this.link(url, label) : label)))) };
     this.#showHead([{ name: "head", data: [data.title, data.month, data.state, state, data.previous, data.next], make: () => this.#head(data, state) }]);
     this.#show([
       { name: "edition", data: [data.load, data.refusal], make: () => this.#edition(data) },
       { name: "actions", data: [data.actions, data.runs, data.refusal, data.commands, dagId], make: () => this.#actions(data, dagId) },
       (data.stats_url || data.map_url) && { name: "map", data: [data.stats_url, data.map_url, data.load?.loaded_at], make: () => this.#map(data) },
       data.top_zones.length && { name: "zones", data: data.top_zones, make: () => this.#zones(data) },
+      { name: "lineage", data: [data.inputs, data.outputs, data.weeks], make: () => this.#lineage(data) },
       data.history.length && { name: "history", data: data.history, make: () => this.#history(data) },
       data.checks.length && { name: "checks", data: data.checks, make: () => this.#checks(data) },
       { name: "runs", data: data.runs, make: () => this.#runs(data) },
-      list("Inputs", data.inputs),
-      list("Outputs", data.outputs),
-      list("Weeks", data.weeks.map(({ monday, trips, url }) => ({ label: `Week of ${monday}: ${trips == null ? "not counted" : plural(trips, "trip")}`, url }))),
     ].filter(Boolean));
   }
 
@@ -83,6 +80,12 @@ export class Month {
       zones.map(({ zone, trips }) => [zone, number(trips), ...(load?.rows ? [`${((100 * trips) / load.rows).toFixed(1)} %`] : [])]));
     made.querySelectorAll("tbody tr").forEach((row, at) => row.addEventListener("pointerenter", () => this.map?.point(zones[at].zone_id)));
     return h("section", { class: "card" }, made);
+  }
+
+  #lineage({ inputs, outputs, weeks }) {
+    const counted = weeks.map(({ monday, trips, url }) => ({ label: `Week of ${monday}: ${trips == null ? "not counted" : plural(trips, "trip")}`, url }));
+    const list = (title, links) => links.length > 0 && [h("h3", null, title), h("ul", null, links.map(({ label, url }) => h("li", null, url ? this.link(url, label) : label)))];
+    return h("section", { class: "card lineage" }, list("Made from", inputs), list("Outputs", outputs), list("Weeks", counted));
   }
 
   #history(data) {

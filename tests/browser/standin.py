@@ -6,6 +6,7 @@ browser has sent. To look at the page by hand: `python -m tests.browser.standin 
 
 from __future__ import annotations
 
+import calendar
 import json
 import sys
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ STATES = {
     "loaded_with_warnings": ("loaded with warnings", "!", "The month is loaded, and breaks a rule of severity warn."),
     "newer_edition": ("newer edition published", "↻", "The TLC has published the month again."),
     "refused": ("refused", "⊘", "The audit refused a newer edition. The old one was kept."),
-    "withdrawn": ("withdrawn", "–", "The TLC no longer offers this month."),
+    "withdrawn": ("withdrawn", "-", "The TLC no longer offers this month."),
     "queued": ("queued", "…", "A run waits to start."),
     "running": ("running", "▶", "A run is under way."),
     "failed": ("failed", "✕", "The newest run of this month failed."),
@@ -146,7 +147,6 @@ class State:
     def month(self, fleet: str, month: str) -> dict[str, Any]:
         state = self.state_of(fleet, month)
         year, number = int(month[:4]), int(month[5:])
-        names = "January February March April May June July August September October November December".split()
         before = months_between(f"{year - 2}-{number:02}", month)
         history = [
             {
@@ -205,7 +205,7 @@ class State:
         picture = f"/nyc-taxi/files/{fleet}/manhattan_map_{month}.png"
         return {
             "fleet": fleet,
-            "title": f"{FLEETS[fleet][0]}, {names[number - 1]} {year}",
+            "title": f"{FLEETS[fleet][0]}, {calendar.month_name[number]} {year}",
             "month": month,
             "state": state,
             "previous": before[-2],
@@ -253,7 +253,8 @@ class State:
                 }
             ],
             "commands": {
-                "again": f"airflow backfill create --dag-id taxi_trips_{fleet} --from-date {month}-01 --to-date {month}-01 --reprocess-behavior completed",
+                "again": f"airflow backfill create --dag-id taxi_trips_{fleet} --from-date {month}-01 --to-date {month}-01"
+                " --reprocess-behavior completed",
                 "failed": f"airflow tasks clear taxi_trips_{fleet} --only-failed -s {month}-01 -e {month}-28 -y",
                 "accept": f'airflow dags trigger taxi_trips_{fleet} --conf \'{{"month": "{month}", "accept": true}}\''
                 if state == "refused"
@@ -423,16 +424,20 @@ class Handler(BaseHTTPRequestHandler):
         return self._send(200 if place == "/favicon.ico" else 404, b"", "image/svg+xml")
 
     def _outputs(self) -> str:
-        rows = "".join(
-            f'<tr><td><a href="/nyc-taxi/outputs/green/manhattan_map_2023-{month:02}.png">Manhattan map, 2023-{month:02}</a></td><td><a class="chip" href="/nyc-taxi/files/green/manhattan_map_2023-{month:02}.png" download="map.png">png</a></td><td>2026</td></tr>'
-            for month in range(1, 13)
-        )
-        return (
-            f'<main><section id="green"><h2>Green taxis</h2><table><tbody>{rows * 2}</tbody></table></section></main>'
-        )
+        rows = ""
+        for month in range(1, 13):
+            name = f"green/manhattan_map_2023-{month:02}.png"
+            rows += f'<tr><td><a href="/nyc-taxi/outputs/{name}">Manhattan map, 2023-{month:02}</a></td><td>'
+            rows += f'<a class="chip" href="/nyc-taxi/files/{name}" download="map.png">png</a></td><td>2026</td></tr>'
+        section = f'<section id="green"><h2>Green taxis</h2><table><tbody>{rows * 2}</tbody></table></section>'
+        return f"<!DOCTYPE html><html><body><main>{section}</main></body></html>"
 
     def _page(self, env: dict[str, Any]) -> None:
-        html = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Taxi warehouse</title></head><body><main id="page" data-env="{escape(json.dumps(env))}"></main><script type="module" src="/nyc-taxi/warehouse/static/page.js"></script></body></html>'
+        html = (
+            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+            f'<title>Taxi warehouse</title></head><body><main id="page" data-env="{escape(json.dumps(env))}"></main>'
+            '<script type="module" src="/nyc-taxi/warehouse/static/page.js"></script></body></html>'
+        )
         self._send(200, html.encode(), "text/html; charset=utf-8")
 
     def _json(self, values: Any) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.standin import State
+if TYPE_CHECKING:
+    from tests.browser.standin import State
 
 AXE = Path(__file__).with_name("axe.min.js")
 
@@ -234,6 +235,26 @@ def test_polling_is_quick_only_while_something_runs(
     page.clock.run_for(seconds * 1000)
     page.wait_for_load_state("networkidle")
     assert sum(path.endswith("/data/grid") for _, path, _ in state.asked) == times
+
+
+def test_airflow_3_has_the_page_as_a_component_that_follows_its_theme_and_its_router(page: Any, site: str) -> None:
+    page.add_init_script(
+        "let effect; globalThis.went = []; globalThis.React = {createElement: (tag, props) => ({tag, props}),"
+        " useRef: () => globalThis.place ??= {current: null}, useEffect: (run) => { effect ??= run; }};"
+        "globalThis.ReactRouterDOM = {useNavigate: () => (path) => globalThis.went.push(path)};"
+        "globalThis.begin = () => effect();"
+    )
+    page.goto(site.replace("/warehouse/", "/outputs"))
+    page.evaluate(
+        "import('/nyc-taxi/warehouse/static/app.js').then(() => { document.documentElement.className = 'dark';"
+        " globalThis.AirflowPlugin(); place.current = document.querySelector('main'); globalThis.end = begin(); })"
+    )
+    cell(page, "Green taxis", "2023-01").wait_for()
+    assert page.locator("main").evaluate("main => main.style.colorScheme") == "dark"
+    page.get_by_role("link", name="taxi_trips_green").click()
+    assert page.evaluate("went") == ["/dags/taxi_trips_green"]
+    page.evaluate("end()")
+    assert page.locator("article").count() == 0
 
 
 def test_the_resource_and_the_outputs_are_shown(page: Any, site: str) -> None:
