@@ -253,8 +253,8 @@ class State:
                 }
             ],
             "commands": {
-                "again": f"airflow backfill create --dag-id taxi_trips_{fleet} --from-date {month}-01 --to-date {month}-01"
-                " --reprocess-behavior completed",
+                "again": f"airflow backfill create --dag-id taxi_trips_{fleet} --from-date {month}-01"
+                f" --to-date {month}-01 --reprocess-behavior completed",
                 "failed": f"airflow tasks clear taxi_trips_{fleet} --only-failed -s {month}-01 -e {month}-28 -y",
                 "accept": f'airflow dags trigger taxi_trips_{fleet} --conf \'{{"month": "{month}", "accept": true}}\''
                 if state == "refused"
