@@ -75,7 +75,7 @@ class Page {
 
   /** The address: "#/", "#/resource", "#/outputs" or "#/green/2023-01". */
   #where() {
-    const [first = "", second = ""] = decodeURIComponent(location.hash).replace(/^#\/?/, "").split("/");
+    const [first = "", second = ""] = location.hash.replace(/^#\/?/, "").split("/");
     return /^\d{4}-\d{2}$/.test(second) ? { view: "month", fleet: first, month: second } : { view: VIEWS.some(([view]) => view === first) ? first : "" };
   }
 

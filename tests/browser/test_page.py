@@ -238,6 +238,23 @@ def test_polling_is_quick_only_while_something_runs(
     assert sum(path.endswith("/data/grid") for _, path, _ in state.asked) == times
 
 
+def test_a_hidden_page_asks_for_nothing_until_it_is_shown_again(page: Any, site: str, state: State) -> None:
+    def turn(hidden: str) -> None:
+        page.evaluate(f"Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}})")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    page.clock.install()
+    opened(page, site)
+    cell(page, "Green taxis", "2023-01").wait_for()
+    turn("true")
+    before = [path for _, path, _ in state.asked if "/data/" in path]
+    page.clock.run_for(300_000)
+    page.wait_for_timeout(500)  # an answer to what should not have been asked
+    assert [path for _, path, _ in state.asked if "/data/" in path] == before
+    with page.expect_response("**/data/grid"):
+        turn("false")
+
+
 def test_airflow_3_has_the_page_as_a_component_that_follows_its_theme_and_its_router(page: Any, site: str) -> None:
     page.add_init_script(
         "let effect; globalThis.went = []; globalThis.React = {createElement: (tag, props) => ({tag, props}),"
