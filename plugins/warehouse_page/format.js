@@ -3,7 +3,8 @@
 const NONE = "–";
 const MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 
-export const number = (value) => (value == null ? NONE : Number(value).toLocaleString("en", { maximumFractionDigits: 4 }));
+/** A number with separators; a text stays as it is. */
+export const number = (value) => (value == null ? NONE : typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 4 }) : String(value));
 
 /** A short number for the axis of a chart, such as 1.2M. */
 export const short = (value) => (value == null ? NONE : Number(value).toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 }));
