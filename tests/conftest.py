@@ -41,7 +41,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
 
 from include.tlc_simulator.server import TlcSimulator  # noqa: E402
 
-PURE = ("tests/nyc_taxi", "tests/tlc_simulator")
+PURE = ("tests/nyc_taxi", "tests/tlc_simulator", "tests/browser")
 """What knows nothing of Airflow: these tests run, and are collected, without importing it."""
 
 SLOW = ("tests/integration", "tests/nyc_taxi/on_a_lake")
