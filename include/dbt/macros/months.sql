@@ -42,8 +42,9 @@ must not ask the warehouse again, because on a lake another month may have been 
 {%- endmacro %}
 
 
-{#- After a mart has been built, in the same transaction. -#}
+{#- After a mart has been built, in the same transaction. A view or a table has no months of its own. -#}
 {% macro record_built_months() -%}
+    {%- if execute and config.get('materialized') == 'incremental' -%}
     {%- set plan = _compiled_plan() -%}
     {%- set loaded = plan.months | selectattr(2) | list -%}
     delete from {{ _built_months() }}
@@ -58,6 +59,7 @@ must not ask the warehouse again, because on a lake another month may have been 
     {%- endfor -%};
     {%- endif -%}
     {%- do log(this.identifier ~ ': ' ~ _sentence(plan.months), info=true) -%}
+    {%- endif -%}
 {%- endmacro %}
 
 
@@ -118,7 +120,7 @@ must not ask the warehouse again, because on a lake another month may have been 
     {%- if not found -%}
         {%- do exceptions.raise_compiler_error(
             model.original_file_path ~ ': expected `where {{ in_months_of_run() }}`, found no months to build. A mart '
-            ~ 'that is not built month by month says so with materialized=\'view\' or \'table\' and post_hook=[]'
+            ~ 'that is not built month by month says so with config(materialized=\'view\') or \'table\''
         ) -%}
     {%- endif -%}
     {{ return(fromjson(found.group(1))) }}

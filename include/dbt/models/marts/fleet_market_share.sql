@@ -1,6 +1,6 @@
 -- Each fleet's share of a zone's pickups in a month. A view, because a fleet's share changes when another fleet's month
 -- arrives late; it reads a mart of a few thousand rows a month, not the trips.
-{{ config(materialized='view', post_hook=[], persist_docs={'relation': false, 'columns': false}) }}
+{{ config(materialized='view', persist_docs={'relation': false, 'columns': false}) }}
 
 with by_fleet as (
     select
