@@ -63,7 +63,8 @@ def describe_sources() -> str:
     """The text of sources.yml."""
     with duckdb.connect() as con:
         warehouse.ensure_tables(con)
-        tables = [(table.name, table.row) for table in [*registry.tables(), *registry.views()]]
+        tables = [(table.name, table.row) for table in registry.tables()]
+        tables += [(view.name, view.row) for view in registry.views()]
         return _HEAD + "\n".join(line for table in tables for line in _table(con, *table))
 
 
