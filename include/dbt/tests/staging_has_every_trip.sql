@@ -15,4 +15,4 @@ loaded as (
 select *
 from loaded
 full join counted using (fleet, partition_month)
-where num_trips is distinct from rows_loaded
+where coalesce(num_trips, 0) != coalesce(rows_loaded, 0)

@@ -16,5 +16,5 @@ counted as (
 select *
 from built
 left join counted using (fleet, partition_month)
-where {{ in_range_of_run() }} and num_trips is distinct from rows_loaded
+where {{ in_range_of_run() }} and coalesce(num_trips, 0) != rows_loaded
 {% endtest %}
