@@ -1,6 +1,7 @@
 """The dbt project on a real warehouse: `make dbt`, with dbt's own program, on months of two fleets."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,6 +183,44 @@ def test_a_trip_that_is_lost_fails_the_test_that_counts_them(
     query("UPDATE marts.daily_trips SET num_trips = num_trips - 1 WHERE fleet = 'green' AND day = '2023-02-03'")
     assert dbt.run(["test", "--select", "daily_trips"]) == 1
     assert "counts_every_trip_daily_trips" in capfd.readouterr().out
+
+
+def test_a_new_column_is_null_in_old_months_and_filled_in_new_ones(
+    all_months: list[tuple[str, str]],
+    query: Query,
+    load: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build("--select", "+daily_trips")
+    copy = shutil.copytree(dbt.PROJECT, tmp_path / "project")
+    model, description = copy / "models" / "marts" / "daily_trips.sql", copy / "models" / "marts" / "marts.yml"
+    model.write_text(model.read_text().replace("count(*) as num_trips,", "count(*) as num_trips, 7 as lucky,"))
+    added = "    columns:\n      - {name: lucky, data_type: integer, description: A number}"
+    description.write_text(description.read_text().replace("    columns:\n", f"{added}\n", 1))
+    monkeypatch.setattr(dbt, "PROJECT", copy)
+    load(("green", "2023-03"))
+    build("--select", "daily_trips")
+    with_it = query("SELECT DISTINCT strftime(partition_month, '%Y-%m'), lucky FROM marts.daily_trips ORDER BY ALL")
+    assert with_it == [("2023-01", None), ("2023-02", None), ("2023-03", 7)]
+    assert counted(query) == dict.fromkeys([*all_months, ("green", "2023-03")], ROWS)
+
+
+def test_a_run_that_cannot_record_its_months_leaves_the_old_rows(
+    all_months: list[tuple[str, str]],
+    query: Query,
+    load: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    build("--select", "+daily_trips")
+    before = built_at(query)
+    load(("green", "2023-02"), rows=ROWS + 100)
+    query("ALTER TABLE marts.built_months RENAME built_at TO renamed")
+    assert dbt.run(["run", "--select", "daily_trips"], fleet="green", first="2023-02") == 1
+    assert 'does not have a column with name "built_at"' in capfd.readouterr().out
+    query("ALTER TABLE marts.built_months RENAME renamed TO built_at")
+    assert counted(query) == dict.fromkeys(all_months, ROWS)
+    assert built_at(query) == before
 
 
 def test_the_manifest_is_as_the_project_is() -> None:
