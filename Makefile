@@ -15,6 +15,11 @@
 #   make status           fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
 #   make quality          what the audit of a month has found, rule by rule (FLEET=yellow MONTH=2023-01)
 #
+# Marts for analysts
+#   make dbt              build the months that the marts lack, and test them (ARGS="build --select daily_trips" FROM=2023-01)
+#   make dbt-docs         write dbt's documentation of all tables and columns as one page, data/dbt/index.html
+#   make dbt-manifest     list the models in include/dbt/manifest.json, as after each change of a model
+#
 # Maintain
 #   make compact          reclaim the space that replaced months have left behind in the warehouse
 #   make migrate          copy the warehouse into a lake, or back (TO=warehouse_lake, the connection to copy into)
@@ -29,7 +34,7 @@
 #   make lint             ruff, ruff format and mypy
 #   make docs             write the generated pages in docs/reference from the code
 #   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; BIG=1)
-#   make requirements     write both lock files from requirements.in (ARGS=--upgrade takes newer versions)
+#   make requirements     write the lock files from requirements.in and requirements-dbt.in (ARGS=--upgrade takes newer versions)
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
 
@@ -123,9 +128,11 @@ endif
 
 export PATH := $(VENV)/bin:$(PATH)
 LOCAL := $(VENV)/bin/python -m include.local
+# dbt has an environment of its own: in Airflow's it would change other packages. Only the targets that run dbt install it.
+DBT_VENV := $(CURDIR)/.venv-dbt
 UV := $(CURDIR)/.venv-uv/bin/uv
 
-.PHONY: help setup demo backfill backfill-weeks standalone status quality compact migrate shell test test-all test-long coverage lint docs bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks standalone status quality dbt dbt-docs dbt-manifest compact migrate shell test test-all test-long coverage lint docs bench requirements clean
 # The comment at the top of this file.
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -190,6 +197,25 @@ status: setup
 quality: setup
 	@$(LOCAL) quality --fleet "$(FLEET)" --month "$(MONTH)"
 
+# The range is all months that the marts lack, unless one is asked for. ARGS are dbt's.
+dbt: setup $(DBT_VENV)/.installed
+	@$(LOCAL) dbt $(if $(filter file,$(origin FLEET)),,--fleet "$(FLEET)") $(if $(filter file,$(origin FROM)),,--from "$(FROM)") \
+	  $(if $(filter file,$(origin TO)),,--to "$(TO)") -- $(ARGS)
+
+dbt-docs: setup $(DBT_VENV)/.installed
+	@$(LOCAL) dbt-docs
+
+dbt-manifest: setup $(DBT_VENV)/.installed
+	@$(LOCAL) dbt-manifest
+
+# uv comes first, as in Airflow's environment.
+$(DBT_VENV)/.installed: requirements-dbt.txt
+	@echo "Installing dbt into $(notdir $(DBT_VENV)) …"
+	@$(PYTHON) -m venv $(DBT_VENV)
+	@$(DBT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r <(sed -n '/^uv==/,/[^\]$$/p' requirements-dbt.txt)
+	@$(DBT_VENV)/bin/uv pip install --quiet --python $(DBT_VENV)/bin/python --require-hashes -r requirements-dbt.txt
+	@touch $@
+
 compact: setup
 	@$(LOCAL) compact
 
@@ -233,6 +259,8 @@ requirements: $(UV)
 	@for line in "3.3.2 requirements.txt" "2.11.2 requirements-airflow2.txt"; do set -- $$line; \
 	  echo "apache-airflow==$$1" | $(UV) pip compile requirements.in --constraint /dev/stdin --output-file $$2 \
 	    --universal --python-version 3.11 --generate-hashes --custom-compile-command "make requirements" --quiet $(ARGS); done
+	@$(UV) pip compile requirements-dbt.in --output-file requirements-dbt.txt --universal --python-version 3.11 \
+	  --generate-hashes --custom-compile-command "make requirements" --quiet $(ARGS)
 
 # In an environment of its own: the lock files may be what keeps the others from being installed.
 $(UV): requirements.in
@@ -241,4 +269,4 @@ $(UV): requirements.in
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-airflow2 .venv-uv .airflow build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-airflow2 .venv-dbt .venv-uv .airflow build .pytest_cache .mypy_cache .ruff_cache

@@ -244,6 +244,11 @@ class WarehouseHook(DuckDBHook):
             raise
         return con
 
+    @property
+    def secrets(self) -> list[Secret]:
+        """The credentials that a lake needs, for programs other than this process: its catalog's and its storage's."""
+        return [secret for secret in (self._catalog_secret(), self._storage_secret()) if secret]
+
     def _catalog_secret(self) -> Secret | None:
         """The Postgres connection that `catalog_conn_id` names, as a DuckDB secret."""
         connection = self._named_connection("catalog_conn_id", "postgres")

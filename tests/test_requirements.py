@@ -166,3 +166,17 @@ def test_a_python_that_this_airflow_does_not_support_is_refused_before_anything_
     assert done.returncode == 2
     assert words in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["python"]
+
+
+def test_dbts_lock_is_hashed_and_has_airflows_duckdb() -> None:
+    """dbt opens the warehouse that the tasks have written, with the extensions of the same version."""
+    lock = ROOT / "requirements-dbt.txt"
+    assert [requirement.name for requirement, hashes in requirements(lock) if not hashes] == []
+    for python in ("3.11", "3.12", "3.13"):
+        found, airflows = versions(lock, python), versions(ROOT / "requirements.txt", python)
+        ours = {name: version for name, version in found.items() if name.startswith("duckdb")}
+        assert len(ours) == 4
+        assert ours == {name: version for name, version in airflows.items() if name.startswith("duckdb")}
+        assert {
+            canonicalize_name(wanted.name) for wanted, _ in requirements(ROOT / "requirements-dbt.in")
+        } <= found.keys()

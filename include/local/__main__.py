@@ -94,6 +94,29 @@ def migrate(to: Connection) -> int:
     return _run("migrate", to)
 
 
+@app.command()
+def dbt(
+    arguments: Annotated[list[str] | None, typer.Argument(help="of dbt, such as build --select daily_trips")] = None,
+    fleet: Fleet | None = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM")] = None,
+) -> int:
+    """Run dbt on the warehouse; without arguments, build what is missing in the marts."""
+    return _run("dbt", arguments or ["build"], fleet, first, last)
+
+
+@app.command()
+def dbt_docs() -> int:
+    """Write dbt's documentation as one HTML page."""
+    return _run("dbt_docs")
+
+
+@app.command()
+def dbt_manifest() -> int:
+    """Write include/dbt/manifest.json, the list of models from which Airflow makes tasks."""
+    return _run("dbt_manifest")
+
+
 def _run(command: str, *arguments: Any, **options: Any) -> int:
     """Run a command's module, which imports Airflow: hooks then do not log each step, but what is started does.
 

@@ -1,4 +1,4 @@
-"""`make docs`: the pages in docs/reference/ that are written from the code.
+"""`make docs`: the pages in docs/reference/ that are written from the code, and the sources of the dbt project.
 
 `dags.md` comes from the DAGs' docstrings and structure, `quality.md` from the audit's rules, `tables.md` from the
 registry of tables, and `commands.md` from the Makefile's first comment. The folder `pages` has the text around these
@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from include.local.console import say
+from include.local.dbt_sources import SOURCES, describe_sources
 from include.nyc_taxi import warehouse
 from include.nyc_taxi.audit import rules
 from include.nyc_taxi.warehouse import registry
@@ -139,13 +140,14 @@ def _asset(asset: Any) -> str:
 def run(root: Path) -> int:
     """Write the pages of the project at `root`; returns the exit status."""
     pages = {
-        "dags.md": describe(root),
-        "quality.md": describe_rules(),
-        "tables.md": describe_tables(),
-        "commands.md": describe_commands(root),
+        Path("docs", "reference", "dags.md"): describe(root),
+        Path("docs", "reference", "quality.md"): describe_rules(),
+        Path("docs", "reference", "tables.md"): describe_tables(),
+        Path("docs", "reference", "commands.md"): describe_commands(root),
+        SOURCES: describe_sources(),
     }
     for name, text in pages.items():
-        page = root / "docs" / "reference" / name
+        page = root / name
         page.write_text(text, encoding="utf-8")
         say(f"wrote {page}")
     return 0

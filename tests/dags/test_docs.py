@@ -5,6 +5,7 @@ audits have recorded, and with what `make help` prints.
 """
 
 import ast
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from include.local.dbt_sources import SOURCES, describe_sources
 from include.local.docs import describe, describe_commands, describe_rules, describe_tables
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.months import Month
@@ -193,3 +195,21 @@ class TestTables:
         assert listed.keys() == found.keys()
         for table, columns in found.items():
             assert set(columns) <= set(names(listed[table])), table
+
+
+class TestSources:
+    """The dbt project's sources.yml, and the DAGs that it names."""
+
+    text = (ROOT / SOURCES).read_text()
+
+    def test_it_is_as_the_registry_and_the_catalogue_are(self) -> None:
+        assert self.text == describe_sources(), f"{SOURCES} is stale: run `make docs`"
+
+    def test_what_makes_a_table_is_a_task_of_a_dag_that_says_so(self, dag_bag: Any) -> None:
+        configs = [json.loads(line) for line in re.findall(r"^        config: (.+)$", self.text, re.MULTILINE)]
+        makers = [config["meta"]["made_by"] for config in configs]
+        assert len(makers) > 10
+        for made_by in makers:
+            for fleet in catalogue.FLEETS:
+                task = dag_bag.dags[made_by["dag"].format(fleet=fleet)].get_task(made_by["task"])
+                assert task.outlets, f"{made_by}: the task makes nothing"

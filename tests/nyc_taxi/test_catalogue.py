@@ -204,3 +204,10 @@ def test_spans_of_layouts_leave_no_gap():
         for before, after in itertools.pairwise(spans):
             assert Month(before.last_month).end == Month(after.first_month).first_day
         assert spans[-1].last_month is None
+
+
+def test_every_column_of_the_warehouse_has_a_meaning_and_no_meaning_is_left_over(con):
+    found = con.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal").fetchall()
+    names = {name for _, name in found} | {f"{table}.{name}" for table, name in found}
+    assert {name for _, name in found} - catalogue.MEANINGS.keys() == set()
+    assert catalogue.MEANINGS.keys() - names == set()

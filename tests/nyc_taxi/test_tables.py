@@ -166,7 +166,12 @@ def test_columns_of_weeks_of_an_older_version_become_nullable(con):
 
 
 @pytest.mark.parametrize(
-    ("view", "more"), [("trips", []), ("trips_flagged", ["flags", "is_clean"]), ("trips_clean", ["flags"])]
+    ("view", "more"),
+    [
+        ("trips", []),
+        ("trips_flagged", ["fare_amount", "tip_amount", "flags", "is_clean"]),
+        ("trips_clean", ["fare_amount", "tip_amount", "flags"]),
+    ],
 )
 def test_a_dropped_view_is_created_again(con, view, more):
     con.execute(f"DROP VIEW {view}")

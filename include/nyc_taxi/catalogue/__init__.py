@@ -1,7 +1,7 @@
 """The catalogue: the TLC's fleets and their files, described as data. All differences between fleets are defined here.
 
-`fleets` lists the fleets and the layouts of their files, `types` defines fleet, layout and column, and `matching` maps
-a file's columns to the warehouse's. It imports only the package's basics.
+`fleets` lists the fleets and the layouts of their files, `types` defines fleet, layout and column, `matching` maps a
+file's columns to the warehouse's, and `meanings` explains the warehouse's. It imports only the package's basics.
 """
 
 from include.nyc_taxi.catalogue.fleets import (
@@ -16,12 +16,14 @@ from include.nyc_taxi.catalogue.fleets import (
     fleet,
 )
 from include.nyc_taxi.catalogue.matching import Match, match_columns
+from include.nyc_taxi.catalogue.meanings import MEANINGS
 from include.nyc_taxi.catalogue.types import Coded, Column, Coordinates, Fleet, Layout, Origin, published_names
 
 __all__ = [
     "CITY_TIME",
     "COMMON_COLUMNS",
     "FLEETS",
+    "MEANINGS",
     "ZONES",
     "ZONE_LOOKUP_PATH",
     "ZONE_SHAPES_PATH",

@@ -6,6 +6,7 @@ The tables of trips are derived from the catalogue, the views of trips from the 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.audit import rules
@@ -66,6 +67,9 @@ class View:
     query: str
     comment: str | None = None
 
+
+_FARES = {"fare_amount": ("fare_amount", "base_passenger_fare"), "tip_amount": ("tip_amount", "tips")}
+"""Amounts that fleets publish under different names: our name, and the names in the tables of trips."""
 
 _FLEET = Column("VARCHAR")
 _MONTH = Column("DATE", "the month's first day")
@@ -196,8 +200,14 @@ def _all_trips(*more_columns: Callable[[catalogue.Fleet], str]) -> str:
     return " UNION ALL ".join(selects)
 
 
+def _fare(fleet: catalogue.Fleet, name: str) -> str:
+    column = next((column for column in _FARES[name] if column in fleet.column_names), "CAST(NULL AS DOUBLE)")
+    return f"{column} AS {name}"
+
+
 def _flagged_trips() -> str:
     return _all_trips(
+        *(partial(_fare, name=name) for name in _FARES),
         lambda fleet: f"{rules.flags(fleet)} AS flags",
         lambda fleet: f"({rules.is_clean(fleet)}) AS is_clean",
     )
