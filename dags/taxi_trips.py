@@ -18,7 +18,7 @@ six hours without occupying a worker (`up_for_reschedule`), and gives up after 1
 
 **If nothing has changed, the run is skipped.** If another run has loaded the edition that the site has, and has drawn its
 map, then `download` and the tasks after it are `skipped`, the log of `download` says why, and the run succeeds. A
-backfill, and a run that is cleared, always load the month again.
+backfill, a run that is cleared, and a run with *Load again* (`"again": true`) always load the month again.
 
 **One run loads one month.** A scheduled or backfill run whose `month` differs from the month of its date fails at once.
 Leave *Month* empty in the *Backfill* dialog, which passes it to every run. A run of a month that has not ended also fails.
@@ -57,7 +57,7 @@ from include.nyc_taxi.months import Month
 from include.orchestration import assets, month_tasks
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.month import MACROS, MONTH, accept_param, month_param
+from include.orchestration.month import MACROS, MONTH, accept_param, again_param, month_param
 from include.orchestration.retry_policy import no_retry_when_permanent
 from output_pages import OutputOperator
 from tlc_hook import TlcFileSensor, TlcHook
@@ -144,7 +144,7 @@ def make_dag(fleet: str) -> DAG:
         catchup=True,
         max_active_runs=6,  # two or three of them only wait for months that are not published yet
         default_args=DEFAULT_ARGS | {"op_kwargs": arguments},
-        params={"month": month_param(), "accept": accept_param()},
+        params={"month": month_param(), "again": again_param(), "accept": accept_param()},
         user_defined_macros={**MACROS, "file_path": catalogue.file_path},
         tags=["nyc_taxi", "trips", fleet],
     ) as dag:

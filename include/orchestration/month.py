@@ -50,6 +50,16 @@ def accept_param() -> Param:
     )
 
 
+def again_param() -> Param:
+    """The form field `again`, with which a run of a month that is up to date loads it again."""
+    return Param(
+        False,
+        type="boolean",
+        title="Load again",
+        description="Load the month again even if it is loaded and the TLC has published nothing new since.",
+    )
+
+
 @no_retry_when_permanent
 def logical_month(params: Mapping[str, Any], dag_run: Any) -> str:
     """Return the run's month: `month` in its parameters, or else the month that contains its logical date.

@@ -47,7 +47,8 @@ def skip_if_up_to_date(
 ) -> None:
     """Skip the task, and so the tasks after it, if they have nothing to do and nobody has asked to repeat them.
 
-    A backfill, and a run that is cleared, always repeat the work, even if another run has loaded the month.
+    A backfill, a run that is cleared, and a run whose parameter `again` is true always repeat the work, even if another
+    run has loaded the month.
 
     Args:
         context: the task's.
@@ -61,7 +62,7 @@ def skip_if_up_to_date(
 
     dag_run = context["dag_run"]
     is_repeated = loaded and loaded["run_id"] == dag_run.run_id
-    if is_repeated or is_backfill_or_cleared(dag_run, context["task"], context["ti"]):
+    if is_repeated or context["params"].get("again") or is_backfill_or_cleared(dag_run, context["task"], context["ti"]):
         return
     if reason := reason_to_skip(fleet, Month(month), done, loaded, outputs_dir(fleet)):
         log.info(reason)  # the web UI hides the reason of a skipped task

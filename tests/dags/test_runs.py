@@ -307,6 +307,10 @@ def test_a_run_stops_early_and_says_why_when_nothing_is_new(
     assert query(data_dir, "SELECT run_id, loaded_at FROM loads") == before
     assert before[0][0] == first.run_id
 
+    asked = run(dag, "2023-01-05", month="2023-01", again=True)
+    assert set(states(asked).values()) == {"success"}
+    assert query(data_dir, "SELECT run_id FROM loads") == [(asked.run_id,)]
+
     simulator.republish("green", "2023-01")
     assert set(states(run(dag, "2023-01-03")).values()) == {"success"}
 
