@@ -36,5 +36,5 @@ def reason_to_skip(
     return (
         f"nothing new: {fleet} {month} has been loaded from this edition since {loaded_at:%Y-%m-%d %H:%M} UTC "
         f"(ETag {done.edition.etag}, Last-Modified {done.edition.last_modified}), and its map is drawn. "
-        "To repeat the work anyway, clear this task and those after it, backfill the month, or trigger it with Load again"
+        "To repeat the work anyway, clear this task and those after it, or trigger the month with Load again"
     )
