@@ -87,7 +87,7 @@ def _facts(node: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     made_by = (node["config"].get("meta") or {}).get("made_by")
     if made_by:
         made_by = {key: value.replace("{table}", node["name"]) for key, value in made_by.items()}
-    column = COLUMNS.get((made_by or {}).get("partition"))
+    column = COLUMNS.get((made_by or {}).get("partition", ""))
     return {
         "file": (DBT / node["original_file_path"]).as_posix(),
         "kind": "source" if node["resource_type"] == "source" else node["config"]["materialized"],

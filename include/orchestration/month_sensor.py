@@ -134,8 +134,8 @@ class TableSensor(ExternalTaskSensor):
         tasks = " and ".join(failed) or "no task of its own"
         made = f" for {run.month}" if run.month else ""
         return (
-            f"{dag_id} has failed{made}, in {tasks} (run {run.run_id}), and this task needs {self.need()}. The log of that "
-            "run says what is wrong: fix that, clear the failed task there, then clear this one"
+            f"{dag_id} has failed{made}, in {tasks} (run {run.run_id}), and this task needs {self.need()}. The log of "
+            "that run says what is wrong: fix that, clear the failed task there, then clear this one"
         )
 
 
@@ -154,6 +154,8 @@ class MonthLoadedSensor(TableSensor):
 
     template_fields = [*ExternalTaskSensor.template_fields, "fleet", "month"]  # noqa: RUF012 - the provider's type
     kept = "loaded"
+    fleet: str
+    month: str
 
     def __init__(self, *, fleet: str, month: str, table: str | None = None, **kwargs: Any) -> None:
         super().__init__(external_dag_id=f"taxi_trips_{fleet}", external_task_id=LOAD, **kwargs)

@@ -40,6 +40,8 @@ class MartBuiltSensor(TableSensor):
     """
 
     template_fields = [*_TEMPLATED, "fleet", "month"]  # noqa: RUF012 - the provider's type
+    fleet: str
+    month: str
 
     def __init__(self, *, table: str, marts: Sequence[str], fleet: str, month: str, loader: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -194,7 +194,7 @@ def registry() -> Registry:
 
 
 _dags: WeakValueDictionary[str, DAG] = WeakValueDictionary()
-"""The DAGs of this process that need tables, by id: tables.json does not have those that are new."""
+"""The DAGs that need tables, by id. tables.json does not have those that are new, and one file may have several."""
 
 
 def needs(
@@ -220,23 +220,22 @@ def needs(
     try:
         fleets = _fleets(table, partition, fleet)
         if len(fleets) == 1:
-            found: TableSensor | TaskGroup = _sensor(table, partition, fleets[0], task_id, options)
-            sensors = [found]
-        else:
-            with TaskGroup(group_id=task_id) as found:
-                sensors = [
-                    _sensor(table, partition, each, str(each), {"is_one_of_all": True} | options) for each in fleets
-                ]
-        _refuse_circle(sensors[0])
+            sensor = _sensor(table, partition, fleets[0], {"task_id": task_id, **options})
+            _refuse_circle(sensor)
+            return sensor
+        with TaskGroup(group_id=task_id) as group:
+            for each in fleets:
+                given = {"task_id": str(each), "is_one_of_all": True, **options}
+                _refuse_circle(_sensor(table, partition, each, given))
+        return group
     except TableError as error:
         raise TableError(f"{_dag_file()}: needs({table!r}): {error}") from None
-    return found
 
 
 def needs_of(dag_id: str, fleet: str, month: str) -> list[TableSensor | TaskGroup]:
-    """Make the sensors for everything that dbt reads in this DAG and other DAGs make: `wait_for_month`, `wait_for_zones`.
+    """Make the sensors for what dbt reads in a DAG and other DAGs make, such as `wait_for_month` and `wait_for_zones`.
 
-    There is one for each task that makes such tables, because one of these is there when the others are.
+    There is one for each task that makes such tables. When one of its tables is there, the others are.
 
     Args:
         dag_id: the DAG, as `made_by` has it: with "{fleet}" in it.
@@ -285,17 +284,15 @@ def _fleets(name: str, partition: str | None, fleet: str | None) -> Sequence[str
     return fleets
 
 
-def _sensor(
-    name: str, partition: str | None, fleet: str | None, task_id: str, options: Mapping[str, Any]
-) -> TableSensor:
+def _sensor(name: str, partition: str | None, fleet: str | None, options: Mapping[str, Any]) -> TableSensor:
     table, maker = registry().table(name), registry().maker(name).of(fleet)
     given = {
-        "task_id": task_id,
         "pool": WAREHOUSE_POOL,
         "mode": "reschedule",
         "poke_interval": POKE_INTERVAL,
         "timeout": LIMITS[maker.partition],
-    } | options
+        **options,
+    }
     if table.kind == "source" and maker == registry().maker(LOADS).of(fleet):
         return MonthLoadedSensor(table=name, fleet=str(fleet), month=str(partition), **given)
     of_maker = {"external_dag_id": maker.dag, "external_task_id": maker.task}
@@ -348,11 +345,16 @@ def refuse_circle(waits: Mapping[str, Mapping[str, str]], dag_id: str) -> None:
 
 
 def _refuse_circle(sensor: TableSensor) -> None:
-    if not sensor.has_dag():
+    if not sensor.has_dag():  # type: ignore[no-untyped-call]  # it has no types
         raise TableError("no DAG is being made: call it within `with DAG(…):`")
     dag = sensor.dag
     _dags[dag.dag_id] = dag
-    refuse_circle(registry().waits({dag_id: waits_of(each) for dag_id, each in _dags.items()}), dag.dag_id)
+    of_file = {dag_id: waits_of(each) for dag_id, each in _dags.items() if each.fileloc == dag.fileloc}
+    try:
+        refuse_circle(registry().waits(of_file), dag.dag_id)
+    except TableError:
+        del _dags[dag.dag_id]  # it is no DAG of this process
+        raise
 
 
 def _dag_file() -> str:
