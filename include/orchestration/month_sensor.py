@@ -92,8 +92,9 @@ class TableSensor(ExternalTaskSensor):
     @no_retry_when_permanent
     def poke(self, context: Context) -> bool:  # noqa: ARG002 - the provider's signature
         """Look once, as the class says."""
-        if self.is_one_of_all and self.fleet and self.month and self.month < catalogue.fleet(self.fleet).first_month:
-            self.log.info("The TLC has published no file of %s before %s", self.fleet, self.month)
+        first = catalogue.fleet(self.fleet).first_month if self.fleet else None
+        if self.is_one_of_all and self.month and first and self.month < first:
+            self.log.info("The TLC has published no file of %s before %s", self.fleet, first)
             return True
         found = self._found()
         runs = self.runs_to_come(found)
