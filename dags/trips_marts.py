@@ -1,14 +1,14 @@
 """# Marts by dbt, month by month
 
 Builds and tests the marts for one month of one fleet with dbt: `wait_for_month` → `stage` → `build` (a task for each
-model in `include/dbt/models/marts/`) → `compare` → `publish`.
+model in `include/dbt/models/marts/`) → `compare` → `publish` → `draw_airports`, `draw_market_share`.
 
 | | |
 |---|---|
 | **partition** | the calendar month that contains the run's logical date, unless `month` in the form or in `--conf` names another one |
 | **schedule** | monthly, after the end of the month, with catch-up from `NYC_TAXI_FIRST_MONTH` |
 | **inputs** | the month in the table `<fleet>_trips`; the table `zones` |
-| **outputs** | the fleet's rows of the month in each table of the schema `marts`, and its record in `marts.built_months`; the views and small tables of codes in the schema `staging` |
+| **outputs** | the fleet's rows of the month in each table of the schema `marts`, and its record in `marts.built_months`; the views and small tables of codes in the schema `staging`; `outputs/<fleet>/airport_trips_YYYY-MM.csv` and `.png`; `outputs/all_fleets/market_share_YYYY-MM.csv` and `.png` |
 
 **dbt must be installed.** `make dbt` installs it beside Airflow, and the image contains it. Without it, `stage` fails at
 once, and its error says what to do. Nothing else in the project needs dbt.
@@ -21,7 +21,8 @@ the catch-up**, even if *Trigger* unpauses the DAG.
 **Runs of several fleets do not disturb each other.** One dbt runs at a time: in a DuckDB file it stands in the pool
 `warehouse` like all others that open the file, and in a lake in the pool `dbt`, which has one slot. A run replaces only
 rows of its own fleet and month. What fleets share (the views, the tables of codes, and `fleet_market_share`, which is a
-view) has the same definition in each run, and is replaced in one transaction.
+view) has the same definition in each run, and is replaced in one transaction. The chart of market shares shows all fleets
+that have the month; each fleet's run draws it again.
 
 **Waiting is normal.** A run waits for its month, whether the schedule, a backfill or a user loads it, and even if nobody
 has started that yet. The sensor checks every five minutes without occupying a worker, and gives up after 150 days.
@@ -35,7 +36,7 @@ model or test, its file, and dbt's message with the line of the SQL. The task's 
   dbt builds a model before it tests it: the rows are in the mart, and the models after it are not built. A wrong model or a
   test that has failed is not tried again; a warehouse that is locked or does not answer is.
 - `compare`: two tables that count the same trips differ.
-- `publish`: the warehouse cannot be opened.
+- `publish`, `draw_airports`, `draw_market_share`: the disk may be full.
 - If a task stays `scheduled` forever, its pool is missing: `make pool`, or `airflow pools set dbt 1 "one dbt at a time"`.
 
 **To run a month again**, clear its run in the UI (on 2.11, not if a backfill made the run: docs/how-to/rerun.md), or run
@@ -49,6 +50,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.python import PythonOperator
@@ -62,24 +64,49 @@ from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, month_param
 from include.orchestration.month_sensor import MonthLoadedSensor
 from include.orchestration.retry_policy import no_retry_when_permanent
+from output_pages import OutputOperator
 
 
 @no_retry_when_permanent
 def publish(fleet: str, month: str, marts: Sequence[str], outlet_events: assets.OutletEvents) -> None:
-    """Count the month's rows in each mart, and record them with the marts' assets."""
-    from include.nyc_taxi.reports.marts import count_rows
+    """Count the month's rows in each mart, record them with the marts' assets, and write the figures of the charts."""
+    from include.nyc_taxi.reports.marts import count_rows, write_airports, write_shares
     from warehouse_hook import WarehouseHook
 
     with WarehouseHook().opened() as con:
         rows = count_rows(con, marts, fleet, Month(month))
+        write_airports(con, fleet, Month(month), settings.outputs_dir(fleet))
+        write_shares(con, Month(month), settings.outputs_root())
     for name in marts:
         with assets.event(outlet_events, assets.mart(name, fleet), month=month) as facts:
             facts.update(rows=rows[name])
 
 
+@no_retry_when_permanent
+def draw_airports(fleet: str, month: str, outlet_events: assets.OutletEvents) -> Path:
+    """Draw the month's airport trips, without opening the warehouse."""
+    from include.nyc_taxi.reports import mart_charts, marts
+
+    with assets.event(outlet_events, assets.airport_chart(fleet), month=month) as facts:
+        picture = mart_charts.draw_airports(marts.airports_path(Month(month), settings.outputs_dir(fleet)))
+        facts.update(path=str(picture))
+    return picture
+
+
+@no_retry_when_permanent
+def draw_market_share(fleet: str, month: str, outlet_events: assets.OutletEvents) -> Path:
+    """Draw the month's market shares of all fleets, without opening the warehouse."""
+    from include.nyc_taxi.reports import mart_charts, marts
+
+    with assets.event(outlet_events, assets.MARKET_SHARE_CHART, month=month, fleet=fleet) as facts:
+        picture = mart_charts.draw_shares(marts.shares_path(Month(month), settings.outputs_root()))
+        facts.update(path=str(picture))
+    return picture
+
+
 def make_dag(fleet: str) -> DAG:
     """Make the DAG of one fleet."""
-    trips = [assets.trips(fleet)]
+    arguments, trips = {"fleet": fleet, "month": MONTH}, [assets.trips(fleet)]
     with DAG(
         dag_id=f"trips_marts_{fleet}",
         description=f"{catalogue.fleet(fleet).title}: a month of the marts, built and tested by dbt",
@@ -109,13 +136,28 @@ def make_dag(fleet: str) -> DAG:
         publish_task = PythonOperator(
             task_id="publish",
             python_callable=publish,
-            op_kwargs={"fleet": fleet, "month": MONTH, "marts": marts},
+            op_kwargs=arguments | {"marts": marts},
             pool=WAREHOUSE_POOL,
             inlets=trips,
             outlets=[assets.mart(name, fleet) for name in marts],
         )
 
-        wait >> stage >> build >> compare >> publish_task
+        draw_airports_task = OutputOperator(
+            task_id="draw_airports",
+            python_callable=draw_airports,
+            op_kwargs=arguments,
+            inlets=[assets.mart("airport_trips", fleet)],
+            outlets=[assets.airport_chart(fleet)],
+        )
+        draw_market_share_task = OutputOperator(
+            task_id="draw_market_share",
+            python_callable=draw_market_share,
+            op_kwargs=arguments,
+            inlets=[assets.mart("fleet_market_share", fleet)],
+            outlets=[assets.MARKET_SHARE_CHART],
+        )
+
+        wait >> stage >> build >> compare >> publish_task >> [draw_airports_task, draw_market_share_task]
     show_inputs(dag)
     return dag
 

@@ -99,6 +99,23 @@ def mart(name: str, fleet: str) -> Asset:
     return _asset(MARTS, name, fleet, description=f"{catalogue.fleet(fleet).title}: the mart {name}, built by dbt")
 
 
+def airport_chart(fleet: str) -> Asset:
+    """The fleet's charts of airport trips."""
+    return _asset(
+        METRICS,
+        "airport_chart",
+        fleet,
+        description=f"{catalogue.fleet(fleet).title}, trips from and to airports: a CSV file and a chart per month",
+    )
+
+
+MARKET_SHARE_CHART = _asset(
+    METRICS,
+    "market_share_chart",
+    description="Each fleet's share of the pickups by borough: a CSV file and a chart per month, for all fleets",
+)
+
+
 @contextlib.contextmanager
 def event(outlet_events: OutletEvents, asset: Asset, **facts: Any) -> Iterator[dict[str, Any]]:
     """Yield a dict for facts about what a task did (rows, bytes, paths …), to be stored with the task's asset event.

@@ -22,9 +22,9 @@ _LASTING = re.compile(
     r"(Compilation|Parsing|Parser|Binder|Catalog|Constraint|Conversion|Contract|Database Configuration) Error"
     r"|is not a valid|contract that failed|Got \d+ results?"
 )
-"""Errors that the same SQL gives again on the same data. A warehouse that is locked or does not answer is none of them."""
+"""Errors that the same SQL gives again on the same data, unlike those of a warehouse that does not answer."""
 _HEADING = re.compile(r"^(Runtime|Database|Compilation|Parsing) Error in (model|test|seed|unit_test) .*$", re.MULTILINE)
-_TIME = re.compile(r"^\d\d:\d\d:\d\d +")
+_TIME = re.compile(r"^\d\d:\d\d:\d\d\b")
 
 
 class DbtError(NycTaxiError, permanent=False):
@@ -53,13 +53,17 @@ def explained(status: int, target: Path, output: Sequence[str]) -> DbtError:
         text = "; ".join(shown)
         lasting = all(_LASTING.search(str(result.get("message"))) for result, _ in failed)
     else:
-        lines = [_TIME.sub("", line).strip() for line in output]
-        lines = [line for line in lines if line]
+        lines = [text for line in output if (text := without_time(line))]
         begin = next((i for i, line in enumerate(lines) if line.startswith("Encountered an error")), -LAST_LINES)
         text = " ".join(lines[begin:][: LAST_LINES + 1]) or "it printed nothing"
         lasting = bool(_LASTING.search(text))
     kind = DbtModelError if lasting else DbtError
     return kind(f"dbt has failed (exit status {status}): {without_passwords(text)}")
+
+
+def without_time(line: str) -> str:
+    """A line of dbt's output without the time before it and the blanks around it."""
+    return _TIME.sub("", line).strip()
 
 
 def _failed(target: Path) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:

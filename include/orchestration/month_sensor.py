@@ -89,7 +89,7 @@ class MonthLoadedSensor(ExternalTaskSensor):
         failed = next((r.failed for r in unsettled_runs(self.external_dag_id) if r.run_id == run.run_id), ())
         return (
             f"{self.external_dag_id} has failed for {self.month}, in {' and '.join(failed) or 'no task of its own'} "
-            f"(run {run.run_id}), and this week needs that month's trips. Its log says what is wrong: fix that, clear "
+            f"(run {run.run_id}), and this run needs that month's trips. Its log says what is wrong: fix that, clear "
             "the failed task there, then clear this one"
         )
 
