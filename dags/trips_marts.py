@@ -1,7 +1,8 @@
 """# Marts by dbt, month by month
 
-Builds and tests the marts for one month of one fleet with dbt: `wait_for_month` → `stage` → `build` (a task for each
-model in `include/dbt/models/marts/`) → `compare` → `publish` → `draw_airports`, `draw_market_share`.
+Builds and tests the marts for one month of one fleet with dbt: `wait_for_month`, `wait_for_zones` →
+`stage` → `build` (a task for each model in `include/dbt/models/marts/`) → `compare` → `publish` → `draw_airports`,
+`draw_market_share`.
 
 | | |
 |---|---|
@@ -25,13 +26,14 @@ view) has the same definition in each run, and is replaced in one transaction. T
 that have the month; each fleet's run draws it again.
 
 **Waiting is normal.** A run waits for its month, whether the schedule, a backfill or a user loads it, and even if nobody
-has started that yet. The sensor checks every five minutes without occupying a worker, and gives up after 150 days.
+has started that yet. The sensor checks every five minutes without occupying a worker, and gives up after 150 days. The
+sensor for the zones, which every load of a month makes if there are none, gives up after 7 days.
 
 **What a failure means.** The marts have the month as it was before, or as this run has built it. The error names the
 model or test, its file, and dbt's message with the line of the SQL. The task's rendered field `compiled_sql` shows the SQL.
 
-- `wait_for_month`: the newest run that loads the month has failed, and the log names it. Fix and clear that run, then
-  clear the sensor here.
+- `wait_for_month`, `wait_for_zones`: the newest run that loads the month, or the zones, has failed, and the log names
+  it. Fix and clear that run, then clear the sensor here.
 - `stage`, `build`: dbt is not installed, the SQL of a model is wrong, or a test has found rows that should not be there.
   dbt builds a model before it tests it: the rows are in the mart, and the models after it are not built. A wrong model or a
   test that has failed is not tried again; a warehouse that is locked or does not answer is.
@@ -49,7 +51,6 @@ at once, `make dbt-backfill` is faster (docs/how-to/marts.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from airflow.providers.common.compat.sdk import DAG
@@ -62,8 +63,8 @@ from include.orchestration import assets, dbt_tasks
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, month_param
-from include.orchestration.month_sensor import MonthLoadedSensor
 from include.orchestration.retry_policy import no_retry_when_permanent
+from include.orchestration.tables import needs_of
 from output_pages import OutputOperator
 
 
@@ -120,15 +121,7 @@ def make_dag(fleet: str) -> DAG:
         user_defined_macros=MACROS,
         tags=["nyc_taxi", "marts", fleet],
     ) as dag:
-        wait = MonthLoadedSensor(
-            task_id="wait_for_month",
-            fleet=fleet,
-            month=MONTH,
-            pool=WAREHOUSE_POOL,
-            mode="reschedule",
-            poke_interval=timedelta(minutes=5),
-            timeout=timedelta(days=150),
-        )
+        waits = needs_of("trips_marts_{fleet}", fleet, MONTH)  # for what dbt reads, as include/dbt/manifest.json has it
         stage = dbt_tasks.build("stage", fleet, "path:models/staging path:seeds")
         build = dbt_tasks.build_each("build", fleet, "path:models/marts")
         compare = dbt_tasks.build("compare", fleet, "test_type:singular")
@@ -157,7 +150,7 @@ def make_dag(fleet: str) -> DAG:
             outlets=[assets.MARKET_SHARE_CHART],
         )
 
-        wait >> stage >> build >> compare >> publish_task >> [draw_airports_task, draw_market_share_task]
+        waits >> stage >> build >> compare >> publish_task >> [draw_airports_task, draw_market_share_task]
     show_inputs(dag)
     return dag
 

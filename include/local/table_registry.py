@@ -41,7 +41,7 @@ def write(dags: Mapping[str, Any] | None = None) -> None:
     say(f"wrote {tables.FILE}")
 
 
-def describe(manifest: Mapping[str, Any], waits: Mapping[str, Mapping[str, str]]) -> str:
+def describe(manifest: Mapping[str, Any], waits: tables.Waits) -> str:
     """The text of tables.json.
 
     Raises:
@@ -59,8 +59,8 @@ def describe(manifest: Mapping[str, Any], waits: Mapping[str, Mapping[str, str]]
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
-def waits(dags: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """By DAG that waits, the DAGs for which it waits, each with a table."""
+def waits(dags: Mapping[str, Any]) -> tables.Waits:
+    """Which of these DAGs have sensors that wait for others."""
     return {dag_id: found for dag_id in sorted(dags) if (found := tables.waits_of(dags[dag_id]))}
 
 

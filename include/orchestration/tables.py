@@ -22,7 +22,7 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from airflow.providers.common.compat.sdk import TaskGroup
@@ -34,6 +34,9 @@ from include.orchestration.table_sensors import MartBuiltSensor, RowsSensor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import DAG
+
+Waits: TypeAlias = "Mapping[str, Mapping[str, Sequence[str]]]"
+"""By DAG that waits, the DAGs for which it waits, each with the tables that it needs."""
 
 FILE = Path(__file__).with_name("tables.json")
 
@@ -105,7 +108,7 @@ class Registry:
 
     def __init__(self, content: Mapping[str, Any]) -> None:
         self._tables: Mapping[str, Any] = content["tables"]
-        self._waits: Mapping[str, Mapping[str, str]] = content["waits"]
+        self._waits: Waits = content["waits"]
 
     def __iter__(self) -> Iterator[Table]:
         for name in self._tables:
@@ -169,13 +172,16 @@ class Registry:
             for read in table.reads:
                 yield from self.recorded(read)
 
-    def waits(self, parsed: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-        """By DAG, the DAGs for which it waits, each with a table that its sensors wait for or that dbt reads.
+    def waits(self, parsed: Waits) -> Waits:
+        """Which DAG waits for which: because of its sensors, or because dbt reads what the other one makes.
 
         Args:
             parsed: the same of DAGs that have just been read, whose sensors may differ from those in tables.json.
         """
-        found = {dag_id: dict(makers) for dag_id, makers in (dict(self._waits) | dict(parsed)).items()}
+        found = {
+            dag_id: {maker: list(tables) for maker, tables in makers.items()}
+            for dag_id, makers in {**self._waits, **parsed}.items()
+        }
         for table in self:
             if table.kind == "source" or table.made_by is None:
                 continue
@@ -183,7 +189,8 @@ class Registry:
                 for fleet in catalogue.FLEETS if table.made_by.has_fleets else (None,):
                     if source.made_by and source.fleet in (None, fleet):
                         dag_id, maker = table.made_by.of(fleet).dag, source.made_by.of(fleet).dag
-                        found.setdefault(dag_id, {}).setdefault(maker, source.name)
+                        needed = found.setdefault(dag_id, {}).setdefault(maker, [])
+                        needed += [source.name] if source.name not in needed else []
         return found
 
 
@@ -313,21 +320,22 @@ def _sensor(name: str, partition: str | None, fleet: str | None, options: Mappin
     )
 
 
-def waits_of(dag: Any) -> dict[str, str]:
-    """The DAGs whose tables a DAG waits for, each with such a table."""
-    return {task.external_dag_id: task.table for task in dag.tasks if isinstance(task, TableSensor)}
+def waits_of(dag: Any) -> dict[str, list[str]]:
+    """The DAGs for which a DAG's sensors wait, each with the tables that they wait for."""
+    found: dict[str, list[str]] = {}
+    for task in dag.tasks:
+        if isinstance(task, TableSensor) and task.table not in found.setdefault(task.external_dag_id, []):
+            found[task.external_dag_id].append(task.table)
+    return found
 
 
-def refuse_circle(waits: Mapping[str, Mapping[str, str]], dag_id: str) -> None:
+def refuse_circle(waits: Waits, dag_id: str) -> None:
     """Refuse a DAG that waits for itself, by way of others.
-
-    Args:
-        waits: by DAG, the DAGs for which it waits, each with a table.
 
     Raises:
         TableError: it does; the message has the whole circle.
     """
-    reached: dict[str, Mapping[str, str]] = {}
+    reached: dict[str, Mapping[str, Sequence[str]]] = {}
     todo = [dag_id]
     while todo:
         each = todo.pop()
@@ -337,7 +345,7 @@ def refuse_circle(waits: Mapping[str, Mapping[str, str]], dag_id: str) -> None:
         TopologicalSorter(reached).prepare()
     except CycleError as error:
         circle = error.args[1][::-1]
-        steps = [f"{reached[waiting][maker]} of {maker}" for waiting, maker in pairwise(circle)]
+        steps = [f"{reached[waiting][maker][0]} of {maker}" for waiting, maker in pairwise(circle)]
         raise TableError(
             f"{circle[0]} waits for {', which waits for '.join(steps)}, so none of them could ever begin: take one of "
             "these needs away, or read that table in a DAG of its own"

@@ -15,7 +15,7 @@ from include.nyc_taxi import catalogue
 from include.orchestration.alerts import alert_on_failure
 from include.orchestration.dbt_tasks import DbtBuildOperator
 from include.orchestration.defaults import WAREHOUSE_POOL
-from include.orchestration.month_sensor import MonthLoadedSensor
+from include.orchestration.month_sensor import TableSensor
 from tests.conftest import ROOT
 
 PER_FLEET = ("taxi_trips", "trips_by_week", "trips_marts")
@@ -120,7 +120,7 @@ class TestEveryDag:
     def test_opens_the_warehouse_only_in_its_pool(self, dag_bag: Any, dag_id: str) -> None:
         for task in dag_bag.dags[dag_id].tasks:
             function = getattr(task, "python_callable", None)
-            opens = isinstance(task, MonthLoadedSensor | DbtBuildOperator) or (
+            opens = isinstance(task, TableSensor | DbtBuildOperator) or (
                 function is not None and "WarehouseHook" in inspect.getsource(inspect.unwrap(function))
             )
             assert (task.pool == WAREHOUSE_POOL) == opens, task.task_id

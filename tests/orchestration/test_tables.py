@@ -218,7 +218,7 @@ class TestCircles:
                 needs("trips_by_week", WEEK, fleet="green")
 
     def test_dags_of_two_files_of_which_the_registry_has_one(self, use: Callable[..., None]) -> None:
-        use(waits={"taxi_zones": {"trips_by_week_green": "trips_by_week"}})
+        use(waits={"taxi_zones": {"trips_by_week_green": ["trips_by_week"]}})
         with a_dag("trips_by_week_green"):  # noqa: SIM117
             with pytest.raises(TableError, match="trips_by_week of trips_by_week_green"):
                 needs("zones")
@@ -232,10 +232,10 @@ class TestCircles:
         assert first.task_ids
 
     def test_a_need_that_was_taken_away_is_forgotten(self, use: Callable[..., None]) -> None:
-        use(waits={"adhoc_request": {"adhoc_request": "zones"}})
+        use(waits={"adhoc_request": {"adhoc_request": ["zones"]}})
         with a_dag("adhoc_request") as mended:
             needs("marts.daily_trips", MONTH, fleet="green")
-        assert tables.waits_of(mended) == {"trips_marts_green": "marts.daily_trips"}
+        assert tables.waits_of(mended) == {"trips_marts_green": ["marts.daily_trips"]}
 
     def test_fleets_do_not_wait_for_themselves_through_each_other(self) -> None:
         with a_dag("trips_by_week_green"):
@@ -243,7 +243,7 @@ class TestCircles:
 
     def test_the_registry_with_a_circle_is_not_written(self) -> None:
         with pytest.raises(TableError, match="so none of them could ever begin"):
-            table_registry.describe(MANIFEST, {"taxi_trips_green": {"trips_marts_green": "marts.daily_trips"}})
+            table_registry.describe(MANIFEST, {"taxi_trips_green": {"trips_marts_green": ["marts.daily_trips"]}})
 
 
 def test_the_registry_takes_a_dag_file_no_time() -> None:
