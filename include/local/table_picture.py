@@ -39,7 +39,8 @@ def draw(registry: Registry) -> str:
     waits = waits_of_any_fleet(registry)
     columns = _columns({dag_id: [*waits.get(dag_id, {})] for dag_id in sorted({*made, *waits})})
     places: dict[str, tuple[int, int]] = {}
-    boxes, tallest = [], 0
+    boxes: list[str] = []
+    tallest = 0
     for step, dag_ids in enumerate(columns):
         y = TOP
         for dag_id in dag_ids:
