@@ -18,6 +18,13 @@ RUN python -m venv /opt/venv \
  && /opt/venv/bin/pip check \
  && rm /tmp/requirements.txt
 
+# dbt has an environment of its own, as in `make dbt`: in Airflow's it would change other packages.
+COPY requirements-dbt.txt /tmp/requirements-dbt.txt
+RUN python -m venv /opt/venv-dbt \
+ && /opt/venv-dbt/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r /tmp/requirements-dbt.txt \
+ && /opt/venv-dbt/bin/pip check \
+ && rm /tmp/requirements-dbt.txt
+
 # Where things are in this image. What a stack decides (executor, database, secrets) is in docker-compose.yaml.
 # PYTHONPATH is for what is run besides Airflow: `python -m include.tlc_simulator`.
 ENV PATH=/opt/venv/bin:$PATH \
@@ -27,6 +34,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/nyc-taxi/plugins \
     AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST='[{"name": "nyc_taxi", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": "/opt/nyc-taxi"}}]' \
+    AIRFLOW__COSMOS__ENABLE_TELEMETRY=False \
+    NYC_TAXI_DBT=/opt/venv-dbt/bin/dbt \
     NYC_TAXI_DATA_DIR=/opt/nyc-taxi-data
 
 # The code, for where no checkout is mounted over it.

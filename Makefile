@@ -23,7 +23,7 @@
 # Maintain
 #   make compact          reclaim the space that replaced months have left behind in the warehouse
 #   make migrate          copy the warehouse into a lake, or back (TO=warehouse_lake, the connection to copy into)
-#   make pool             give the pool `warehouse` as many slots as the warehouse's connection asks for
+#   make pool             create the pools: `warehouse` with as many slots as the connection asks for, `dbt` with one
 #   make clean            remove everything that was set up; data/ stays
 #
 # Develop
@@ -105,7 +105,11 @@ export AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE := 200
 export AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL := 20
 export AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT := 60
 export AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL := 10
+# Nothing that runs here reports to anybody: neither Airflow, nor cosmos, nor dbt.
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
+export AIRFLOW__COSMOS__ENABLE_TELEMETRY := False
+export AIRFLOW__COSMOS__CACHE_DIR := $(STATE)/cosmos
+export DO_NOT_TRACK := 1
 ifeq ($(AIRFLOW),2)
 export PYTHONPATH := $(CURDIR)
 export AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY := True

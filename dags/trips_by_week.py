@@ -39,7 +39,6 @@ that week and nothing else.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 from airflow.providers.common.compat.sdk import DAG
@@ -50,8 +49,8 @@ from include.nyc_taxi.months import monday_of
 from include.orchestration import assets
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
-from include.orchestration.month_sensor import MonthLoadedSensor
 from include.orchestration.retry_policy import no_retry_when_permanent
+from include.orchestration.tables import needs
 from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, week_param
 from output_pages import OutputOperator
 
@@ -94,17 +93,10 @@ def make_dag(fleet: str) -> DAG:
         user_defined_macros=MACROS,
         tags=["nyc_taxi", "weeks", fleet],
     ) as dag:
+        table = catalogue.fleet(fleet).table
         sensors = [
-            MonthLoadedSensor(
-                task_id=task_id,
-                fleet=fleet,
-                month=month,
-                pool=WAREHOUSE_POOL,
-                mode="reschedule",
-                poke_interval=timedelta(minutes=5),
-                timeout=timedelta(days=150),
-            )
-            for task_id, month in (("wait_for_first_month", FIRST_MONTH), ("wait_for_last_month", LAST_MONTH))
+            needs(table, FIRST_MONTH, task_id="wait_for_first_month"),
+            needs(table, LAST_MONTH, task_id="wait_for_last_month"),
         ]
         aggregate_task = OutputOperator(
             task_id="aggregate",

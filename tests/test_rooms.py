@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     NYC_TAXI: ["catalogue"],  # the basics themselves
     "include/tlc_simulator": ["basics", "catalogue", "source.parquet"],
     "include/orchestration": [
-        *("basics", "catalogue", "source", "warehouse.lake", "trips", "status", "web"),
+        *("basics", "catalogue", "source", "warehouse.lake", "warehouse.made", "trips", "status", "web"),
         *("airflow", "plugins"),
     ],
     "include/local": [

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from warehouse_hook import WarehouseHook
 
 PROJECT = settings.PROJECT_ROOT / "include" / "dbt"
-PROGRAM = settings.PROJECT_ROOT / ".venv-dbt" / "bin" / "dbt"
 
 
 def run(arguments: Sequence[str], fleet: str | None = None, first: str | None = None, last: str | None = None) -> int:
@@ -79,10 +78,10 @@ def call(arguments: Sequence[str], state: Path, variables: dict[str, str], *, qu
         quiet: print dbt's output only if it fails.
 
     Raises:
-        CommandError: dbt is not installed, or was interrupted.
+        SettingError: dbt is not installed.
+        CommandError: dbt was interrupted.
     """
-    if not PROGRAM.exists():
-        raise CommandError(f"{PROGRAM} is missing: `make dbt` installs it")
+    program = settings.dbt_program()
     mine = {
         "DBT_PROJECT_DIR": PROJECT,
         "DBT_PROFILES_DIR": state,
@@ -92,7 +91,7 @@ def call(arguments: Sequence[str], state: Path, variables: dict[str, str], *, qu
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MARTS_")}
     environment = inherited | {name: str(value) for name, value in mine.items()} | variables
     pipe = subprocess.PIPE if quiet else None
-    with subprocess.Popen([PROGRAM, *arguments], env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen([program, *arguments], env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             output, errors = process.communicate()
         except KeyboardInterrupt:  # dbt rolls back what it has not committed

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from include.local import dbt
+from include.local import dbt, table_registry
 from include.local.console import say
 from include.nyc_taxi.files import replacing
 
@@ -22,13 +22,14 @@ _LEFT_OUT = ("build_path", "compiled_path", "created_at", "raw_code", "root_path
 
 
 def run() -> int:
-    """Write the manifest; returns the exit status."""
+    """Write the manifest, and the registry of tables from it; returns the exit status."""
     text = describe()
     if text is None:
         return 1
     with replacing(MANIFEST) as file:
         file.write_text(text, encoding="utf-8")
     say(f"wrote {MANIFEST}")
+    table_registry.write()
     return 0
 
 

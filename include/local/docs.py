@@ -1,8 +1,8 @@
 """`make docs`: the pages in docs/reference/ that are written from the code, and the sources of the dbt project.
 
 `dags.md` comes from the DAGs' docstrings and structure, `quality.md` from the audit's rules, `tables.md` from the
-registry of tables, and `commands.md` from the Makefile's first comment. The folder `pages` has the text around these
-tables.
+registries of tables, as does the picture `tables.svg`, and `commands.md` from the Makefile's first comment. The folder
+`pages` has the text around these tables.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 
 import duckdb
 
+from include.local import table_picture, table_registry
 from include.local.console import say
 from include.local.dbt_sources import SOURCES, describe_sources
 from include.nyc_taxi import warehouse
 from include.nyc_taxi.audit import rules
 from include.nyc_taxi.warehouse import registry
+from include.orchestration import tables
 from include.orchestration.compat import read_dags
 
 TEMPLATES = Path(__file__).parent / "pages"
@@ -57,7 +59,7 @@ def describe_rules() -> str:
 
 
 def describe_tables() -> str:
-    """The page on the warehouse: a table of its tables and views, with their columns."""
+    """The page on the warehouse: a table of its tables and views, with their columns, and one of what makes them."""
     rows = [
         (f"`{table.name}`", table.row, ", ".join(map(_column, table.columns.items()))) for table in registry.tables()
     ]
@@ -66,7 +68,24 @@ def describe_tables() -> str:
         for view in registry.views():
             names = [f"`{name}`" for name, *_ in con.execute(f"DESCRIBE {view.name}").fetchall()]
             rows.append((f"view `{view.name}`", view.row, ", ".join(names)))
-    return _page("tables", tables=f"| table | one row is | columns |\n|---|---|---|\n{_rows(rows)}")
+    return _page(
+        "tables",
+        tables=f"| table | one row is | columns |\n|---|---|---|\n{_rows(rows)}",
+        makers=_rows(_makers(tables.registry())),
+    )
+
+
+def _makers(found: tables.Registry) -> Iterable[tuple[str, ...]]:
+    """A row for each table that something makes: its name, DAG, task, what a run makes, and the DAGs that wait."""
+    waiting: dict[str, set[str]] = {}
+    for reader, makers in table_picture.waits_of_any_fleet(found).items():
+        for name in (name for needed in makers.values() for name in needed):
+            waiting.setdefault(name, set()).add(reader)
+    listed = {table_picture.of_any_fleet(table.name): table.made_by for table in found if table.made_by}
+    for name, maker in sorted(listed.items()):
+        part = f"a {maker.partition} of a fleet" if maker.partition else "all of it"
+        dag_id = table_picture.of_any_fleet(maker.dag)
+        yield f"`{name}`", f"`{dag_id}`", f"`{maker.task}`", part, _names(sorted(waiting.get(name, ())))
 
 
 def _column(item: tuple[str, registry.Column]) -> str:
@@ -139,12 +158,14 @@ def _asset(asset: Any) -> str:
 
 def run(root: Path) -> int:
     """Write the pages of the project at `root`; returns the exit status."""
+    table_registry.write()
     pages = {
         Path("docs", "reference", "dags.md"): describe(root),
         Path("docs", "reference", "quality.md"): describe_rules(),
         Path("docs", "reference", "tables.md"): describe_tables(),
         Path("docs", "reference", "commands.md"): describe_commands(root),
         SOURCES: describe_sources(),
+        Path("docs", "images", "tables.svg"): table_picture.draw(tables.registry()),
     }
     for name, text in pages.items():
         page = root / name

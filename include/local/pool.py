@@ -1,4 +1,4 @@
-"""`make pool`: the pool of tasks that open the warehouse, with as many slots as its connection asks for."""
+"""`make pool`: the pools of tasks that open the warehouse and of those that run dbt."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from include.orchestration import pool, pool_holders
 
 
 def run() -> int:
-    """Create the pool, or set its slots; returns the exit status."""
-    say(f"pool warehouse: {pool.set_up()} slots")
+    """Create the pools, or set their slots; returns the exit status."""
+    say(f"pool warehouse: {pool.set_up()} slots; pool dbt: 1 slot")
     return 0
 
 
 def set_up_and_release() -> None:
-    """Create the pool, and release slots held by tasks that nobody runs. Only if Airflow runs on no other machine."""
+    """Create the pools, and release slots held by tasks that nobody runs. Only if Airflow runs on no other machine."""
     pool.set_up()
     for holder in pool_holders.release():
         say(f"A task held a slot of the pool `warehouse`, and has been marked failed: {holder}")

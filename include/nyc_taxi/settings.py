@@ -22,6 +22,8 @@ KNOWN = (
     "NYC_TAXI_MAP_DENSITY",
     "NYC_TAXI_LAKE_KEEP_DAYS",
     "NYC_TAXI_LAKE_ABANDONED_DAYS",
+    "NYC_TAXI_DBT",
+    "NYC_TAXI_DBT_POOL",
     "NYC_TAXI_REAL_DATA",  # used by the tests
     "NYC_TAXI_MACHINE",  # used by the benchmarks
 )
@@ -71,7 +73,7 @@ def check() -> None:
     Raises:
         SettingError: a setting has an invalid value, or the data folder is not writable.
     """
-    tlc_url(), fleets(), first_month(), map_density(), lake_keep(), lake_abandoned_after()
+    tlc_url(), fleets(), first_month(), map_density(), lake_keep(), lake_abandoned_after(), dbt_pool()
     existing = _existing(data_dir())
     if not os.access(existing, os.W_OK | os.X_OK):
         raise SettingError(f"NYC_TAXI_DATA_DIR: expected a writable folder, found that {existing} is not writable")
@@ -159,6 +161,36 @@ def lake_abandoned_after() -> timedelta:
         SettingError: the value is not a number of days, or less than 1.
     """
     return _days("NYC_TAXI_LAKE_ABANDONED_DAYS", 2, at_least=1)
+
+
+def dbt_program() -> Path:
+    """The program dbt: `NYC_TAXI_DBT`, or the one that `make dbt` installs.
+
+    Raises:
+        SettingError: there is no such program.
+    """
+    chosen = _value("NYC_TAXI_DBT")
+    program = Path(chosen or PROJECT_ROOT / ".venv-dbt" / "bin" / "dbt").absolute()
+    if not (program.is_file() and os.access(program, os.X_OK)):
+        if chosen:
+            raise SettingError(f"NYC_TAXI_DBT: expected the path of the program dbt, found no program at {program}")
+        raise SettingError(
+            f"dbt is not installed: expected it at {program}. `make dbt` installs it there; elsewhere, install "
+            "requirements-dbt.txt into an environment of its own, and set NYC_TAXI_DBT to the path of its program dbt"
+        )
+    return program
+
+
+def dbt_pool() -> str:
+    """The pool of tasks that run dbt: `NYC_TAXI_DBT_POOL`, or "" if it is not set. Read when DAG files are parsed.
+
+    Raises:
+        SettingError: the value is neither of the two pools.
+    """
+    pool = _value("NYC_TAXI_DBT_POOL")
+    if pool not in ("", "warehouse", "dbt"):
+        raise SettingError(f"NYC_TAXI_DBT_POOL: expected warehouse (for a file) or dbt (for a lake), found {pool!r}")
+    return pool
 
 
 def _days(name: str, default: float, *, at_least: float) -> timedelta:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OutletEvents: TypeAlias = "Mapping[Asset, Any]"
 """The context's `outlet_events`: the event of each outlet, which has an attribute `extra`."""
 
-RAW_FILES, INGESTED, METRICS, REQUESTS = "raw_files", "ingested", "metrics", "requests"
+RAW_FILES, INGESTED, METRICS, MARTS, REQUESTS = "raw_files", "ingested", "metrics", "marts", "requests"
 
 
 def _asset(group: str, *path: str, description: str) -> Asset:
@@ -92,6 +92,28 @@ def weekly_figures(fleet: str) -> str:
     words = {"total_amount": "money", "trip_distance": "miles", "passenger_count": "passengers"}
     *first, last = ["trips", *(word for name, word in words.items() if name in catalogue.fleet(fleet).column_names)]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def mart(name: str, fleet: str) -> Asset:
+    """The fleet's months in a mart that dbt builds."""
+    return _asset(MARTS, name, fleet, description=f"{catalogue.fleet(fleet).title}: the mart {name}, built by dbt")
+
+
+def airport_chart(fleet: str) -> Asset:
+    """The fleet's charts of airport trips."""
+    return _asset(
+        METRICS,
+        "airport_chart",
+        fleet,
+        description=f"{catalogue.fleet(fleet).title}, trips from and to airports: a CSV file and a chart per month",
+    )
+
+
+MARKET_SHARE_CHART = _asset(
+    METRICS,
+    "market_share_chart",
+    description="Each fleet's share of the pickups by borough: a CSV file and a chart per month, for all fleets",
+)
 
 
 @contextlib.contextmanager

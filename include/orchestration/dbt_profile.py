@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from include.nyc_taxi.catalogue import CITY_TIME
 from include.nyc_taxi.errors import SettingError
-from include.nyc_taxi.warehouse.lake import DATABASE
 
 if TYPE_CHECKING:
     from warehouse_hook import WarehouseHook
@@ -35,6 +34,8 @@ def profile(hook: WarehouseHook, extensions: Path) -> tuple[dict[str, Any], dict
     Raises:
         SettingError: the warehouse is neither a DuckDB file nor a lake.
     """
+    from include.nyc_taxi.warehouse.lake import DATABASE  # imports DuckDB, which parsing DAG files must not
+
     options = {name: str(value) for name, value in hook.get_connect_config().items()}
     common = {
         "type": "duckdb",

@@ -10,6 +10,9 @@ from include.orchestration.alerts import alert_on_failure
 WAREHOUSE_POOL = "warehouse"
 """Set-up creates this pool. It has one slot for a DuckDB file, which one process at a time can open."""
 
+DBT_POOL = "dbt"
+"""Set-up creates this pool, too. It has one slot, for dbt in a lake."""
+
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "nyc_taxi",
     "retries": 3,

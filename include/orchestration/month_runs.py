@@ -7,7 +7,7 @@ api-server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,12 +29,15 @@ class MonthRun:
     """A run, and those of its tasks that have not ended well.
 
     Attributes:
-        month: "2023-02"; None for a run that has neither a month nor a logical date.
+        month: "2023-02"; None for a run that has neither a month nor a logical date. Of a DAG that makes something
+            other than months, what the run makes, such as the Monday of its week.
         state: queued, running, success or failed.
         started: when the run last started (UTC). For a failed run that never started, when it ended. None while the
             run is queued.
         tasks: state by task id, of tasks that have not ended well; "none" is a task that the scheduler has not seen.
         skipped: whether any of its tasks was skipped.
+        ended: when the run ended (UTC), or None.
+        dag_id: the run's DAG.
     """
 
     run_id: str
@@ -43,6 +46,8 @@ class MonthRun:
     started: datetime | None
     tasks: Mapping[str, str]
     skipped: bool = False
+    ended: datetime | None = None
+    dag_id: str = ""
 
     @property
     def cancelled(self) -> bool:
@@ -62,13 +67,19 @@ class MonthRun:
         return tuple(failed or sorted(name for name, state in self.tasks.items() if state in FAILED))
 
 
-def unsettled_runs(dag_id: str, task_ids: Iterable[str] = (), settled: frozenset[str] = SETTLED) -> list[MonthRun]:
+def unsettled_runs(
+    dag_id: str,
+    task_ids: Iterable[str] = (),
+    settled: frozenset[str] = SETTLED,
+    partition: Callable[[Any], str | None] = month_of_run,
+) -> list[MonthRun]:
     """Return the DAG's runs that have a task in none of the states `settled`, ordered by start.
 
     Args:
         task_ids: the tasks to consider; all tasks if empty.
+        partition: tells what a run makes, for `MonthRun.month`: its month, unless the DAG makes something else.
     """
-    return _by_start(_find(dag_id, list(task_ids), settled, ended=False))
+    return _by_start(dag_id, _find(dag_id, list(task_ids), settled, ended=False), partition)
 
 
 def all_runs(dag_id: str) -> list[MonthRun]:
@@ -76,21 +87,25 @@ def all_runs(dag_id: str) -> list[MonthRun]:
 
     These are all runs. On Airflow 3, in a task, they are the runs that have not ended well, unless a run has failed.
     """
-    return _by_start(_find(dag_id, [], SETTLED, ended=True))
+    return _by_start(dag_id, _find(dag_id, [], SETTLED, ended=True))
 
 
-def _by_start(found: Iterable[_Found]) -> list[MonthRun]:
+def _by_start(
+    dag_id: str, found: Iterable[_Found], partition: Callable[[Any], str | None] = month_of_run
+) -> list[MonthRun]:
     runs = []
     for run, tasks, settled in found:
         state = str(getattr(run.state, "value", run.state))  # str() of the api-server's enum gives the member's name
         runs.append(
             MonthRun(
                 run.run_id,
-                month_of_run(run),
+                partition(run),
                 state,
                 run.start_date or (run.end_date if state == "failed" else None),
                 {name: state for name, state in tasks.items() if state not in settled},
                 "skipped" in tasks.values(),
+                run.end_date,
+                dag_id,
             )
         )
     return sorted(runs, key=lambda run: (run.started is None, str(run.started)))

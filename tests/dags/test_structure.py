@@ -13,10 +13,12 @@ import pytest
 
 from include.nyc_taxi import catalogue
 from include.orchestration.alerts import alert_on_failure
+from include.orchestration.dbt_tasks import DbtBuildOperator
 from include.orchestration.defaults import WAREHOUSE_POOL
-from include.orchestration.month_sensor import MonthLoadedSensor
+from include.orchestration.month_sensor import TableSensor
 from tests.conftest import ROOT
 
+PER_FLEET = ("taxi_trips", "trips_by_week", "trips_marts")
 SNAPSHOT = Path(__file__).with_name("structure.json")
 DAG_IDS = [
     "adhoc_request",
@@ -31,10 +33,14 @@ DAG_IDS = [
     "trips_by_week_fhvhv",
     "trips_by_week_green",
     "trips_by_week_yellow",
+    "trips_marts_fhv",
+    "trips_marts_fhvhv",
+    "trips_marts_green",
+    "trips_marts_yellow",
     "warehouse_maintenance",
     "warehouse_status",
 ]
-TAGS = {"nyc_taxi", "trips", "zones", "weeks", "requests", "status", "maintenance", "yellow", "green", "fhv", "fhvhv"}
+TAGS = {"nyc_taxi", "trips", "zones", "weeks", "marts", "requests", "status", "maintenance"} | {*catalogue.FLEETS}
 
 
 def structure(dag: Any) -> dict[str, Any]:
@@ -92,8 +98,8 @@ class TestEveryDag:
     def test_says_whether_it_catches_up_and_how_many_runs_it_has_at_once(self, dag_bag: Any, dag_id: str) -> None:
         dag = dag_bag.dags[dag_id]
         assert dag.max_active_runs <= (16 if dag_id.startswith("trips_by_week_") else 6)
-        of_months_or_weeks = dag_id.startswith(("taxi_trips_", "trips_by_week_")) and dag_id != "taxi_trips_editions"
-        assert dag.catchup == of_months_or_weeks
+        per_fleet = dag_id != "taxi_trips_editions" and dag_id.startswith(tuple(f"{kind}_" for kind in PER_FLEET))
+        assert dag.catchup == per_fleet
 
     def test_has_tasks_with_owner_retries_timeout_and_alert(self, dag_bag: Any, dag_id: str) -> None:
         for task in dag_bag.dags[dag_id].tasks:
@@ -114,7 +120,7 @@ class TestEveryDag:
     def test_opens_the_warehouse_only_in_its_pool(self, dag_bag: Any, dag_id: str) -> None:
         for task in dag_bag.dags[dag_id].tasks:
             function = getattr(task, "python_callable", None)
-            opens = isinstance(task, MonthLoadedSensor) or (
+            opens = isinstance(task, TableSensor | DbtBuildOperator) or (
                 function is not None and "WarehouseHook" in inspect.getsource(inspect.unwrap(function))
             )
             assert (task.pool == WAREHOUSE_POOL) == opens, task.task_id
@@ -133,14 +139,15 @@ def test_waiting_holds_no_worker_and_is_patient(dag_bag: Any) -> None:
 
 
 def test_reading_the_dag_files_imports_nothing_heavy() -> None:
-    """They are parsed again and again, so a task imports what it needs when it runs."""
+    """They are parsed again and again, so a task imports what it needs when it runs. Some plugins are heavy, too."""
     code = (
         "import importlib.util, pathlib, sys\n"
         "import airflow\n"
         "for path in pathlib.Path('dags').glob('*.py'):\n"
         "    spec = importlib.util.spec_from_file_location(path.stem, path)\n"
         "    spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
-        "print(sorted({'duckdb', 'geopandas', 'matplotlib', 'pandas', 'shapely', 'numpy'} & set(sys.modules)))\n"
+        "heavy = {'duckdb', 'geopandas', 'matplotlib', 'pandas', 'shapely', 'numpy', 'fastapi', 'flask_appbuilder'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
     )
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
     done = subprocess.run(
@@ -182,8 +189,8 @@ def test_a_fleet_added_to_the_catalogue_has_dags_and_can_be_asked_for(
     monkeypatch.setitem(catalogue.FLEETS, "hover", hover)
     read = type(dag_bag)(str(ROOT / "dags"))
     assert read.import_errors == {}
-    assert read.dags.keys() - dag_bag.dags.keys() == {"taxi_trips_hover", "trips_by_week_hover"}
-    for kind in ("taxi_trips", "trips_by_week"):
+    assert read.dags.keys() - dag_bag.dags.keys() == {f"{kind}_hover" for kind in PER_FLEET}
+    for kind in PER_FLEET:
         added, known = structure(read.dags[f"{kind}_hover"]), structure(dag_bag.dags[f"{kind}_green"])
         assert json.dumps(added).replace("hover", "green") == json.dumps(known)
     assert "hover" in read.dags["adhoc_request"].params.get_param("fleet").schema["enum"]

@@ -12,7 +12,8 @@ import pytest
 
 from include.local import dbt, dbt_manifest
 from include.local.errors import CommandError
-from include.nyc_taxi import catalogue, warehouse
+from include.nyc_taxi import catalogue, settings, warehouse
+from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 from include.tlc_simulator.trips import write_month
@@ -28,7 +29,9 @@ Query = Callable[[str], list[tuple[Any, ...]]]
 
 @pytest.fixture(autouse=True)
 def installed() -> None:
-    if not dbt.PROGRAM.exists():
+    try:
+        settings.dbt_program()
+    except SettingError:
         pytest.skip("dbt is not installed; `make dbt-manifest` installs it")
 
 

@@ -150,3 +150,20 @@ def test_a_misspelled_variable_is_refused_by_every_setting(monkeypatch, name, me
 def test_a_users_own_variable_is_not_a_misspelling(monkeypatch):
     monkeypatch.setenv("NYC_TAXI_MY_OWN", "1")
     settings.check()
+
+
+def test_without_dbt_the_error_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(settings, "PROJECT_ROOT", tmp_path)
+    with pytest.raises(
+        SettingError, match=rf"dbt is not installed: expected it at {tmp_path}/.venv-dbt/bin/dbt. `make"
+    ):
+        settings.dbt_program()
+
+
+def test_dbt_can_be_elsewhere(monkeypatch, tmp_path):
+    program = tmp_path / "dbt"
+    monkeypatch.setenv("NYC_TAXI_DBT", str(program))
+    with pytest.raises(SettingError, match=f"NYC_TAXI_DBT: expected .*, found no program at {program}"):
+        settings.dbt_program()
+    program.touch(mode=0o755)
+    assert settings.dbt_program() == program

@@ -1,7 +1,7 @@
 """The provenance of trips, shown in pictures: the site they came from, and whether they are simulated."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -49,6 +49,16 @@ def of_months(con: "duckdb.DuckDBPyConnection", fleet: str, months: Collection[d
             for simulated, what in ((False, TLC), (True, "simulated trips, not the TLC's data"))
             if any(bool(made_up) is simulated for _, made_up in loads)
         ),
+    )
+
+
+def together(of_fleets: Sequence[Provenance]) -> Provenance:
+    """The provenance of the trips of several fleets."""
+    marks = {each.simulated for each in of_fleets}
+    sources = dict.fromkeys(each.source for each in of_fleets if each.source)
+    return Provenance(
+        simulated=True if True in marks else None if None in marks or not marks else False,
+        source="; ".join(sources) or None,
     )
 
 

@@ -1,0 +1,110 @@
+"""Figures and charts from the marts, on a small warehouse with made-up marts."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from include.nyc_taxi import warehouse
+from include.nyc_taxi.months import Month
+from include.nyc_taxi.reports import mart_charts, marts
+from include.nyc_taxi.web import pages
+
+JANUARY = Month("2023-01")
+
+
+@pytest.fixture
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as con:
+        warehouse.ensure_tables(con)
+        con.execute(
+            """
+            CREATE SCHEMA marts;
+            CREATE SCHEMA staging;
+            CREATE TABLE staging.stg_zones AS
+                FROM (VALUES (1, 'EWR'), (4, 'Manhattan'), (7, 'Queens'), (132, 'Queens'), (264, 'Unknown'))
+                AS t(zone_id, borough);
+            CREATE TABLE marts.airport_trips AS
+                FROM (VALUES
+                    ('green', DATE '2023-01-01', 132, 'JFK Airport', 'from', 'Manhattan', 70),
+                    ('green', DATE '2023-01-01', 132, 'JFK Airport', 'to', 'Unknown', 30),
+                    ('green', DATE '2023-02-01', 132, 'JFK Airport', 'to', 'Queens', 8),
+                    ('yellow', DATE '2023-01-01', 132, 'JFK Airport', 'to', 'Queens', 9))
+                AS t(fleet, partition_month, airport_zone_id, airport, direction, other_borough, num_trips);
+            CREATE VIEW marts.fleet_market_share AS
+                FROM (VALUES
+                    (DATE '2023-01-01', 4, 'green', 10), (DATE '2023-01-01', 4, 'yellow', 30),
+                    (DATE '2023-01-01', 7, 'green', 5), (DATE '2023-01-01', 132, 'yellow', 15),
+                    (DATE '2023-01-01', 264, 'yellow', 99), (DATE '2023-02-01', 4, 'green', 1))
+                AS t(partition_month, zone_id, fleet, num_trips);
+            CREATE TABLE marts.without_months AS FROM range(3);
+            """
+        )
+        yield con
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open() as file:
+        return list(csv.reader(file))
+
+
+def test_rows_are_those_of_the_fleets_month_where_a_mart_has_fleets_and_months(con: duckdb.DuckDBPyConnection) -> None:
+    names = ["airport_trips", "fleet_market_share", "without_months"]
+    assert marts.count_rows(con, names, "green", JANUARY) == dict(zip(names, (2, 2, 3), strict=True))
+
+
+def test_a_mart_that_is_gone_is_named(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(marts.MartError, match=r"there is no table marts\.daily_trips in the warehouse: clear the task"):
+        marts.count_rows(con, ["daily_trips"], "green", JANUARY)
+
+
+def test_airport_trips_are_those_of_the_fleets_month(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
+    path = marts.write_airports(con, "green", JANUARY, data_dir / "outputs" / "green")
+    assert rows(path) == [
+        list(marts.AIRPORTS),
+        ["green", "2023-01", "JFK Airport", "from", "Manhattan", "70"],
+        ["green", "2023-01", "JFK Airport", "to", "Unknown", "30"],
+    ]
+
+
+def test_shares_of_a_borough_add_up_to_a_hundred_and_unknown_zones_are_in_none(
+    con: duckdb.DuckDBPyConnection, data_dir: Path
+) -> None:
+    path = marts.write_shares(con, JANUARY, data_dir / "outputs")
+    assert rows(path) == [
+        list(marts.SHARES),
+        ["2023-01", "Manhattan", "green", "10", "25.0"],
+        ["2023-01", "Manhattan", "yellow", "30", "75.0"],
+        ["2023-01", "Queens", "green", "5", "25.0"],
+        ["2023-01", "Queens", "yellow", "15", "75.0"],
+    ]
+
+
+def test_charts_are_pictures_that_the_pages_list_with_their_figures(
+    con: duckdb.DuckDBPyConnection, data_dir: Path
+) -> None:
+    outputs = data_dir / "outputs"
+    airports = mart_charts.draw_airports(marts.write_airports(con, "green", JANUARY, outputs / "green"))
+    shares = mart_charts.draw_shares(marts.write_shares(con, JANUARY, outputs))
+    assert airports.read_bytes().startswith(b"\x89PNG")
+    assert shares.read_bytes().startswith(b"\x89PNG")
+    assert [(output.folder, output.title) for output in pages.list_outputs() if output.is_picture] == [
+        ("all_fleets", "Market share, January 2023"),
+        ("green", "Airport trips, January 2023"),
+    ]
+
+
+def test_a_month_without_such_trips_has_charts_too(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
+    outputs, month = data_dir / "outputs", "2023-03"
+    for picture in (
+        mart_charts.draw_airports(marts.write_airports(con, "green", Month(month), outputs / "green")),
+        mart_charts.draw_shares(marts.write_shares(con, Month(month), outputs)),
+    ):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_figures_give_equal_pictures(con: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
+    figures = marts.write_shares(con, JANUARY, data_dir / "outputs")
+    assert mart_charts.draw_shares(figures).read_bytes() == mart_charts.draw_shares(figures).read_bytes()
