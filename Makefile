@@ -31,7 +31,7 @@
 #   make test-all         the slow ones too: whole DAG runs and backfills, servers, lakes (ARGS="-m slow")
 #   make test-long        backfills killed, starved and obstructed, about an hour (ARGS="-k kill-017")
 #   make coverage         the same as make test-all, then the lines that no test has run (ARGS)
-#   make lint             ruff, ruff format and mypy
+#   make lint             ruff, ruff format, mypy and sqlfluff
 #   make docs             write the generated pages in docs/reference from the code
 #   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; BIG=1)
 #   make requirements     write the lock files from requirements.in and requirements-dbt.in (ARGS=--upgrade takes newer versions)
@@ -243,10 +243,11 @@ test-long: setup
 coverage: setup
 	@$(PYTEST) --all --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
-lint: unmoved $(VENV)/.installed
+lint: unmoved $(VENV)/.installed $(DBT_VENV)/.installed
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(DBT_VENV)/bin/sqlfluff lint --quiet include/dbt
 
 docs: setup
 	@$(LOCAL) docs

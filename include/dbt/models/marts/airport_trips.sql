@@ -5,9 +5,19 @@ with trips as (
 ),
 
 directions as (
-    select *, pickup_zone_id as airport_zone_id, 'from' as direction, dropoff_zone_id as other_zone_id from trips
+    select
+        *,
+        pickup_zone_id as airport_zone_id,
+        'from' as direction,
+        dropoff_zone_id as other_zone_id
+    from trips
     union all
-    select *, dropoff_zone_id as airport_zone_id, 'to' as direction, pickup_zone_id as other_zone_id from trips
+    select
+        *,
+        dropoff_zone_id as airport_zone_id,
+        'to' as direction,
+        pickup_zone_id as other_zone_id
+    from trips
 )
 
 select
