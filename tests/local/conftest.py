@@ -33,17 +33,20 @@ def in_terminal(monkeypatch):
 
 @pytest.fixture(scope="session")
 def marts_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse in which dbt has built and tested everything."""
+    """A warehouse in which dbt has built and tested everything, in a data directory with the name `data`."""
     folder = tmp_path_factory.mktemp("marts")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NYC_TAXI_DATA_DIR", str(folder))
+        patch.setenv("NYC_TAXI_DATA_DIR", str(folder / "data"))
         make_warehouse(warehouse_path())
         assert dbt.run(["build"]) == 0
-    return folder / "warehouse.duckdb"
+        return Path(shutil.copy(warehouse_path(), folder / "template.duckdb"))
 
 
 @pytest.fixture
-def built(marts_template: Path) -> Path:
-    """The test's own copy of that warehouse."""
-    warehouse_path().parent.mkdir(parents=True)
+def built(marts_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own copy of that warehouse. All are in one place: when its path changes, dbt reads all models anew."""
+    data_dir = marts_template.with_name("data")
+    shutil.rmtree(data_dir)
+    data_dir.mkdir()
+    monkeypatch.setenv("NYC_TAXI_DATA_DIR", str(data_dir))
     return Path(shutil.copy(marts_template, warehouse_path()))

@@ -17,7 +17,6 @@ import pytest
 
 from include.local import dbt, dbt_manifest
 from include.local.errors import CommandError
-from include.nyc_taxi.settings import warehouse_path
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.local.marts import (
     PUBLISHED,
@@ -66,7 +65,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the dbt project to change."""
     copy = shutil.copytree(dbt.PROJECT, tmp_path / "project")
     monkeypatch.setattr(dbt, "PROJECT", copy)
-    yield copy
+    return copy
 
 
 def change(file: Path, old: str, new: str) -> None:
@@ -110,21 +109,33 @@ AS_PUBLISHED = {
     "payment_and_tips": ("partition_month, payment_type, num_trips", "payment_type, count(*)"),
 }
 AIRPORTS = """
-SELECT month, PULocationID, 'from' AS direction, count(*) FROM published WHERE PULocationID IN (1, 132, 138) GROUP BY ALL
+SELECT month, PULocationID, 'from' AS direction, count(*)
+FROM published WHERE PULocationID IN (1, 132, 138) GROUP BY ALL
 UNION ALL
-SELECT month, DOLocationID, 'to', count(*) FROM published WHERE DOLocationID IN (1, 132, 138) GROUP BY ALL ORDER BY ALL
+SELECT month, DOLocationID, 'to', count(*)
+FROM published WHERE DOLocationID IN (1, 132, 138) GROUP BY ALL ORDER BY ALL
 """
 # The same of clean trips, from the view that the audit defines: columns of a mart, and of `trips_clean`.
 OF_CLEAN_TRIPS = {
     "daily_trips": (
-        "partition_month, day, clean_trips, round(clean_total_amount, 3), round(clean_trip_distance, 3), round(clean_minutes, 6)",
-        "pickup_datetime::DATE AS day, count(*), round(sum(total_amount), 3), round(sum(trip_distance), 3), "
-        "round(avg(epoch(dropoff_datetime - pickup_datetime) / 60), 6)",
+        (
+            "partition_month, day, clean_trips, round(clean_total_amount, 3), round(clean_trip_distance, 3), "
+            "round(clean_minutes, 6)"
+        ),
+        (
+            "pickup_datetime::DATE AS day, count(*), round(sum(total_amount), 3), round(sum(trip_distance), 3), "
+            "round(avg(epoch(dropoff_datetime - pickup_datetime) / 60), 6)"
+        ),
     ),
     "payment_and_tips": (
-        "partition_month, payment_type, clean_trips, round(clean_fare_amount, 3), round(clean_tip_amount, 3), round(tip_percent, 6)",
-        "payment_type, count(*), round(sum(fare_amount), 3), round(sum(tip_amount), 3), "
-        "round(100 * sum(tip_amount) / sum(fare_amount), 6)",
+        (
+            "partition_month, payment_type, clean_trips, round(clean_fare_amount, 3), round(clean_tip_amount, 3), "
+            "round(tip_percent, 6)"
+        ),
+        (
+            "payment_type, count(*), round(sum(fare_amount), 3), round(sum(tip_amount), 3), "
+            "round(100 * sum(tip_amount) / sum(fare_amount), 6)"
+        ),
     ),
 }
 
@@ -298,7 +309,7 @@ def test_every_data_test_can_fail(query: Query) -> None:
         node = manifest["nodes"].get(parent) or manifest["sources"][parent]
         damage(query, node["schema"], node.get("alias") or node["name"])
     assert dbt.run(["test", "--select", "test_type:data"]) == 1
-    found = results()
+    found = {name: status for name, status in results().items() if "on-run-start" not in name}
     assert len(found) > 60
     assert {name for name, status in found.items() if status != "fail"} == set()
     assert found.keys() == data_tests.keys()
@@ -307,7 +318,7 @@ def test_every_data_test_can_fail(query: Query) -> None:
 NOT_ALLOWED = {
     "zone_id": "9999",
     "airport_zone_id": "8888",
-    "share_percent": "50",
+    "share_percent": "40",
     "borough": "'Atlantis'",
     "direction": "'sideways'",
     "fleet": "'gondolas'",
@@ -318,7 +329,9 @@ def damage(query: Query, schema: str, name: str) -> None:
     """Put a damaged table in the place of a table or view."""
     table = f"{schema}.{name}"
     columns = [row[0] for row in query(f"DESCRIBE {table}")]
-    rest = {"latest_loads": "true", "zone_to_zone_flows": "pickup_zone_id = 132"}.get(name, "false")
+    rest = {"latest_loads": "true", "stg_zones": "true", "zone_to_zone_flows": "pickup_zone_id = 132"}.get(
+        name, "false"
+    )
     wrong = ", ".join(NOT_ALLOWED.get(column, "1" if column.endswith("_id") else "NULL") for column in columns)
     if name in ("vendors", "rate_codes", "payment_types"):
         wrong = ", ".join("'77'" for _ in columns)
@@ -361,7 +374,7 @@ def test_every_unit_test_and_every_contract_can_fail(
     change(project / "models/staging/stg_trips.sql", "on t.vendor_id = v.vendor_id", "on t.vendor_id >= v.vendor_id")
     change(project / "models/staging/stg_trips.sql", "left join {{ ref('rate_codes", "inner join {{ ref('rate_codes")
     change(project / "models/marts/zone_to_zone_flows.sql", "count(*) as num_trips", "'many' as num_trips")
-    assert dbt.run(["build", "--select", "test_type:unit", "zone_to_zone_flows", "--indirect-selection", "empty"]) == 1
+    assert dbt.run(["build", "--select", "test_type:unit", "zone_to_zone_flows"]) == 1
     found = results()
     manifest = json.loads(dbt_manifest.MANIFEST.read_text())
     names = {node["name"] for node in manifest["unit_tests"].values()}

@@ -1,4 +1,4 @@
-"""The page "Add a column, add a table, add a test": its steps, exactly as they are written there, on a copy of the project."""
+"""The page "Add a column, add a table, add a test": its steps, exactly as written there, on a copy of the project."""
 
 import json
 import os
