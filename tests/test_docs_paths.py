@@ -19,7 +19,7 @@ EXAMPLES = {
     "include/dbt/models/marts/trips_by_passengers.sql",
     "include/dbt/tests/cash_is_not_paid_more_often_than_trips_are_made.sql",
 }
-"""Files that readers of add-a-report.md and change-marts.md write, and files that a test writes into another project."""
+"""Files that readers of two how-to guides write, and files that a test writes into another project."""
 
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 OUTER = {"dags", "plugins", "include/local", "include/orchestration", "include/tlc_simulator"}
