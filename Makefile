@@ -1,7 +1,7 @@
 # Every target sets up what it needs, once. State lives in .venv*/, .airflow/ and data/.
 #
 # Start
-#   make demo             the whole path on a simulated TLC, in a few minutes (FLEET=green FROM=2022-11 TO=2022-12)
+#   make demo             the whole path on a simulated TLC, in a few minutes (FLEET=green FROM=2022-11 TO=2022-12; DBT=1 adds marts)
 #   make standalone       Airflow with its web UI on http://localhost:8080 (PORT=8081)
 #   make shell            a shell in which `airflow …` has this configuration
 #   make setup            install what is needed and create Airflow's database; every other target does so by itself
@@ -31,7 +31,7 @@
 #   make test-all         the slow ones too: whole DAG runs and backfills, servers, lakes (ARGS="-m slow")
 #   make test-long        backfills killed, starved and obstructed, about an hour (ARGS="-k kill-017")
 #   make coverage         the same as make test-all, then the lines that no test has run (ARGS)
-#   make lint             ruff, ruff format and mypy
+#   make lint             ruff, ruff format, mypy and sqlfluff
 #   make docs             write the generated pages in docs/reference from the code
 #   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; BIG=1)
 #   make requirements     write the lock files from requirements.in and requirements-dbt.in (ARGS=--upgrade takes newer versions)
@@ -47,7 +47,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 
 # -- What is said on the command line: a variable that nobody reads would be passed over in silence --
-KNOWN := AIRFLOW PYTHON FLEET FROM TO MONTH REPROCESS WAIT PORT DEMO ARGS ARCHIVE BIG SCALE
+KNOWN := AIRFLOW PYTHON FLEET FROM TO MONTH REPROCESS WAIT PORT DEMO DBT ARGS ARCHIVE BIG SCALE
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 # Airflow's and ours, which tasks read, may be set so too, and where the tests have an Airflow of their own.
 UNKNOWN := $(filter-out $(KNOWN) AIRFLOW_% _AIRFLOW_% NYC_TAXI_% STATE VENV SHELL MAKE% PATH,$(GIVEN))
@@ -180,10 +180,18 @@ pool: unmoved
 # Without FROM and TO the first quarter of 2023; with FROM alone that month, as everywhere else.
 demo:
 	@$(MAKE) DEMO=1 TO="$(if $(filter-out file,$(origin FROM) $(origin TO)),$(TO),2023-03)" run-demo
+	@$(if $(DBT),$(MAKE) DEMO=1 demo-marts)
 
 .PHONY: run-demo
 run-demo: setup
 	@$(LOCAL) demo --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
+
+.PHONY: demo-marts
+demo-marts: setup $(DBT_VENV)/.installed
+	@echo "Building and testing the marts with dbt …"
+	@$(LOCAL) dbt -- --quiet build
+	@$(LOCAL) dbt-docs
+	@echo "Their rows: make dbt DEMO=1 ARGS=\"show --inline 'from marts.daily_trips'\""
 
 backfill: setup
 	@$(LOCAL) backfill --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
@@ -247,10 +255,11 @@ test-long: setup
 coverage: setup
 	@$(PYTEST) --all --cov --cov-report=term:skip-covered --cov-report=html $(ARGS)
 
-lint: unmoved $(VENV)/.installed
+lint: unmoved $(VENV)/.installed $(DBT_VENV)/.installed
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(DBT_VENV)/bin/sqlfluff lint --quiet include/dbt
 
 docs: setup
 	@$(LOCAL) docs

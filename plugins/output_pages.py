@@ -212,6 +212,9 @@ def fastapi_app() -> Any:
     def file(request: Request, path: str) -> Response:
         return respond(request, pages().file_answer(base_path(), path, request.headers))
 
+    def dbt_docs(request: Request) -> Response:
+        return respond(request, pages().dbt_docs_answer(base_path(), request.headers))
+
     def warehouse(request: Request) -> Response:  # noqa: ARG001 - as for the other paths
         return RedirectResponse(f"{base_path()}{WAREHOUSE}/", headers={"Cache-Control": "no-store"})
 
@@ -219,6 +222,7 @@ def fastapi_app() -> Any:
     add(WAREHOUSE, warehouse)
     add("/outputs/{path:path}", output)
     add("/files/{path:path}", file)
+    add("/dbt", dbt_docs)
 
     app.add_exception_handler(HTTPException, let_sign_in)
     # A prefix belongs to one app only: Airflow would never ask another app that it mounts below the same prefix.
@@ -257,6 +261,10 @@ def flask_view() -> Any:
         @route("/files/<path:path>")
         def file(self, path: str) -> Response:
             return respond(pages().file_answer(base_path(), path, request.headers))
+
+        @route("/dbt")
+        def dbt_docs(self) -> Response:
+            return respond(pages().dbt_docs_answer(base_path(), request.headers))
 
     return OutputPages()
 

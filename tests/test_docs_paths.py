@@ -14,9 +14,13 @@ from tests.test_rooms import imported
 TOPS = ("include", "dags", "plugins", "tests", "kubernetes", "docs")
 IN_BACKTICKS = re.compile(rf"(?:{'|'.join(TOPS)})/[\w./-]*")
 A_FILE = re.compile(rf"(?<![\w/.-])(?:{'|'.join(TOPS)})/[\w/-]+\.(?:py|sql|md|json|yaml|svg|png)\b")
-EXAMPLES = {"include/nyc_taxi/reports/airports.py", "dags/airport_trips.py", "dags/busiest_day.py", "dags/theirs.py"}
-EXAMPLES |= {"plugins/theirs.py"}
-"""Files that readers of docs/how-to/add-a-report.md and marts.md write, and that a test writes into another project."""
+EXAMPLES = {
+    *("include/nyc_taxi/reports/airports.py", "dags/airport_trips.py", "dags/busiest_day.py"),
+    *("dags/theirs.py", "plugins/theirs.py"),
+    "include/dbt/models/marts/trips_by_passengers.sql",
+    "include/dbt/tests/cash_is_not_paid_more_often_than_trips_are_made.sql",
+}
+"""Files that readers of how-to guides write, and files that a test writes into another project."""
 
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 OUTER = {"dags", "plugins", "include/local", "include/orchestration", "include/tlc_simulator"}

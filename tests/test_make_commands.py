@@ -95,7 +95,7 @@ def test_help_names_what_there_is() -> None:
 
 def test_help_has_every_target_in_exactly_one_group() -> None:
     assert list(groups()) == ["Start", "Work with months", "Look", "Marts for analysts", "Maintain", "Develop"]
-    for_users = all_targets() - {"unmoved", "run-demo"}  # these two only serve others
+    for_users = all_targets() - {"unmoved", "run-demo", "demo-marts"}  # these only serve others
     assert sorted(target for targets in groups().values() for target in targets) == sorted(for_users)
 
 
@@ -138,6 +138,20 @@ def test_commands_are_found_and_wrong_ones_told(tmp_path: Path) -> None:
     ]
 
 
+def demo_of(given: list[str], state: Path) -> str:
+    """What `make demo` would run."""
+    (state / ".ready").touch()  # nothing is to be set up
+    command = ["make", "-n", "demo", f"STATE={state}", *given]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+
+def test_make_demo_needs_dbt_only_if_it_is_asked_for_marts(tmp_path: Path) -> None:
+    assert "local dbt" not in demo_of([], tmp_path)
+    with_marts = demo_of(["DBT=1"], tmp_path)
+    steps = re.findall(r"-m include\.local (demo|dbt-docs|dbt -- --quiet build)", with_marts)
+    assert steps == ["demo", "dbt -- --quiet build", "dbt-docs"]
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -150,9 +164,6 @@ def test_commands_are_found_and_wrong_ones_told(tmp_path: Path) -> None:
 def test_make_demo_runs_the_first_quarter_or_what_it_is_asked_for(
     given: list[str], expected: tuple[str, ...], tmp_path: Path
 ) -> None:
-    (tmp_path / ".ready").touch()  # nothing is to be set up
-    done = subprocess.run(
-        ["make", "-n", "demo", f"STATE={tmp_path}", *given], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    (found,) = re.findall(r'local demo --fleet "(.*?)" --from "(.*?)" --to "(.*?)"', done.stdout)
+    said = demo_of(given, tmp_path)
+    (found,) = re.findall(r'local demo --fleet "(.*?)" --from "(.*?)" --to "(.*?)"', said)
     assert found == expected

@@ -12,16 +12,17 @@ from tests.conftest import PURE, ROOT
 
 
 def recipe(target: str) -> list[str]:
-    """The commands of a target, without the path of their virtual environment."""
+    """The commands of a target, with the paths of their virtual environments."""
     found = re.search(rf"^{target}:[^\n]*\n((?:\t[^\n]*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert found
-    return [line.strip().removeprefix("@$(VENV)/bin/") for line in found[1].splitlines()]
+    lines = found[1].replace("$(VENV)", ".venv").replace("$(DBT_VENV)", ".venv-dbt").splitlines()
+    return [line.strip().removeprefix("@") for line in lines]
 
 
 def test_pre_commit_checks_what_make_lint_checks() -> None:
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repository["repo"] == "local"
-    assert [hook["entry"].removeprefix(".venv/bin/") for hook in repository["hooks"]] == recipe("lint")
+    assert [hook["entry"] for hook in repository["hooks"]] == recipe("lint")
     assert all(hook["always_run"] and not hook["pass_filenames"] for hook in repository["hooks"])
 
 

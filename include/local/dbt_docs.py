@@ -17,8 +17,8 @@ def run() -> int:
     status = dbt.call(["docs", "generate", "--static"], state, dbt.connect(state), quiet=True)
     if status:
         return status
-    page = settings.data_dir() / "dbt" / "index.html"
+    page = settings.dbt_docs()
     with replacing(page) as file:
         shutil.copyfile(state / "target" / "static_index.html", file)
-    say(f"wrote {page}")
+    say(f"wrote {page}; in the web UI, the page Taxi outputs links to it")
     return 0

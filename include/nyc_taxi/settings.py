@@ -94,6 +94,11 @@ def outputs_root() -> Path:
     return data_dir() / "outputs"
 
 
+def dbt_docs() -> Path:
+    """The page with all tables and columns, which `make dbt-docs` writes and the web UI shows."""
+    return data_dir() / "dbt" / "index.html"
+
+
 def outputs_dir(fleet: str) -> Path:
     """The folder of a fleet's outputs: GeoJSON files and maps."""
     return outputs_root() / fleet

@@ -559,3 +559,40 @@ def test_a_page_runs_nothing_and_loads_nothing_from_elsewhere(month_files):
         allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         assert f"'sha256-{allowed}'" in policy, "the browser would refuse the page's own style"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+class TestDbtDocs:
+    """dbt's page of all tables: it brings scripts of its own, which nothing but the sandbox keeps from the session."""
+
+    def test_is_sent_whole_or_not_at_all_to_a_browser_that_has_it(self):
+        settings.dbt_docs().parent.mkdir(parents=True)
+        settings.dbt_docs().write_text("<script>tables</script>")
+        answer = pages.dbt_docs_answer(BASE)
+        assert (answer.status, body(answer)) == (200, b"<script>tables</script>")
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert pages.dbt_docs_answer(BASE, {"If-None-Match": answer.headers["ETag"]}).status == 304
+
+    def test_may_run_its_scripts_but_has_no_origin_and_loads_nothing(self):
+        settings.dbt_docs().parent.mkdir(parents=True)
+        settings.dbt_docs().write_text("")
+        directives = dict(
+            part.strip().partition(" ")[::2]
+            for part in pages.dbt_docs_answer(BASE).headers["Content-Security-Policy"].split(";")
+        )
+        assert directives["sandbox"] == "allow-scripts"
+        assert directives["default-src"] == "'none'"
+        assert not {"connect-src", "frame-src"} & directives.keys()
+        assert {directives[name] for name in ("img-src", "font-src")} == {"data:"}
+
+    def test_is_linked_from_the_list_once_it_exists(self):
+        assert f"{BASE}/dbt" not in links(html(pages.index_page(BASE)))
+        settings.dbt_docs().parent.mkdir(parents=True)
+        settings.dbt_docs().write_text("")
+        assert f"{BASE}/dbt" in links(html(pages.index_page(BASE)))
+
+    def test_says_how_to_make_it_if_it_does_not_exist_or_is_a_link(self, tmp_path):
+        assert "make dbt-docs" in html(pages.dbt_docs_answer(BASE), 404)
+        settings.dbt_docs().parent.mkdir(parents=True)
+        (tmp_path / "secret").write_text("secret")
+        settings.dbt_docs().symlink_to(tmp_path / "secret")
+        assert "secret" not in html(pages.dbt_docs_answer(BASE), 404)

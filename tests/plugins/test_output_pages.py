@@ -388,6 +388,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
     (data_dir / "outputs/green/manhattan_stats_2023-02.geojson").write_bytes(FIGURES)
     (data_dir / "secret.png").write_bytes(b"secret")
+    (data_dir / "dbt").mkdir()
+    (data_dir / "dbt/index.html").write_bytes(TABLES)
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
             [airflow, "api-server" if IS_AIRFLOW_3 else "webserver"],
@@ -438,6 +440,7 @@ def raw_get(server: Server, path: str, session: requests.Session) -> tuple[http.
 
 
 INDEX, PAGE = "/nyc-taxi/outputs", "/nyc-taxi/outputs/green/manhattan_map_2023-02.png"
+DBT_DOCS, TABLES = "/nyc-taxi/dbt", b"<script>all tables</script>"
 FILE, DATA = "/nyc-taxi/files/green/manhattan_map_2023-02.png", "/nyc-taxi/files/green/manhattan_stats_2023-02.geojson"
 TRAVERSALS = [
     "/nyc-taxi/files/../secret.png",
@@ -455,7 +458,7 @@ TRAVERSALS = [
 
 @pytest.mark.slow
 class TestServer:
-    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, "/nyc-taxi/files/green/missing.png"])
+    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, DBT_DOCS, "/nyc-taxi/files/green/missing.png"])
     def test_shows_a_stranger_nothing(self, server, path):
         answer = server.get(path)
         if IS_AIRFLOW_3:
@@ -466,6 +469,7 @@ class TestServer:
             assert "/login/?next=" in answer.headers["Location"]
             assert b"manhattan" not in answer.content.replace(answer.headers["Location"].encode(), b"")
         assert PICTURE not in answer.content
+        assert TABLES not in answer.content
 
     @pytest.mark.parametrize("path", ["/nyc-taxi/docs", "/nyc-taxi/redoc", "/nyc-taxi/openapi.json", "/nyc-taxi/"])
     def test_has_no_other_pages_below_that_path(self, server, signed_in, path):
@@ -517,7 +521,7 @@ class TestServer:
         assert (figures.status_code, figures.content) == (200, FIGURES)
         assert figures.headers["Content-Disposition"].startswith("attachment")
 
-    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, "/nyc-taxi/files/green/missing.png"])
+    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, DBT_DOCS, "/nyc-taxi/files/green/missing.png"])
     def test_answers_head_like_get_but_without_a_body(self, server, signed_in, path):
         identity = {"Accept-Encoding": "identity"}
         whole = server.get(path, signed_in, headers=identity)
@@ -547,7 +551,16 @@ class TestServer:
         (server.data_dir / "outputs/large.csv").write_bytes(content)
         assert server.get("/nyc-taxi/files/large.csv", signed_in).content == content
 
-    @pytest.mark.parametrize("path", [INDEX, f"{INDEX}/", FILE, "/nyc-taxi", "/nyc-taxi/", "/nyc-taxi/files"])
+    def test_shows_a_signed_in_user_dbts_documentation_in_a_sandbox(self, server, signed_in):
+        assert f'<a href="{DBT_DOCS}">' in server.get(INDEX, signed_in).text
+        answer = server.get(DBT_DOCS, signed_in)
+        assert (answer.status_code, answer.content) == (200, TABLES)
+        assert answer.headers["Content-Security-Policy"].endswith("; sandbox allow-scripts")
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+
+    @pytest.mark.parametrize(
+        "path", [INDEX, f"{INDEX}/", FILE, DBT_DOCS, f"{DBT_DOCS}/", "/nyc-taxi", "/nyc-taxi/", "/nyc-taxi/files"]
+    )
     @pytest.mark.parametrize("accepted", ["text/html", "*/*"])
     def test_never_redirects_to_the_host_that_a_request_names(self, server, signed_in, path, accepted):
         for session in (requests, signed_in):

@@ -1,27 +1,54 @@
 -- Two marts that count the same trips in different ways agree, for each airport and direction.
 with flows as (
-    select fleet, partition_month, pickup_zone_id as airport_zone_id, 'from' as direction, num_trips
+    select
+        fleet,
+        partition_month,
+        pickup_zone_id as airport_zone_id,
+        'from' as direction,
+        num_trips
     from {{ ref('zone_to_zone_flows') }}
     union all
-    select fleet, partition_month, dropoff_zone_id as airport_zone_id, 'to' as direction, num_trips
+    select
+        fleet,
+        partition_month,
+        dropoff_zone_id as airport_zone_id,
+        'to' as direction,
+        num_trips
     from {{ ref('zone_to_zone_flows') }}
 ),
 
 of_airports as (
-    select fleet, partition_month, airport_zone_id, direction, sum(num_trips) as in_flows
+    select
+        fleet,
+        partition_month,
+        airport_zone_id,
+        direction,
+        sum(num_trips) as in_flows
     from flows
-    where airport_zone_id in (select zone_id from {{ ref('stg_zones') }} where is_airport)
+    where
+        airport_zone_id in (
+            select zone_id from {{ ref('stg_zones') }}
+            where is_airport
+        )
     group by all
 ),
 
 counted as (
-    select fleet, partition_month, airport_zone_id, direction, sum(num_trips) as num_trips
+    select
+        fleet,
+        partition_month,
+        airport_zone_id,
+        direction,
+        sum(num_trips) as num_trips
     from {{ ref('airport_trips') }}
     group by all
 ),
 
 built as (
-    select fleet, partition_month, loaded_at
+    select
+        fleet,
+        partition_month,
+        loaded_at
     from {{ _built_months() }}
     where mart in ('airport_trips', 'zone_to_zone_flows')
     group by all

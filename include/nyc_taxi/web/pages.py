@@ -293,7 +293,7 @@ def index_page(base: str) -> Answer:
         (folder, folder_title(folder), _groups(outputs))
         for folder, outputs in groupby(list_outputs(), key=lambda output: output.folder)
     ]
-    return _page("index.html", base, folders=folders)
+    return _page("index.html", base, folders=folders, has_dbt_docs=settings.dbt_docs().is_file())
 
 
 def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> Answer:
@@ -338,22 +338,47 @@ def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) ->
     Returns:
         A response with status 200, 206, 304 or 416, or a page with status 404 if there is no such output.
     """
-    asked = asked or {}
     file = _open(path)
     if file is None:
         return _missing(base)
-    facts = os.fstat(file.fileno())
-    output = Output.of(path, facts)
-    etag = f'"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    about = {"ETag": etag, "Last-Modified": formatdate(facts.st_mtime, usegmt=True)}
+    output = Output.of(path, os.fstat(file.fileno()))
     how = "inline" if output.is_picture else "attachment"
     headers = {
         "Content-Type": MEDIA_TYPES[output.suffix],
         "Content-Disposition": f"{how}; filename*=UTF-8''{quote(output.name, safe='')}",
-        "Accept-Ranges": "bytes",
         # The file may not run or load anything. Browsers need inline styles to show a picture.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox",
     }
+    return _file_answer(file, headers, asked or {})
+
+
+def dbt_docs_answer(base: str, asked: Mapping[str, str] | None = None) -> Answer:
+    """dbt's documentation of all tables and columns, which `make dbt-docs` has written.
+
+    Args, Returns: as for `file_answer`.
+    """
+    try:
+        file = os.fdopen(os.open(settings.dbt_docs(), os.O_RDONLY | os.O_NOFOLLOW), "rb")
+    except OSError:
+        return _page("no_dbt_docs.html", base, status=404)
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        # The page consists of scripts and styles of dbt's. In the sandbox it has no origin: it gets neither the user's
+        # session nor an answer of Airflow's, and it may not load anything, from this host or another.
+        "Content-Security-Policy": (
+            "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:; "
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"
+        ),
+    }
+    return _file_answer(file, headers, asked or {})
+
+
+def _file_answer(file: BinaryIO, headers: Mapping[str, str], asked: Mapping[str, str]) -> Answer:
+    """An open file, or the requested range of it; `headers` are those for its content."""
+    facts = os.fstat(file.fileno())
+    etag = f'"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"'
+    about = {"ETag": etag, "Last-Modified": formatdate(facts.st_mtime, usegmt=True)}
+    headers = {**headers, "Accept-Ranges": "bytes"}
     if conditional_requests.is_current(asked, etag, facts.st_mtime):
         file.close()
         return Answer(NOT_MODIFIED, _HEADERS | about, b"")

@@ -14,7 +14,9 @@ with by_fleet as (
 ),
 
 fleets as (
-    select partition_month, count(distinct fleet) as fleets_loaded
+    select
+        partition_month,
+        count(distinct fleet) as fleets_loaded
     from by_fleet
     group by partition_month
 )
