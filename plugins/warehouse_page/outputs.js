@@ -77,7 +77,7 @@ const cards = (made) => h("ul", { class: "thumbs" }, made);
 
 function card(output, ...more) {
   const picture = output.thumbnail
-    ? h("img", { src: output.thumbnail, loading: "lazy", decoding: "async", alt: "", width: "180", height: "140" })
+    ? h("img", { src: output.thumbnail, loading: "lazy", decoding: "async", alt: "", width: "180", height: "210" })
     : h("span", { class: "no-picture", "aria-hidden": "true" }, "▦");
   const download = ({ url, name, label, bytes: size }) => [" ", h("a", { href: url, download: name, title: `${name}, ${bytes(size)}`, "aria-label": `${label}: download ${name}, ${bytes(size)}` }, label)];
   return h("li", { class: "thumb", title: `Made ${time(output.made_at)}` }, h("a", { href: output.url }, picture, h("span", null, output.title)), h("span", null, output.files.map(download)), ...more.filter(Boolean));
