@@ -305,6 +305,36 @@ class TestPlugin:
         assert process.communicate()[0].splitlines()[-1] == str(ROOT / "include/nyc_taxi/web/pages.py")
 
 
+class TestWhatAUserMaySee:
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        """Let users read the weeks of green taxis and nothing else; return what has been asked."""
+        asked = []
+
+        def may_of(user):
+            return lambda method, dag_id: asked.append((user, method, dag_id)) or dag_id == "trips_by_week_green"
+
+        monkeypatch.setattr(output_pages, "may_of", may_of)
+        return asked
+
+    def test_is_what_the_dags_make_that_the_user_may_read(self, asked):
+        may_see = output_pages.may_see("ada")
+        paths = ["green/trips_by_week.csv", "green/manhattan_map.png", "yellow/trips_by_week.csv", "requests/r.csv"]
+        assert [path for path in [*paths, "zoo/a.csv", "top.csv"] if may_see(path)] == [
+            "green/trips_by_week.csv",
+            "zoo/a.csv",
+            "top.csv",
+        ]
+        assert {(user, method) for user, method, _ in asked} == {("ada", "GET")}
+
+    def test_costs_one_question_for_each_dag_and_not_for_each_file(self, asked):
+        may_see = output_pages.may_see()
+        for number in range(100):
+            may_see(f"green/{number}.csv")
+            may_see(f"requests/{number}.csv")
+        assert len(asked) == len(set(asked)) == 3
+
+
 def plugins_of_airflow_2():
     plugins_manager.ensure_plugins_loaded()
     return plugins_manager.plugins
