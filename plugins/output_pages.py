@@ -26,7 +26,6 @@ IS_AIRFLOW_3 = not __version__.startswith("2.")
 PREFIX = "/nyc-taxi"
 WAREHOUSE = "/warehouse"
 """Where the page of the warehouse is, below the prefix."""
-MENU = "Taxi outputs"
 MAX_ID = 250
 _ID = re.compile(r"[\w.-]+")
 """The characters that Airflow allows in the ids of DAGs and tasks."""
@@ -144,6 +143,61 @@ def pages() -> ModuleType:
     return pages
 
 
+def may_of(user: Any = None) -> Callable[[Any, str], bool]:
+    """Whether a user may apply a method ("GET", "POST") to the runs of a DAG, and may read the DAG.
+
+    Args:
+        user: the user of the request on Airflow 3. 2.11 knows the user of the request by itself.
+    """
+    if IS_AIRFLOW_3:
+        from airflow.api_fastapi.app import get_auth_manager
+        from airflow.api_fastapi.auth.managers.models import resource_details
+    else:
+        from airflow.auth.managers.models import resource_details  # type: ignore[import-not-found,no-redef]
+        from airflow.www.extensions.init_auth_manager import get_auth_manager  # type: ignore[no-redef]
+    who = {"user": user} if IS_AIRFLOW_3 else {}
+
+    def may(method: Any, dag_id: str) -> bool:
+        manager, details = get_auth_manager(), resource_details.DagDetails(id=dag_id)
+        if method == "GET" and not manager.is_authorized_dag(method="GET", details=details, **who):
+            return False
+        return bool(
+            manager.is_authorized_dag(
+                method=method, access_entity=resource_details.DagAccessEntity.RUN, details=details, **who
+            )
+        )
+
+    return may
+
+
+def may_see(user: Any = None) -> Callable[[str], bool]:
+    """Whether a user may see an output, by its path: whoever may read a DAG sees what the DAG makes."""
+    pages()  # puts the project on the path of a web server that has no DAG bundle
+    from include.nyc_taxi.web import outputs
+
+    may = may_of(user)
+    known: dict[str, bool] = {}
+
+    def may_read(dag_id: str) -> bool:
+        if dag_id not in known:
+            known[dag_id] = may("GET", dag_id)
+        return known[dag_id]
+
+    def may_see_it(path: str) -> bool:
+        makers = outputs.makers(path)
+        return not makers or any(may_read(dag_id) for dag_id in sorted(makers))
+
+    return may_see_it
+
+
+def thumbnails() -> ModuleType:
+    """The module that makes thumbnails."""
+    pages()
+    from include.nyc_taxi.web import thumbnails
+
+    return thumbnails
+
+
 async def let_sign_in(request: Any, error: Any) -> Any:
     """Like the UI itself, let a browser sign in whose token is missing or was issued before a restart."""
     from fastapi.exception_handlers import http_exception_handler
@@ -162,7 +216,7 @@ def fastapi_app() -> Any:
     """The pages for Airflow 3. The app protects itself: Airflow does not add authentication to a plugin's app."""
     import warehouse_page
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
-    from airflow.api_fastapi.core_api.security import requires_access_view
+    from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
     from fastapi import Depends, FastAPI, HTTPException, Request, Response
     from fastapi.responses import RedirectResponse, StreamingResponse
 
@@ -175,7 +229,8 @@ def fastapi_app() -> Any:
 
     def add(path: str, handler: Callable[..., Response]) -> None:
         # Annotations are strings in this file, and FastAPI cannot resolve those that name this function's imports.
-        handler.__annotations__ |= {"request": Request, "return": Response}
+        asking = {"request": Request, "user": GetUserDep, "return": Response}
+        handler.__annotations__ |= {name: kind for name, kind in asking.items() if name in handler.__annotations__}
         app.add_api_route(path, handler, methods=["GET", "HEAD"])
 
     class FileResponse(StreamingResponse):
@@ -200,17 +255,26 @@ def fastapi_app() -> Any:
             return Response(answer.body, answer.status, answer.headers)
         return FileResponse(answer)
 
-    def index(request: Request) -> Response:
-        return respond(request, pages().index_page(base_path()))
+    def index(request: Request, user: Any) -> Response:
+        return respond(request, pages().index_page(base_path(), may_see(user)))
 
     def output(
-        request: Request, path: str, dag_id: str = "", run_id: str = "", task_id: str = "", map_index: str = ""
+        request: Request,
+        user: Any,
+        path: str,
+        dag_id: str = "",
+        run_id: str = "",
+        task_id: str = "",
+        map_index: str = "",
     ) -> Response:
         task = task_page(dag_id, run_id, task_id, map_index)
-        return respond(request, pages().output_page(base_path(), path, task))
+        return respond(request, pages().output_page(base_path(), path, task, may_see(user)))
 
-    def file(request: Request, path: str) -> Response:
-        return respond(request, pages().file_answer(base_path(), path, request.headers))
+    def file(request: Request, user: Any, path: str) -> Response:
+        return respond(request, pages().file_answer(base_path(), path, request.headers, may_see(user)))
+
+    def thumbnail(request: Request, user: Any, path: str, v: str = "") -> Response:
+        return respond(request, thumbnails().thumbnail_answer(base_path(), path, request.headers, v, may_see(user)))
 
     def dbt_docs(request: Request) -> Response:
         return respond(request, pages().dbt_docs_answer(base_path(), request.headers))
@@ -223,6 +287,7 @@ def fastapi_app() -> Any:
     add("/outputs/{path:path}", output)
     add("/files/{path:path}", file)
     add("/dbt", dbt_docs)
+    add("/thumbnails/{path:path}", thumbnail)
 
     app.add_exception_handler(HTTPException, let_sign_in)
     # A prefix belongs to one app only: Airflow would never ask another app that it mounts below the same prefix.
@@ -251,16 +316,21 @@ def flask_view() -> Any:
 
         @route("/outputs")
         def index(self) -> Response:
-            return respond(pages().index_page(base_path()))
+            return respond(pages().index_page(base_path(), may_see()))
 
         @route("/outputs/<path:path>")
         def output(self, path: str) -> Response:
             task = task_page(*(request.args.get(name, "") for name in ("dag_id", "run_id", "task_id", "map_index")))
-            return respond(pages().output_page(base_path(), path, task))
+            return respond(pages().output_page(base_path(), path, task, may_see()))
 
         @route("/files/<path:path>")
         def file(self, path: str) -> Response:
-            return respond(pages().file_answer(base_path(), path, request.headers))
+            return respond(pages().file_answer(base_path(), path, request.headers, may_see()))
+
+        @route("/thumbnails/<path:path>")
+        def thumbnail(self, path: str) -> Response:
+            wanted = request.args.get("v", "")
+            return respond(thumbnails().thumbnail_answer(base_path(), path, request.headers, wanted, may_see()))
 
         @route("/dbt")
         def dbt_docs(self) -> Response:
@@ -282,11 +352,16 @@ class OutputPagesPlugin(AirflowPlugin):
 
     @property
     def external_views(self) -> list[Any]:  # type: ignore[override]
-        """The entry in the navigation of Airflow 3."""
-        view = {"name": MENU, "href": f"{base_path()}/outputs", "url_route": "taxi-outputs", "destination": "nav"}
+        """The list at its address in Airflow 3's UI, /plugin/taxi-outputs. "base" is not in the navigation."""
+        view = {
+            "name": "Taxi outputs",
+            "href": f"{base_path()}/outputs",
+            "url_route": "taxi-outputs",
+            "destination": "base",
+        }
         return [view] if IS_AIRFLOW_3 else []
 
     @property
     def appbuilder_views(self) -> list[Any]:  # type: ignore[override]
-        """For 2.11's web server, with an entry in its menu."""
-        return [] if IS_AIRFLOW_3 else [{"name": MENU, "category": "Browse", "view": flask_view()}]
+        """For 2.11's web server. A view without a name has no entry in the menu; the page of the warehouse has one."""
+        return [] if IS_AIRFLOW_3 else [{"view": flask_view()}]

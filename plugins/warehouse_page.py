@@ -133,6 +133,16 @@ def resource_answer(session: Any, rights: Rights) -> Answer:
     return json_answer(page.resource_data(session, page.Rights(*rights(page.project_dag_ids(session)))))
 
 
+def outputs_answer(session: Any, rights: Rights, folder: str, chosen: str) -> Answer:
+    """The JSON of the outputs in a folder: of a year, or of a page of the results of requests."""
+    page = page_module()
+    from include.nyc_taxi.web import outputs
+    from include.orchestration.outputs import outputs_data
+
+    found = outputs_data(session, page.Rights(*rights(outputs.dag_ids())), folder, chosen)
+    return missing() if found is None else json_answer(found)
+
+
 def rights_of(may: Callable[[str, str], bool]) -> Rights:
     """Which of some DAGs the user may read, and of which the user may start runs.
 
@@ -156,8 +166,7 @@ def fastapi_app() -> Any:
 
     The app protects itself: neither Airflow nor the app that mounts it adds authentication.
     """
-    from airflow.api_fastapi.app import get_auth_manager
-    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
+    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
     from airflow.api_fastapi.common.db.common import SessionDep
     from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
     from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -181,15 +190,7 @@ def fastapi_app() -> Any:
         return Response(body, status, headers)
 
     def rights(user: Any) -> Rights:
-        def may(method: Any, dag_id: str) -> bool:
-            manager, details = get_auth_manager(), DagDetails(id=dag_id)
-            if method == "GET" and not manager.is_authorized_dag(method="GET", user=user, details=details):
-                return False
-            return manager.is_authorized_dag(
-                method=method, access_entity=DagAccessEntity.RUN, details=details, user=user
-            )
-
-        return rights_of(may)
+        return rights_of(output_pages.may_of(user))
 
     def page(request: Request) -> Response:
         return respond(request, page_answer(None))
@@ -206,26 +207,25 @@ def fastapi_app() -> Any:
     def resource(request: Request, session: Any, user: Any) -> Response:
         return respond(request, resource_answer(session, rights(user)))
 
+    def outputs(request: Request, session: Any, user: Any, folder: str = "", page: str = "") -> Response:
+        return respond(request, outputs_answer(session, rights(user), folder, page))
+
     asking = {"request": Request, "session": SessionDep, "user": GetUserDep}
     add("/", page, request=Request)
     add("/static/{name}", static, request=Request, name=str)
     add("/data/grid", grid, **asking)
     add("/data/month/{fleet}/{month}", month, **asking, fleet=str, month=str)
     add("/data/resource", resource, **asking)
+    add("/data/outputs", outputs, **asking, folder=str, page=str)
     app.add_exception_handler(HTTPException, output_pages.let_sign_in)
     return app
 
 
 def flask_view() -> Any:
     """The routes for Airflow 2.11, which sends strangers to the login page."""
-    from airflow.auth.managers.models.resource_details import (  # type: ignore[import-not-found]
-        DagAccessEntity,
-        DagDetails,
-    )
     from airflow.utils.session import create_session
     from airflow.www.auth import has_access_view
-    from airflow.www.extensions.init_auth_manager import get_auth_manager
-    from flask import Response
+    from flask import Response, request
     from flask_appbuilder import BaseView, expose
     from flask_wtf.csrf import generate_csrf  # type: ignore[import-not-found]
 
@@ -236,11 +236,8 @@ def flask_view() -> Any:
         status, headers, body = answered
         return Response(body, status, headers)  # Flask drops the body for HEAD
 
-    def may(method: Any, dag_id: str) -> bool:
-        manager, details = get_auth_manager(), DagDetails(id=dag_id)
-        if method == "GET" and not manager.is_authorized_dag(method="GET", details=details):
-            return False
-        return bool(manager.is_authorized_dag(method=method, access_entity=DagAccessEntity.RUN, details=details))
+    def rights() -> Rights:
+        return rights_of(output_pages.may_of())
 
     class WarehousePage(BaseView):  # type: ignore[misc]
         route_base = PREFIX
@@ -258,17 +255,23 @@ def flask_view() -> Any:
         @route("/data/grid")
         def grid(self) -> Response:
             with create_session() as session:
-                return respond(grid_answer(session, rights_of(may)))
+                return respond(grid_answer(session, rights()))
 
         @route("/data/month/<fleet>/<month>")
         def month(self, fleet: str, month: str) -> Response:
             with create_session() as session:
-                return respond(month_answer(session, rights_of(may), fleet, month))
+                return respond(month_answer(session, rights(), fleet, month))
 
         @route("/data/resource")
         def resource(self) -> Response:
             with create_session() as session:
-                return respond(resource_answer(session, rights_of(may)))
+                return respond(resource_answer(session, rights()))
+
+        @route("/data/outputs")
+        def outputs(self) -> Response:
+            folder, page = request.args.get("folder", ""), request.args.get("page", "")
+            with create_session() as session:
+                return respond(outputs_answer(session, rights(), folder, page))
 
     return WarehousePage()
 

@@ -19,6 +19,7 @@ export class Api {
   grid = () => this.#ask(`${this.env.base}/data/grid`);
   month = (fleet, month) => this.#ask(`${this.env.base}/data/month/${encodeURIComponent(fleet)}/${encodeURIComponent(month)}`);
   resource = () => this.#ask(`${this.env.base}/data/resource`);
+  outputs = (folder, page) => this.#ask(`${this.env.base}/data/outputs?${new URLSearchParams({ folder, page })}`);
   json = (url) => this.#ask(url);
 
   /** Run a whole run again, whatever its tasks' states are. */
@@ -56,21 +57,6 @@ export class Api {
   async dryRun(wish) {
     const answer = await this.#send("POST", `${this.rest}/backfills/dry_run`, backfill(wish));
     return answer.backfills.map((each) => each.logical_date.slice(0, 7));
-  }
-
-  /** The list of the page "Taxi outputs": [{folder, title, outputs: [{title, page, picture, files: [{url, name, kind}]}]}]. */
-  async outputs() {
-    const answer = await this.#fetch(`${this.outputsBase}/outputs`, { headers: { Accept: "text/html" } });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    return [...page.querySelectorAll("section[id]")].map((section) => ({
-      folder: section.id,
-      title: section.querySelector("h2").textContent,
-      outputs: [...section.querySelectorAll("tbody tr")].map((row) => {
-        const link = row.querySelector("a");
-        const files = [...row.querySelectorAll("a[download]")].map((file) => ({ url: file.getAttribute("href"), name: file.download, kind: file.textContent }));
-        return { title: link.textContent, page: link.getAttribute("href"), picture: files.find((file) => file.kind === "png")?.url ?? null, files };
-      }),
-    }));
   }
 
   #dag = (dagId) => `${this.rest}/dags/${encodeURIComponent(dagId)}`;

@@ -6,7 +6,7 @@ import { h, keeper } from "./dom.js";
 import { ago, plural, spanNames, time } from "./format.js";
 import { Grid } from "./grid.js";
 import { Month } from "./month.js";
-import { outputs } from "./outputs.js";
+import { Outputs } from "./outputs.js";
 import { Resource } from "./resource.js";
 
 const BUSY = 5_000, QUIET = 60_000;
@@ -45,6 +45,7 @@ class Page {
     this.grid = new Grid({ open, select: () => this.#drawSelection(), say: (text) => this.say(text), link });
     this.month = new Month({ api: this.api, actions: this.actions, open, close: () => { location.hash = "#/"; }, link });
     this.resource = new Resource({ link });
+    this.outputs = new Outputs({ link, all: `${this.api.outputsBase}/outputs` });
     this.showNotes = keeper(this.notes);
   }
 
@@ -73,9 +74,10 @@ class Page {
     this.live.classList.toggle("bad", isBad);
   }
 
-  /** The address: "#/", "#/resource", "#/outputs" or "#/green/2023-01". */
+  /** The address: "#/", "#/resource", "#/outputs/green/2023" (or a part of it) or "#/green/2023-01". */
   #where() {
-    const [first = "", second = ""] = location.hash.replace(/^#\/?/, "").split("/");
+    const [first = "", second = "", third = ""] = location.hash.replace(/^#\/?/, "").split("/");
+    if (first === "outputs") return { view: first, folder: decoded(second), page: decoded(third) };
     return /^\d{4}-\d{2}$/.test(second) ? { view: "month", fleet: first, month: second } : { view: VIEWS.some(([view]) => view === first) ? first : "" };
   }
 
@@ -94,6 +96,7 @@ class Page {
     if (before?.view === "month" && this.at.view === "") this.grid.focus(before.fleet, before.month);
     await this.refresh();
     if (before && this.at.view === "month") this.month.head.querySelector("h2")?.focus();
+    if (before?.view === "outputs" && this.at.view === "outputs") this.outputs.focus();
   }
 
   /** Read everything that is shown, and plan the next time. What was read last stays when a request fails. */
@@ -123,7 +126,7 @@ class Page {
   #read(at) {
     if (at.view === "month") return this.api.month(at.fleet, at.month);
     if (at.view === "resource") return this.api.resource();
-    return at.view === "outputs" ? this.api.outputs() : null;
+    return at.view === "outputs" ? this.api.outputs(at.folder, at.page) : null;
   }
 
   #draw() {
@@ -142,10 +145,9 @@ class Page {
       } else if (at.view === "resource") {
         this.resource.update(part.data, data.now);
         this.#show(this.resource.node);
-      } else if (this.shownOutputs !== JSON.stringify(part.data) || this.main.firstChild !== this.outputsNode) {
-        this.shownOutputs = JSON.stringify(part.data);
-        this.outputsNode = outputs(part.data, `${this.api.outputsBase}/outputs`);
-        this.#show(this.outputsNode);
+      } else {
+        this.outputs.update(part.data);
+        this.#show(this.outputs.node);
       }
     }
   }
@@ -198,5 +200,14 @@ class Page {
       navigate(inside);
     };
     return h("a", { href, onclick: navigate && inside.startsWith("/dags/") ? follow : null }, ...text);
+  }
+}
+
+/** A part of the address as text; one that is not well encoded stays as it is. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
   }
 }

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import calendar
 import json
+import os
 import sys
+import tempfile
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from include.nyc_taxi import settings
+from include.nyc_taxi.web import outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "plugins" / "warehouse_page"
@@ -51,6 +57,48 @@ def months_between(first: str, last: str) -> list[str]:
     """All months from the first to the last."""
     numbers = [int(month[:4]) * 12 + int(month[5:]) - 1 for month in (first, last)]
     return [f"{number // 12}-{number % 12 + 1:02}" for number in range(numbers[0], numbers[1] + 1)]
+
+
+REQUEST = {"fleet": "green", "borough": "Queens", "start_date": "2023-01-01", "end_date": "2023-01-31"}
+
+
+class Links:
+    """The addresses of pages of Airflow."""
+
+    def dag(self, dag_id: str) -> str:
+        return f"/dags/{dag_id}"
+
+    def run(self, dag_id: str, run_id: str) -> str:
+        return f"/dags/{dag_id}/runs/{run_id}"
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> str:
+        return f"/dags/{dag_id}/runs/{run_id}/tasks/{task_id}"
+
+    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
+        return f"{self.task(dag_id, run_id, task_id)}?try_number={attempt}"
+
+
+def make_outputs() -> None:
+    """Fill the outputs folder of the data directory: maps of two years, weekly figures, a result of a request."""
+    fleet, requests = settings.outputs_dir("green"), settings.outputs_dir("requests")
+    for folder in (fleet, requests):
+        folder.mkdir(parents=True, exist_ok=True)
+    names = [
+        f"manhattan_{kind}"
+        for month in months_between("2022-07", "2023-12")
+        for kind in (f"map_{month}.png", f"stats_{month}.geojson")
+    ]
+    for name in [
+        *names,
+        "manhattan_map.png",
+        "manhattan_stats.geojson",
+        "trips_by_week.png",
+        "trips_by_week.csv",
+        "manhattan_map_density_2023-12.png",
+    ]:
+        (fleet / name).touch()
+    (requests / "queens-january.png").touch()
+    (requests / "queens-january.csv").write_text(f"{','.join(REQUEST)}\n{','.join(REQUEST.values())}\n")
 
 
 @dataclass
@@ -332,6 +380,18 @@ class State:
             },
         }
 
+    def outputs(self, folder: str = "", page: str = "") -> dict[str, Any] | None:
+        """What the real function makes of the files that `make_outputs` has made."""
+        asked_at = datetime(2026, 11, 27, 9, tzinfo=UTC)
+        sent = REQUEST | {"borough": "Bronx"}
+        runs = [
+            outputs.RequestRun("manual__2", "failed", sent | {"name": "bronx"}, asked_at, "ada"),
+            outputs.RequestRun("manual__1", "success", REQUEST | {"name": "queens-january"}, asked_at, "ada"),
+        ]
+        why_not = None if self.may else "You have no right to start runs of this DAG."
+        requests = outputs.Requests(runs, self.may, why_not)
+        return outputs.outputs("/nyc-taxi", lambda path: True, folder, page, requests, Links())
+
     def rest(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Any:
         """What Airflow's REST API answers."""
         if path.endswith("/backfills/dry_run"):
@@ -411,26 +471,19 @@ class Handler(BaseHTTPRequestHandler):
             if state.broken:
                 return self._send(500, b'{"detail": "the database is locked"}', "application/json")
             what, *names = place.removeprefix("/nyc-taxi/warehouse/data/").split("/")
-            return self._json(getattr(state, what)(*names))
+            asked = {name: values[0] for name, values in parse_qs(url.query).items()}
+            found = getattr(state, what)(*names, **asked)
+            return self._json(found) if found else self._send(404, b'{"detail": "None"}', "application/json")
         if place.startswith("/api/"):
             if self.command != "GET" and not state.may:
                 return self._send(403, b'{"detail": "Forbidden"}', "application/json")
             return self._json(state.rest(self.command, place, parse_qs(url.query), body))
-        if place.startswith("/nyc-taxi/files/"):
+        if place.startswith(("/nyc-taxi/files/", "/nyc-taxi/thumbnails/")):
             name = "map.png" if place.endswith(".png") else "stats.geojson"
             return self._send(200, (RECORDED / name).read_bytes(), KINDS.get(Path(name).suffix, "application/geo+json"))
         if place == "/nyc-taxi/outputs":
-            return self._send(200, self._outputs().encode(), "text/html; charset=utf-8")
+            return self._send(200, b"<!DOCTYPE html><main></main>", "text/html; charset=utf-8")
         return self._send(200 if place == "/favicon.ico" else 404, b"", "image/svg+xml")
-
-    def _outputs(self) -> str:
-        rows = ""
-        for month in range(1, 13):
-            name = f"green/manhattan_map_2023-{month:02}.png"
-            rows += f'<tr><td><a href="/nyc-taxi/outputs/{name}">Manhattan map, 2023-{month:02}</a></td><td>'
-            rows += f'<a class="chip" href="/nyc-taxi/files/{name}" download="map.png">png</a></td><td>2026</td></tr>'
-        section = f'<section id="green"><h2>Green taxis</h2><table><tbody>{rows * 2}</tbody></table></section>'
-        return f"<!DOCTYPE html><html><body><main>{section}</main></body></html>"
 
     def _page(self, env: dict[str, Any]) -> None:
         html = (
@@ -462,4 +515,6 @@ def serve(state: State, port: int = 0) -> ThreadingHTTPServer:
 
 
 if __name__ == "__main__":
+    os.environ["NYC_TAXI_DATA_DIR"] = tempfile.mkdtemp()
+    make_outputs()
     serve(State(), int(sys.argv[1])).serve_forever()

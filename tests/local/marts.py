@@ -13,7 +13,6 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.local import dbt
 from include.local.processes import home
 from include.nyc_taxi import catalogue, settings, warehouse
 from include.nyc_taxi.errors import SettingError

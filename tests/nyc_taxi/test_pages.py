@@ -499,10 +499,26 @@ class TestIndex:
         put("requests/a b & <c>?#%41'\".csv", "a\n1\n")
         put("requests/deeper/Überblick.png")
         put("top.png")
-        for link in links(html(pages.index_page(BASE)).replace("&#39;", "'").replace("&#34;", '"')):
+        warehouse, *found = links(html(pages.index_page(BASE)).replace("&#39;", "'").replace("&#34;", '"'))
+        assert warehouse == f"{BASE}/warehouse/#/outputs"
+        for link in found:
             kind, _, path = link.removeprefix(f"{BASE}/").partition("/")
             assert kind in ("outputs", "files")
             assert pages.find(path), path
+
+    def test_has_nothing_that_the_user_may_not_see_in_any_way(self, month_files, put):
+        put("requests/queens.csv", "a\n1\n")
+
+        def may_see(path):
+            return not path.startswith("green/") or path == "green/manhattan_map_2023-02.png"
+
+        text = html(pages.index_page(BASE, may_see))
+        assert "queens" in text
+        assert "2023-01" not in text
+        shown = html(pages.output_page(BASE, "green/manhattan_map_2023-02.png", None, may_see))
+        assert not any(word in shown for word in ("2023-01", "2023-03", "geojson"))
+        html(pages.output_page(BASE, "green/manhattan_map_2023-01.png", None, may_see), status=404)
+        html(pages.file_answer(BASE, "green/manhattan_map_2023-01.png", {}, may_see), status=404)
 
     def test_escapes_names(self, put):
         put("<img src=x onerror=alert(1)>/<script>alert('1')<_script>.png")

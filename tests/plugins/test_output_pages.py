@@ -277,6 +277,12 @@ class TestPlugin:
         else:
             assert plugin.fastapi_apps == []
 
+    def test_has_no_entry_of_its_own_in_a_menu(self):
+        plugin = output_pages.OutputPagesPlugin()
+        assert [view["destination"] for view in plugin.external_views] == ["base"] * IS_AIRFLOW_3
+        if not IS_AIRFLOW_3:
+            assert [view.get("name") for view in plugin.appbuilder_views] == [None]
+
     def test_makes_no_other_process_import_a_web_framework(self, start_python):
         process = start_python(
             "import sys\n"
@@ -297,6 +303,36 @@ class TestPlugin:
             ROOT,
         )
         assert process.communicate()[0].splitlines()[-1] == str(ROOT / "include/nyc_taxi/web/pages.py")
+
+
+class TestWhatAUserMaySee:
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        """Let users read the weeks of green taxis and nothing else; return what has been asked."""
+        asked = []
+
+        def may_of(user):
+            return lambda method, dag_id: asked.append((user, method, dag_id)) or dag_id == "trips_by_week_green"
+
+        monkeypatch.setattr(output_pages, "may_of", may_of)
+        return asked
+
+    def test_is_what_the_dags_make_that_the_user_may_read(self, asked):
+        may_see = output_pages.may_see("ada")
+        paths = ["green/trips_by_week.csv", "green/manhattan_map.png", "yellow/trips_by_week.csv", "requests/r.csv"]
+        assert [path for path in [*paths, "zoo/a.csv", "top.csv"] if may_see(path)] == [
+            "green/trips_by_week.csv",
+            "zoo/a.csv",
+            "top.csv",
+        ]
+        assert {(user, method) for user, method, _ in asked} == {("ada", "GET")}
+
+    def test_costs_one_question_for_each_dag_and_not_for_each_file(self, asked):
+        may_see = output_pages.may_see()
+        for number in range(100):
+            may_see(f"green/{number}.csv")
+            may_see(f"requests/{number}.csv")
+        assert len(asked) == len(set(asked)) == 3
 
 
 def plugins_of_airflow_2():
@@ -441,6 +477,7 @@ def raw_get(server: Server, path: str, session: requests.Session) -> tuple[http.
 
 INDEX, PAGE = "/nyc-taxi/outputs", "/nyc-taxi/outputs/green/manhattan_map_2023-02.png"
 DBT_DOCS, TABLES = "/nyc-taxi/dbt", b"<script>all tables</script>"
+SMALL = "/nyc-taxi/thumbnails/green/manhattan_map_2023-02.png"
 FILE, DATA = "/nyc-taxi/files/green/manhattan_map_2023-02.png", "/nyc-taxi/files/green/manhattan_stats_2023-02.geojson"
 TRAVERSALS = [
     "/nyc-taxi/files/../secret.png",
@@ -451,6 +488,8 @@ TRAVERSALS = [
     "/nyc-taxi/files/%252e%252e/secret.png",
     "/nyc-taxi/files/green/%2e%2e/%2e%2e/secret.png",
     "/nyc-taxi/files/%2fetc/passwd.png",
+    "/nyc-taxi/thumbnails/../secret.png",
+    "/nyc-taxi/thumbnails/..%2fsecret.png",
     "/nyc-taxi/outputs/../secret.png",
     "/nyc-taxi/outputs/..%2fsecret.png",
 ]
@@ -458,7 +497,7 @@ TRAVERSALS = [
 
 @pytest.mark.slow
 class TestServer:
-    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, DBT_DOCS, "/nyc-taxi/files/green/missing.png"])
+    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, SMALL, DBT_DOCS, "/nyc-taxi/files/green/missing.png"])
     def test_shows_a_stranger_nothing(self, server, path):
         answer = server.get(path)
         if IS_AIRFLOW_3:
@@ -521,7 +560,7 @@ class TestServer:
         assert (figures.status_code, figures.content) == (200, FIGURES)
         assert figures.headers["Content-Disposition"].startswith("attachment")
 
-    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, DBT_DOCS, "/nyc-taxi/files/green/missing.png"])
+    @pytest.mark.parametrize("path", [INDEX, PAGE, FILE, DATA, SMALL, DBT_DOCS, "/nyc-taxi/files/green/missing.png"])
     def test_answers_head_like_get_but_without_a_body(self, server, signed_in, path):
         identity = {"Accept-Encoding": "identity"}
         whole = server.get(path, signed_in, headers=identity)
@@ -612,11 +651,23 @@ class TestServer:
     def test_stores_no_link_of_a_task_that_has_made_nothing(self, server, signed_in):
         assert server.links(signed_in, "nothing") == {"Open output": None}
 
-    def test_has_the_list_in_its_navigation(self, server, signed_in):
+    def test_has_no_entry_in_the_navigation_beside_the_page_of_the_warehouse(self, server, signed_in):
         if IS_AIRFLOW_3:
             plugins = server.get("/api/v2/plugins", signed_in).json()["plugins"]
-            (plugin,) = [found for found in plugins if found["name"] == "output_pages"]
-            assert [view["href"] for view in plugin["external_views"]] == [INDEX]
+            ours = [plugin for plugin in plugins if plugin["name"] in ("output_pages", "warehouse_page")]
+            views = [view for plugin in ours for view in plugin["external_views"] + plugin["react_apps"]]
+            assert [view["name"] for view in views if view["destination"] == "nav"] == ["Taxi warehouse"]
+            # The address of the former entry, /plugin/taxi-outputs, still leads to the list.
+            assert [view["href"] for view in views if view.get("url_route") == "taxi-outputs"] == [INDEX]
         else:
             home = server.get("/home", signed_in).text
-            assert re.search(r'href="/nyc-taxi/outputs"[^>]*>\s*Taxi outputs', home)
+            assert re.findall(r">\s*(Taxi [^<]*?)\s*<", home) == ["Taxi warehouse"]
+
+    def test_links_from_the_list_and_from_an_output_to_the_page_of_the_warehouse(self, server, signed_in):
+        for path in (INDEX, PAGE):
+            (link,) = set(re.findall(r'href="([^"#]*)#/outputs[^"]*"', server.get(path, signed_in).text))
+            assert server.get(link, signed_in).status_code == 200
+
+    def test_sends_a_small_copy_of_a_picture(self, server, signed_in):
+        answer = server.get(SMALL, signed_in)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/png")

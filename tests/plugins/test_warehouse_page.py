@@ -26,12 +26,15 @@ from tests.conftest import ROOT
 from tests.plugins.test_output_pages import BASE_URL, wait_for
 
 PAGE = "/nyc-taxi/warehouse/"
-GRID, MONTH, RESOURCE = (f"{PAGE}data/{name}" for name in ("grid", "month/green/2023-01", "resource"))
+GRID, MONTH, RESOURCE, OUTPUTS = (
+    f"{PAGE}data/{name}" for name in ("grid", "month/green/2023-01", "resource", "outputs?folder=green&page=2023")
+)
 STATIC = f"{PAGE}static/probe.js"
-ROUTES = [PAGE, STATIC, GRID, MONTH, RESOURCE]
+ROUTES = [PAGE, STATIC, GRID, MONTH, RESOURCE, OUTPUTS]
 USERS = {"admin": "Admin", "viewer": "Viewer"}
 
 PREPARE = """
+from include.nyc_taxi import settings
 from include.nyc_taxi import warehouse
 from warehouse_hook import WarehouseHook
 
@@ -42,6 +45,10 @@ with WarehouseHook().opened() as con:
         "run_id, etag) VALUES ('green', DATE '2023-01-01', 'https://tlc.test/green.parquet', 1427002, 68211, 68211, "
         "'{}', TIMESTAMP '2023-04-01 12:00', 'loader', '\\"9051137b\\"')"
     )
+for path in ("green/manhattan_map_2023-01.png", "green/manhattan_stats_2023-01.geojson"):
+    file = settings.outputs_root() / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"green")
 """
 
 
@@ -256,6 +263,9 @@ class TestServer:
             "data/month/green/1999-01",
             "data/month/green/x%27%3B--",
             "data/nothing",
+            "data/outputs?folder=purple",
+            "data/outputs?folder=..",
+            "data/outputs?folder=green%2f..",
         ],
     )
     def test_says_that_there_is_no_such_thing(self, server, admin, path):
@@ -285,6 +295,35 @@ class TestServer:
 
     def test_still_has_the_pages_of_outputs(self, server, admin):
         assert "Outputs" in server.get("/nyc-taxi/outputs", admin).text
+
+    def test_shows_a_years_outputs_which_lead_to_what_they_name(self, server, admin):
+        found = server.get(OUTPUTS, admin).json()
+        assert (found["title"], found["page"]) == ("Green taxis", "2023")
+        ((shown,),) = [month["outputs"] for month in found["months"]]
+        for address in (shown["url"], shown["thumbnail"], *(file["url"] for file in shown["files"])):
+            assert server.get(address, admin).status_code == 200
+            assert server.get(address).status_code in (302, 401)
+
+    def test_shows_who_has_asked_for_which_report(self, server, admin, viewer):
+        request = {
+            "fleet": "green",
+            "borough": "Queens",
+            "start_date": "2023-01-01",
+            "end_date": "2023-01-31",
+            "name": "queens",
+        }
+        answer = admin.post(
+            f"{server.url}/api/{'v2' if IS_AIRFLOW_3 else 'v1'}/dags/adhoc_request/dagRuns",
+            json={"conf": request} | ({"logical_date": None} if IS_AIRFLOW_3 else {}),
+            timeout=60,
+        )
+        assert answer.ok, answer.text
+        found = server.get(f"{PAGE}data/outputs?folder=requests", viewer).json()["requests"]
+        (shown,) = found["unfinished"]
+        assert (shown["name"], shown["state"], shown["by"]) == ("queens", "queued", "admin" if IS_AIRFLOW_3 else None)
+        assert shown["request"] == {name: value for name, value in request.items() if name != "name"}
+        assert server.get(shown["url"], viewer).status_code == 200
+        assert (found["may"], bool(found["why_not"])) == (False, True)
 
     def test_shows_what_the_snapshot_and_airflow_know(self, server, admin):
         grid = server.get(GRID, admin).json()

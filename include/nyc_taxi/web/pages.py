@@ -14,7 +14,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -42,12 +42,20 @@ NOT_MODIFIED = 304
 _KIND = re.compile(r"_(map|stats|chart)(_density)?(?=_|$)")
 _MONTH = re.compile(r"_(" + months.PATTERN.strip("^$") + r")$")
 _HTML = Path(__file__).with_name("html")
-_HEADERS = {
+HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "private, no-cache",  # a file that is made again keeps its URL
 }
+
+MaySee = Callable[[str], bool]
+"""Whether the user may see an output, by its path relative to the outputs folder."""
+
+
+def everything(path: str) -> bool:  # noqa: ARG001 - as for every `MaySee`
+    """Let the user see every output."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -97,15 +105,17 @@ class Output:
         path: its path relative to the outputs folder, as used in links, such as "green/manhattan_map_2023-02.png".
         bytes: its size.
         made_at: when it was last written, in UTC.
+        version: what differs between two files that have this path one after the other.
     """
 
     path: str
     bytes: int
     made_at: datetime
+    version: str = ""
 
     @classmethod
     def of(cls, path: str, facts: os.stat_result) -> "Output":
-        return cls(path, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+        return cls(path, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC), version(facts))
 
     @property
     def file(self) -> Path:
@@ -128,6 +138,11 @@ class Output:
         stem = self.name.removesuffix(self.suffix)
         month = _MONTH.search(stem)
         return (stem[: month.start()], month[1]) if month else (stem, "")
+
+    @property
+    def month(self) -> str:
+        """The month in the file's name, such as "2023-02"; empty for a file without one."""
+        return self._stem_and_month[1]
 
     @property
     def folder(self) -> str:
@@ -163,8 +178,7 @@ class Output:
     @property
     def order(self) -> tuple[str, str, str, str]:
         """The sort key: the folder, the subject without its month, the month, and the path."""
-        subject, month = _MONTH.sub("", self.subject), self._stem_and_month[1]
-        return self.folder, subject, month, self.path
+        return self.folder, _MONTH.sub("", self.subject), self.month, self.path
 
 
 def relative_path(file: Path | str) -> str:
@@ -186,14 +200,14 @@ def find(path: str) -> Output | None:
     Files of other kinds and hidden files may not be shown, nor may symbolic links to files of another kind, and paths
     and links that lead out of the outputs folder.
     """
-    opened = _open(path)
+    opened = open_output(path)
     if opened is None:
         return None
     with opened as file:
         return Output.of(path, os.fstat(file.fileno()))
 
 
-def _open(path: str) -> BinaryIO | None:
+def open_output(path: str) -> BinaryIO | None:
     """Open the file that `find` would find, or return None.
 
     All links are resolved and checked first. The resolved path is then opened name by name without following links, so
@@ -248,6 +262,27 @@ def list_outputs(folder: str | None = None) -> list[Output]:
     return sorted(found, key=lambda output: output.order)
 
 
+def list_folders(may_see: MaySee = everything) -> list[str]:
+    """The folders that hold an output which the user may see, relative to the outputs folder, without an order."""
+    return list(_folders(settings.outputs_root(), "", may_see))
+
+
+def _folders(folder: Path | str, prefix: str, may_see: MaySee) -> Iterator[str]:
+    try:
+        entries = [entry for entry in os.scandir(folder) if _may_be_named(entry.name)]
+    except OSError:
+        return
+    suffixes = tuple(MEDIA_TYPES)
+    if any(
+        entry.name.endswith(suffixes) and may_see(prefix + entry.name) and (entry.is_file() or entry.is_symlink())
+        for entry in entries
+    ):
+        yield prefix.rstrip("/")
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _folders(entry.path, f"{prefix}{entry.name}/", may_see)
+
+
 def _is_inside(folder: str) -> bool:
     real_root = settings.outputs_root().resolve()
     real = (real_root / folder).resolve()
@@ -287,16 +322,17 @@ def folder_title(folder: str) -> str:
         return f"{words[:1].upper()}{words[1:]}"
 
 
-def index_page(base: str) -> Answer:
+def index_page(base: str, may_see: MaySee = everything) -> Answer:
     """The page that lists all outputs. `base` is the path before `/outputs` and `/files`, such as "/nyc-taxi"."""
+    seen = (output for output in list_outputs() if may_see(output.path))
     folders = [
-        (folder, folder_title(folder), _groups(outputs))
-        for folder, outputs in groupby(list_outputs(), key=lambda output: output.folder)
+        (folder, folder_title(folder), groups(outputs))
+        for folder, outputs in groupby(seen, key=lambda output: output.folder)
     ]
     return _page("index.html", base, folders=folders, has_dbt_docs=settings.dbt_docs().is_file())
 
 
-def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> Answer:
+def output_page(base: str, path: str, task: tuple[str, str] | None = None, may_see: MaySee = everything) -> Answer:
     """The page about one output, with related files and links to the months before and after it.
 
     Args:
@@ -305,12 +341,12 @@ def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> An
         task: the name of the task from which the page was opened, and the path of the task's page on the web server.
 
     Returns:
-        A page with status 404 if there is no such output.
+        A page with status 404 if there is no such output, or if the user may not see it.
     """
-    output = find(path)
+    output = find(path) if may_see(path) else None
     if output is None:
-        return _missing(base)
-    beside = list_outputs(output.folder)
+        return missing(base)
+    beside = [other for other in list_outputs(output.folder) if may_see(other.path)]
     series = [other for other in beside if output.series and other.series == output.series]
     place = next((number for number, other in enumerate(series) if other.path == path), 0)
     return _page(
@@ -321,13 +357,13 @@ def output_page(base: str, path: str, task: tuple[str, str] | None = None) -> An
         together=[other for other in beside if other.subject == output.subject and other.path != path],
         before=series[place - 1] if place else None,
         after=series[place + 1] if place + 1 < len(series) else None,
-        groups=_groups(beside),
+        groups=groups(beside),
         table=_table(output),
         task=task,
     )
 
 
-def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) -> Answer:
+def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None, may_see: MaySee = everything) -> Answer:
     """The output itself, or the requested range of it. Browsers show pictures and download all other files.
 
     Args:
@@ -336,11 +372,12 @@ def file_answer(base: str, path: str, asked: Mapping[str, str] | None = None) ->
             an ETag) are supported; for several ranges, the whole file is sent.
 
     Returns:
-        A response with status 200, 206, 304 or 416, or a page with status 404 if there is no such output.
+        A response with status 200, 206, 304 or 416, or a page with status 404 if there is no such output, or if the
+        user may not see it.
     """
-    file = _open(path)
+    file = open_output(path) if may_see(path) else None
     if file is None:
-        return _missing(base)
+        return missing(base)
     output = Output.of(path, os.fstat(file.fileno()))
     how = "inline" if output.is_picture else "attachment"
     headers = {
@@ -376,30 +413,36 @@ def dbt_docs_answer(base: str, asked: Mapping[str, str] | None = None) -> Answer
 def _file_answer(file: BinaryIO, headers: Mapping[str, str], asked: Mapping[str, str]) -> Answer:
     """An open file, or the requested range of it; `headers` are those for its content."""
     facts = os.fstat(file.fileno())
-    etag = f'"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"'
+    etag = f'"{version(facts)}"'
     about = {"ETag": etag, "Last-Modified": formatdate(facts.st_mtime, usegmt=True)}
     headers = {**headers, "Accept-Ranges": "bytes"}
     if conditional_requests.is_current(asked, etag, facts.st_mtime):
         file.close()
-        return Answer(NOT_MODIFIED, _HEADERS | about, b"")
+        return Answer(NOT_MODIFIED, HEADERS | about, b"")
     start, end, status = 0, facts.st_size, 200
     if part := conditional_requests.requested_range(asked, etag, facts.st_size):
         start, end = part
         if start >= end:
             file.close()
             refused = {"Content-Type": "text/plain", "Content-Range": f"bytes */{facts.st_size}"}
-            return Answer(416, _HEADERS | about | refused, b"")
+            return Answer(416, HEADERS | about | refused, b"")
         status = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{facts.st_size}"
     headers["Content-Length"] = str(end - start)
-    return Answer(status, _HEADERS | about | headers, Content(file, start, end - start))
+    return Answer(status, HEADERS | about | headers, Content(file, start, end - start))
 
 
-def _missing(base: str) -> Answer:
+def version(facts: os.stat_result) -> str:
+    """A text that differs between two files that have the same path one after the other."""
+    return f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"
+
+
+def missing(base: str) -> Answer:
+    """The page for an output that does not exist, or that the user may not see."""
     return _page("missing.html", base, status=404)
 
 
-def _groups(outputs: Iterable[Output]) -> list[list[Output]]:
+def groups(outputs: Iterable[Output]) -> list[list[Output]]:
     """Group files with the same figures, the picture first."""
     return [
         sorted(group, key=lambda output: (not output.is_picture, output.name))
@@ -420,7 +463,7 @@ def _table(output: Output) -> Table | None:
     """The first rows of a CSV file, or the first properties of a GeoJSON file; None if there is no table to show."""
     if output.is_picture or output.bytes > TABLE_BYTES:
         return None
-    opened = _open(output.path)
+    opened = open_output(output.path)
     if opened is None:
         return None
     try:
@@ -465,7 +508,7 @@ def _page(template: str, base: str, status: int = 200, **values: Any) -> Answer:
             "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
         ),
     }
-    return Answer(status, _HEADERS | headers, html.encode())
+    return Answer(status, HEADERS | headers, html.encode())
 
 
 @functools.cache
