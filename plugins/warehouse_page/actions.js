@@ -53,8 +53,7 @@ export class Actions {
   }
 
   accept(dagId, month) {
-    const rules = month.checks.filter((check) => month.refusal.rules.includes(check.rule));
-    const list = h("ul", null, month.refusal.rules.map((name) => h("li", null, `${name}: ${rules.find(({ rule }) => rule === name)?.detail ?? "refused"}`)));
+    const list = h("ul", null, month.refusal.rules.map(({ rule, detail, reason }) => h("li", null, h("code", null, rule), `: ${detail ?? reason}`)));
     return this.#confirm(`Accept this edition of ${month.title}?`, ["The audit refused it because it breaks these rules:", list, `A new run loads it in spite of them, and replaces what is loaded. Look at the file first.`],
       month.commands.accept, "Accept and load", () => this.api.trigger(dagId, { month: month.month, accept: true }));
   }

@@ -25,13 +25,13 @@ export class Month {
     const state = states.find(({ name }) => name === data.state);
     this.#showHead([{ name: "head", data: [data.title, data.month, data.state, state, data.previous, data.next], make: () => this.#head(data, state) }]);
     this.#show([
-      { name: "edition", data: [data.load, data.refusal], make: () => this.#edition(data) },
+      { name: "edition", data: [data.load, data.refusal, data.note], make: () => this.#edition(data) },
       { name: "actions", data: [data.actions, data.runs, data.refusal, data.commands, dagId], make: () => this.#actions(data, dagId) },
       (data.stats_url || data.map_url) && { name: "map", data: [data.stats_url, data.map_url, data.load?.loaded_at], make: () => this.#map(data) },
       data.top_zones.length && { name: "zones", data: data.top_zones, make: () => this.#zones(data) },
       { name: "lineage", data: [data.inputs, data.outputs, data.weeks], make: () => this.#lineage(data) },
       data.history.length && { name: "history", data: data.history, make: () => this.#history(data) },
-      data.checks.length && { name: "checks", data: data.checks, make: () => this.#checks(data) },
+      (data.checks.length || data.refusal) && { name: "checks", data: [data.checks, data.refusal], make: () => this.#checks(data) },
       { name: "runs", data: data.runs, make: () => this.#runs(data) },
     ].filter(Boolean));
   }
@@ -43,10 +43,11 @@ export class Month {
       h("span", { class: "space" }), to(data.previous, `← ${data.previous}`), to(data.next, `${data.next} →`));
   }
 
-  #edition({ load, refusal }) {
+  #edition({ load, refusal, note }) {
     const changes = load?.changes && h("ul", null, Object.entries(load.changes).map(([name, [before, after]]) => h("li", null, `${name}: ${number(before)} → ${number(after)}`)));
     return h("section", { class: "card" }, h("h3", null, "Edition"),
-      refusal && h("p", { class: "note bad" }, `The audit refused a newer edition on ${time(refusal.at)}: ${refusal.rules.join(", ")}. What is loaded was kept.`),
+      refusal && h("p", { class: "note bad" }, `The audit refused a newer edition on ${time(refusal.at)}: ${refusal.rules.map(({ rule }) => rule).join(", ")}. ${load ? "What is loaded was kept." : "Nothing is loaded."}`),
+      note && !refusal && h("p", { class: "hint" }, note),
       load ? facts([["Trips", number(load.rows)], ["File", bytes(load.bytes)], ["Published", load.last_modified], ["ETag", load.etag && h("code", null, load.etag)], ["Source", load.source_url],
         ["Loaded", time(load.loaded_at)], ["By run", load.run_id && h("code", null, load.run_id)], ["Changed", changes || null], ["Unknown columns", load.unknown_columns.join(", ") || null],
         ["Simulated", load.simulated ? "yes: these are not the TLC's trips" : null]]) : h("p", null, "Nothing of this month is loaded."));
@@ -99,14 +100,17 @@ export class Month {
         [...data.history].reverse().map((each) => [each.month, number(each.rows), bytes(each.bytes), ...STEPS.map((name) => seconds(each.seconds?.[name])), number(each.warnings)]))));
   }
 
-  #checks({ checks }) {
+  #checks({ checks, refusal }) {
     const result = (check) => check.passed ? h("span", { class: "good" }, "✓ passed") : check.accepted ? "accepted" : h("span", { class: check.severity === "error" ? "bad" : "warn" }, check.severity === "error" ? "✕ broken" : "! warning");
     const unit = ({ unit: name }, value) => (value == null ? "–" : `${typeof value === "number" ? number(value) : value}${name ? ` ${name}` : ""}`);
     const broken = checks.filter(({ passed }) => !passed).length;
     const sorted = [...checks].sort((one, other) => one.passed - other.passed);
-    return h("section", { class: "card wide" }, h("h3", null, "Audit"), h("p", { class: "hint" }, broken ? `${plural(broken, "rule")} of ${number(checks.length)} broken` : `All ${number(checks.length)} rules passed`),
-      table("Audit rules, broken ones first", [{ title: "Rule" }, { title: "Result" }, { title: "Value", number: true }, { title: "Limit", number: true }, { title: "Found" }, { title: "Why the rule" }],
-        sorted.map((check) => [h("code", null, check.rule), result(check), unit(check, check.value), unit(check, check.limit), check.detail, check.reason])));
+    const list = (caption, rules) => table(caption, [{ title: "Rule" }, { title: "Result" }, { title: "Value", number: true }, { title: "Limit", number: true }, { title: "Found" }, { title: "Why the rule" }],
+      rules.map((check) => [h("code", null, check.rule), result(check), unit(check, check.value), unit(check, check.limit), check.detail, check.reason]));
+    return h("section", { class: "card wide" }, h("h3", null, "Audit"),
+      refusal && list("Rules that the refused edition breaks", refusal.rules),
+      checks.length > 0 && [h("p", { class: "hint" }, broken ? `The loaded edition breaks ${plural(broken, "rule")} of ${number(checks.length)}` : `The loaded edition passes all ${number(checks.length)} rules`),
+        list("Audit rules, broken ones first", sorted)]);
   }
 
   #runs({ runs }) {
