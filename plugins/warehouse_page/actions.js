@@ -14,9 +14,9 @@ export const obstacle = ({ may, why_not: why, is_paused: paused }) => (!may ? wh
 const cannotBeCleared = (env, runId) => env.airflow === 2 && runId.startsWith("backfill__");
 
 export class Actions {
-  /** `done()` is called after each action, `say(text, isBad)` reports it. */
-  constructor(api, env, { root, done, say }) {
-    Object.assign(this, { api, env, root, done, say });
+  /** `started()` is called after a backfill has been started, `done()` after each action; `say(text, isBad)` reports it. */
+  constructor(api, env, { root, started, done, say }) {
+    Object.assign(this, { api, env, root, started, done, say });
   }
 
   /** The buttons of a month, or why there are none. */
@@ -93,10 +93,10 @@ export class Actions {
     plan();
     if ((await dialog) !== "go") return;
     await this.#act(`Backfill of ${plural(runs.length, "month")} of ${fleet.title}`, async () => {
-      if (isBackfill) return this.api.createBackfill(wish);
       const stamp = new Date().toISOString();
-      for (const month of runs) await this.api.trigger(fleet.dag_id, { month }, `${PREFIX}__${stamp}__${month}`);
-      return null;
+      if (isBackfill) await this.api.createBackfill(wish);
+      else for (const month of runs) await this.api.trigger(fleet.dag_id, { month }, `${PREFIX}__${stamp}__${month}`);
+      this.started();
     });
   }
 

@@ -27,12 +27,12 @@ export class Month {
     this.#show([
       { name: "edition", data: [data.load, data.refusal, data.note], make: () => this.#edition(data) },
       { name: "actions", data: [data.actions, data.runs, data.refusal, data.commands, dagId], make: () => this.#actions(data, dagId) },
+      { name: "runs", data: data.runs, make: () => this.#runs(data) },
       (data.stats_url || data.map_url) && { name: "map", data: [data.stats_url, data.map_url, data.load?.loaded_at], make: () => this.#map(data) },
       data.top_zones.length && { name: "zones", data: data.top_zones, make: () => this.#zones(data) },
       { name: "lineage", data: [data.inputs, data.outputs, data.weeks], make: () => this.#lineage(data) },
       data.history.length && { name: "history", data: data.history, make: () => this.#history(data) },
       (data.checks.length || data.refusal) && { name: "checks", data: [data.checks, data.refusal], make: () => this.#checks(data) },
-      { name: "runs", data: data.runs, make: () => this.#runs(data) },
     ].filter(Boolean));
   }
 
@@ -102,11 +102,13 @@ export class Month {
 
   #checks({ checks, refusal }) {
     const result = (check) => check.passed ? h("span", { class: "good" }, "✓ passed") : check.accepted ? "accepted" : h("span", { class: check.severity === "error" ? "bad" : "warn" }, check.severity === "error" ? "✕ broken" : "! warning");
-    const unit = ({ unit: name }, value) => (value == null ? "–" : `${typeof value === "number" ? number(value) : value}${name ? ` ${name}` : ""}`);
+    const isShare = ({ unit }) => unit.startsWith("share of ");
+    const figure = (check, value) => (value != null && isShare(check) ? `${number(100 * value)} %` : number(value));
+    const unit = (check) => (isShare(check) ? check.unit.replace("share ", "") : check.unit);
     const broken = checks.filter(({ passed }) => !passed).length;
     const sorted = [...checks].sort((one, other) => one.passed - other.passed);
-    const list = (caption, rules) => table(caption, [{ title: "Rule" }, { title: "Result" }, { title: "Value", number: true }, { title: "Limit", number: true }, { title: "Found" }, { title: "Why the rule" }],
-      rules.map((check) => [h("code", null, check.rule), result(check), unit(check, check.value), unit(check, check.limit), check.detail, check.reason]));
+    const list = (caption, rules) => table(caption, [{ title: "Rule" }, { title: "Result" }, { title: "Value", number: true }, { title: "Limit", number: true }, { title: "Unit" }, { title: "What was found, and why the rule is there" }],
+      rules.map((check) => [h("code", null, check.rule), result(check), figure(check, check.value), figure(check, check.limit), unit(check), [check.detail && h("p", null, h("b", null, check.detail)), check.reason]]));
     return h("section", { class: "card wide" }, h("h3", null, "Audit"),
       refusal && list("Rules that the refused edition breaks", refusal.rules),
       checks.length > 0 && [h("p", { class: "hint" }, broken ? `The loaded edition breaks ${plural(broken, "rule")} of ${number(checks.length)}` : `The loaded edition passes all ${number(checks.length)} rules`),
@@ -114,7 +116,7 @@ export class Month {
   }
 
   #runs({ runs }) {
-    if (!runs.length) return h("section", { class: "card" }, h("h3", null, "Runs"), h("p", null, "No run of this month is on record."));
+    if (!runs.length) return h("section", { class: "card wide" }, h("h3", null, "Runs"), h("p", null, "No run of this month is on record."));
     const failed = (run) => run.failed.length ? h("ul", null, run.failed.map((task) => h("li", null, this.link(task.log_url, `${task.task_id}, try ${task.try}: log`)))) : "–";
     return h("section", { class: "card wide" }, h("h3", null, "Runs"), table("Runs of this month, newest first", [{ title: "Run" }, { title: "State" }, { title: "Started" }, { title: "Ended" }, { title: "Failed tasks" }],
       runs.map((run) => [this.link(run.url, run.run_id), h("span", { class: run.state === "failed" ? "bad" : null }, run.state), time(run.started), time(run.ended), failed(run)])));

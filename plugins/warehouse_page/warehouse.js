@@ -12,6 +12,9 @@ import { Resource } from "./resource.js";
 const BUSY = 5_000, QUIET = 60_000;
 const VIEWS = [["", "Months"], ["resource", "Resource"], ["outputs", "Outputs"]];
 
+/** The address of a view of this page. It has the path, because Airflow 3 sets <base>, which "#/…" alone would lead to. */
+const here = (view) => `${location.pathname}${location.search}#/${view}`;
+
 /**
  * Show the page in an element. Returns a function that ends it.
  * `env` is {base, airflow: 3 or 2, airflowBase, navigate: a function of a path, or null, csrf: a token, or null}.
@@ -37,11 +40,11 @@ class Page {
     this.notes = h("div");
     this.progress = h("section", { "aria-label": "Backfills under way", hidden: true });
     this.selection = h("section", { class: "selection", "aria-label": "Selection", hidden: true });
-    this.tabs = h("nav", { "aria-label": "Taxi warehouse" }, VIEWS.map(([view, title]) => h("a", { href: `#/${view}`, "data-view": view }, title)));
+    this.tabs = h("nav", { "aria-label": "Taxi warehouse" }, VIEWS.map(([view, title]) => h("a", { href: here(view), "data-view": view }, title)));
     this.asOf = h("p", { class: "hint" });
     this.main = h("div");
     this.root = h("div", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf), this.trouble, this.notes, this.live, this.progress, this.main);
-    this.actions = new Actions(this.api, env, { root: this.root, done: () => this.refresh(), say: (text, isBad) => this.say(text, isBad) });
+    this.actions = new Actions(this.api, env, { root: this.root, started: () => this.grid.clear(), done: () => this.refresh(), say: (text, isBad) => this.say(text, isBad) });
     const open = (fleet, month) => { location.hash = `#/${fleet}/${month}`; };
     this.grid = new Grid({ open, select: () => this.#drawSelection(), say: (text) => this.say(text), link });
     this.month = new Month({ api: this.api, actions: this.actions, open, close: () => { location.hash = "#/"; }, link });
@@ -84,8 +87,8 @@ class Page {
     const before = this.at;
     this.at = this.#where();
     for (const tab of this.tabs.children) {
-      const here = tab.dataset.view === (this.at.view === "month" ? "" : this.at.view);
-      if (here) tab.setAttribute("aria-current", "page");
+      const isHere = tab.dataset.view === (this.at.view === "month" ? "" : this.at.view);
+      if (isHere) tab.setAttribute("aria-current", "page");
       else tab.removeAttribute("aria-current");
     }
     this.part = { key: null, data: null };
@@ -111,7 +114,7 @@ class Page {
     const error = grid.reason ?? part.reason;
     const kept = this.data && (!at.view || this.part.key === key) ? ` What is shown is from ${time(this.readAt)}.` : "";
     this.trouble.replaceChildren(...(error ? [h("p", { class: "note bad" }, `The page's data could not be read: ${error.message}.${kept} `, h("button", { onclick: () => this.refresh() }, "Try again"))] : []));
-    if (!this.data || at.view && this.part.key !== key) this.main.replaceChildren(...(at.view ? [h("p", null, h("a", { href: "#/" }, "← All months"))] : []));
+    if (!this.data || at.view && this.part.key !== key) this.main.replaceChildren(...(at.view ? [h("p", null, h("a", { href: here("") }, "← All months"))] : []));
     if (this.data) {
       this.#draw();
       if (grid.value) await this.#drawProgress(current);
