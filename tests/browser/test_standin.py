@@ -1,4 +1,4 @@
-"""The stand-in's answers have the keys and types of the real ones: the page is not tested against what it never gets."""
+"""The stand-in's answers have the keys and types of the real ones, so that the page is tested with what it gets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def of_all(answers: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 
 def compare(standin: list[dict[str, Any]], real: list[dict[str, Any]]) -> None:
-    """Every place and type of the stand-in's answers is one of the real ones, and none of the real places is missing."""
+    """The stand-in's answers have only places and types of the real ones, and all of their places."""
     expected, found = of_all(real), of_all(standin)
     assert found - expected == set(), "the stand-in answers what the back end never does"
     assert {path for path, _ in expected} - {path for path, _ in found} == set(), "the stand-in leaves this out"

@@ -1,4 +1,4 @@
-"""The page "Taxi warehouse" in a real browser and a real Airflow, as a user works with it: from the login to a mended month.
+"""The page "Taxi warehouse" in a real browser and a real Airflow, as a user works with it.
 
 One Airflow and one small demo for all tests of this file. They stand in the order in which a user would come to them.
 """
@@ -25,7 +25,6 @@ from include.tlc_simulator.faults import Status
 from include.tlc_simulator.server import TlcSimulator
 from tests.chromium import violations, watching
 from tests.cluster.services import free_port
-from tests.conftest import ROOT
 from tests.integration.project import Project
 
 DAG = "taxi_trips_green"
@@ -41,10 +40,10 @@ SETTINGS = {
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
     "AIRFLOW__WEBSERVER__WORKERS": "1",
-    # 2.11 would start a new Python for each task. One at a time, as in its own SequentialExecutor: SQLite has one writer.
-    **({} if IS_AIRFLOW_3 else {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor"}),
     "NYC_TAXI_FLEETS": "green,yellow",
 }
+# On SQLite 2.11 has an executor that starts a new Python for each task. This one, too, runs one task at a time.
+EXECUTOR = {} if IS_AIRFLOW_3 else {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor", "AIRFLOW__CORE__PARALLELISM": "1"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     with TlcSimulator(tmp_path_factory.mktemp("tlc"), rows=1000, first_month="2022-12", last_month="2023-04") as tlc:
         tlc.add_fault(f"green_tripdata_{BROKEN}", Status(404), methods=["GET"])
         project = Project(folder, tlc.url, **SETTINGS)
-        process = project.start("standalone", PORT=str(port))
+        process = project.start("standalone", PORT=str(port), **EXECUTOR)
         try:
             url = f"http://localhost:{port}"
             wait_until_it_answers(url, process)
