@@ -75,6 +75,7 @@ def is_pure(path: Path) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", dest="all_tests", help="run slow tests too")
+    parser.addoption("--screenshots", action="store_true", help="put the pictures that tests take into docs/images")
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-socket reads its options in the same hook

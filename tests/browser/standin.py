@@ -186,9 +186,8 @@ class State:
         ]
         refused = [checks[0]] if state == "refused" else []
         checks = [check | {"passed": True} if check in refused else check for check in checks]
-        checks = [
-            check | {"detail": None} if check["passed"] else check for check in checks
-        ]  # as the snapshot has them
+        # As in a snapshot, a rule that passes has no detail.
+        checks = [check | {"detail": None} if check["passed"] else check for check in checks]
         picture = f"/nyc-taxi/files/{fleet}/manhattan_map_{month}.png"
         return {
             "fleet": fleet,

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -19,12 +20,14 @@ from typing import Any
 
 import pytest
 import requests
+from PIL import Image
 
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.faults import Status
 from include.tlc_simulator.server import TlcSimulator
 from tests.chromium import violations, watching
 from tests.cluster.services import free_port
+from tests.conftest import ROOT
 from tests.integration.project import Project
 
 DAG = "taxi_trips_green"
@@ -298,6 +301,22 @@ def test_a_viewer_sees_everything_and_why_there_are_no_buttons(browser, sessions
         select(page, MONTHS)
         assert "not start" in page.locator(".selection").inner_text()
         assert page.get_by_role("button", name=re.compile("^(Run|Accept|Backfill)")).count() == 0
+
+
+@pytest.mark.parametrize(("name", "address"), [("grid", ""), ("month", "#/green/2023-01")])
+def test_the_pictures_of_the_docs_can_be_taken(page, demo, tmp_path, pytestconfig, name, address):
+    page.set_viewport_size({"width": 1280, "height": 860 if address else 640})
+    opened(page, demo, address)
+    page.locator("svg.map path, article").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    taken, kept = tmp_path / "taken.png", tmp_path / f"page-{name}.png"
+    page.screenshot(path=taken)
+    with Image.open(taken) as picture:
+        assert picture.width == 1280
+        picture.convert("RGB").quantize(96).save(kept, optimize=True)
+    assert 10_000 < kept.stat().st_size < 150_000
+    if pytestconfig.getoption("screenshots"):
+        shutil.copy(kept, ROOT / "docs" / "images")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
