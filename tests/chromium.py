@@ -44,19 +44,25 @@ class Watch:
     """What a page has complained about, and which other hosts it has asked.
 
     Attributes:
+        path: only errors on pages with this in their address count; Airflow's own pages have some.
         expected: texts of the errors that a test provokes.
     """
 
     host: str
+    path: str = ""
     errors: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
 
     def over(self, page: Any) -> None:
         """Begin to watch a page."""
-        page.on("console", lambda message: self.errors.append(_where(message)) if message.type == "error" else None)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self._note(page, _where(message)) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self._note(page, str(error)))
         page.on("request", lambda request: self._ask(request.url))
+
+    def _note(self, page: Any, error: str) -> None:
+        if self.path in page.url:
+            self.errors.append(error)
 
     def _ask(self, url: str) -> None:
         parts = urlsplit(url)
@@ -74,9 +80,9 @@ def _where(message: Any) -> str:
 
 
 @contextmanager
-def watching(page: Any, url: str) -> Iterator[Watch]:
+def watching(page: Any, url: str, path: str = "") -> Iterator[Watch]:
     """Fail the test if the page writes an error to the console, or asks another host than that of `url`."""
-    watch = Watch(urlsplit(url).netloc)
+    watch = Watch(urlsplit(url).netloc, path)
     watch.over(page)
     yield watch
     watch.check()

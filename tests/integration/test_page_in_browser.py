@@ -151,7 +151,7 @@ def window(browser: Any, airflow: Airflow, state: Any, **options: Any) -> Iterat
     page = context.new_page()
     page.set_default_timeout(60_000)
     try:
-        with watching(page, airflow.url) as watch:
+        with watching(page, airflow.url, PAGE.rstrip("/")) as watch:
             page.expected_errors = watch.expected
             yield page
     finally:
