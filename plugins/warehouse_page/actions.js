@@ -36,20 +36,42 @@ export class Actions {
     ];
   }
 
-  again(dagId, month) {
+  /** Whether Airflow 3 would leave a cleared run queued for ever: a backfill that was cancelled stays paused, and so do its runs. */
+  async #isStuck(dagId, month, run) {
+    if (this.env.airflow !== 3 || !run?.run_id.startsWith("backfill__")) return false;
+    try {
+      return (await this.api.backfills(dagId, 100)).some(({ completed_at: ended, is_paused: paused, from_date: from, to_date: to }) => ended && paused && from.slice(0, 7) <= month && month <= to.slice(0, 7));
+    } catch {
+      return false; // what is wrong, the action itself will say
+    }
+  }
+
+  async again(dagId, month) {
     const run = month.runs[0];
+    const isStuck = await this.#isStuck(dagId, month.month, run);
     const fresh = !run || cannotBeCleared(this.env, run.run_id);
     const what = fresh
       ? `A new run loads ${month.month}${run ? ". Because a backfill command made the earlier run, it cannot be cleared on 2.11; the new one is skipped if the TLC has published nothing new" : ""}.`
-      : `The run ${run.run_id} is cleared. All its tasks run again, and ${month.month} is replaced once its new rows have passed the audit.`;
-    return this.#confirm(`Run ${month.title} again?`, [what], month.commands.again, "Run again", () => (fresh ? this.api.trigger(dagId, { month: month.month }) : this.api.clearRun(dagId, run.run_id)));
+      : `The run ${run.run_id} is ${isStuck ? "cleared by a new backfill of this month, because its own was cancelled" : "cleared"}. All its tasks run again, and ${month.month} is replaced once its new rows have passed the audit.`;
+    return this.#confirm(`Run ${month.title} again?`, [what], month.commands.again, "Run again", () => {
+      if (fresh) return this.api.trigger(dagId, { month: month.month });
+      return isStuck ? this.#backfillOf(dagId, month.month, true) : this.api.clearRun(dagId, run.run_id);
+    });
   }
 
-  failed(dagId, month, run) {
+  #backfillOf(dagId, month, again) {
+    return this.api.createBackfill({ dagId, from: month, to: month, again });
+  }
+
+  async failed(dagId, month, run) {
+    const isStuck = await this.#isStuck(dagId, month.month, run);
     const fresh = cannotBeCleared(this.env, run.run_id);
     const tasks = run.failed.map((task) => task.task_id).join(", ");
-    const what = fresh ? `A new run loads ${month.month}, because on 2.11 the tasks of a backfill command's run cannot be cleared from here.` : `In the run ${run.run_id}, these tasks run again, and those that could not start because of them: ${tasks}.`;
-    return this.#confirm(`Run what failed in ${month.title}?`, [what], month.commands.failed, "Run what failed", () => (fresh ? this.api.trigger(dagId, { month: month.month }) : this.api.clearFailed(dagId, run.run_id)));
+    const what = fresh ? `A new run loads ${month.month}, because on 2.11 the tasks of a backfill command's run cannot be cleared from here.` : isStuck ? `A new backfill of this month runs all tasks of ${run.run_id}, because its own was cancelled.` : `In the run ${run.run_id}, these tasks run again, and those that could not start because of them: ${tasks}.`;
+    return this.#confirm(`Run what failed in ${month.title}?`, [what], month.commands.failed, "Run what failed", () => {
+      if (fresh) return this.api.trigger(dagId, { month: month.month });
+      return isStuck ? this.#backfillOf(dagId, month.month, false) : this.api.clearFailed(dagId, run.run_id);
+    });
   }
 
   accept(dagId, month) {

@@ -43,7 +43,7 @@ class Page {
     this.tabs = h("nav", { "aria-label": "Taxi warehouse" }, VIEWS.map(([view, title]) => h("a", { href: here(view), "data-view": view }, title)));
     this.asOf = h("p", { class: "hint" });
     this.main = h("div");
-    this.root = h("div", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf), this.trouble, this.notes, this.live, this.progress, this.main);
+    this.root = h("div", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf, !env.navigate && h("a", { href: `${env.airflowBase}/` }, "Airflow")), this.trouble, this.notes, this.live, this.progress, this.main);
     this.actions = new Actions(this.api, env, { root: this.root, started: () => this.grid.clear(), done: () => this.refresh(), say: (text, isBad) => this.say(text, isBad) });
     const open = (fleet, month) => { location.hash = `#/${fleet}/${month}`; };
     this.grid = new Grid({ open, select: () => this.#drawSelection(), say: (text) => this.say(text), link });

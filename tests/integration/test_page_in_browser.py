@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import requests
 from PIL import Image
@@ -60,9 +61,15 @@ class Airflow:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the simulated TLC keeps its files."""
+    return tmp_path_factory.mktemp("tlc")
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, site_folder: Path) -> Iterator[Airflow]:
     folder, port = tmp_path_factory.mktemp("airflow"), free_port()
-    with TlcSimulator(tmp_path_factory.mktemp("tlc"), rows=1000, first_month="2022-12", last_month="2023-04") as tlc:
+    with TlcSimulator(site_folder, rows=1000, first_month="2022-12", last_month="2023-04") as tlc:
         tlc.add_fault(f"green_tripdata_{BROKEN}", Status(404), methods=["GET"])
         project = Project(folder, tlc.url, **SETTINGS)
         process = project.start("standalone", PORT=str(port), **EXECUTOR)
@@ -289,6 +296,31 @@ def test_a_failed_month_is_mended_in_the_page(page, demo):
     page.get_by_role("dialog").get_by_role("button", name="Run what failed").click()
     page.get_by_role("button", name="All months").click()
     wait_for_state(page, BROKEN, "loaded")
+
+
+def lose_trips(airflow: Airflow, folder: Path, month: str) -> None:
+    """Have the site publish an edition of a month that has lost half of its trips."""
+    airflow.tlc.republish("green", month)
+    name = f"green_tripdata_{month}.parquet"
+    assert requests.get(f"{airflow.tlc.url}/trip-data/{name}", timeout=60).ok, (
+        "the site makes the file when it is asked"
+    )
+    (file,) = folder.rglob(f"*edition-2/{name}")
+    duckdb.execute(f"COPY (FROM '{file}' LIMIT 500) TO '{file}.half' (FORMAT parquet)")
+    Path(f"{file}.half").replace(file)
+
+
+def test_an_edition_that_the_audit_refuses_is_accepted_in_the_page(page, demo, site_folder):
+    lose_trips(demo, site_folder, "2023-03")
+    opened(page, demo, "#/green/2023-03")
+    page.get_by_role("button", name="Run again").click()
+    page.get_by_role("dialog").get_by_role("button", name="Run again").click()
+    page.get_by_role("button", name="Accept this edition").click(timeout=RUN_SECONDS * 1000)
+    dialog = page.get_by_role("dialog")
+    assert "rows_as_edition_before" in dialog.inner_text()
+    dialog.get_by_role("button", name="Accept and load").click()
+    page.get_by_role("button", name="All months").click()
+    page.locator('[data-month="2023-03"][aria-label*=", 500 trips"]').wait_for(timeout=RUN_SECONDS * 1000)
 
 
 def test_a_viewer_sees_everything_and_why_there_are_no_buttons(browser, sessions, demo):
