@@ -12,9 +12,6 @@ import { Resource } from "./resource.js";
 const BUSY = 5_000, QUIET = 60_000;
 const VIEWS = [["", "Months"], ["resource", "Resource"], ["outputs", "Outputs"]];
 
-/** The address of a view of this page. It has the path, because Airflow 3 sets <base>, which "#/…" alone would lead to. */
-const here = (view) => `${location.pathname}${location.search}#/${view}`;
-
 /**
  * Show the page in an element. Returns a function that ends it.
  * `env` is {base, airflow: 3 or 2, airflowBase, navigate: a function of a path, or null, csrf: a token, or null}.
@@ -40,7 +37,7 @@ class Page {
     this.notes = h("div");
     this.progress = h("section", { "aria-label": "Backfills under way", hidden: true });
     this.selection = h("section", { class: "selection", "aria-label": "Selection", hidden: true });
-    this.tabs = h("nav", { "aria-label": "Taxi warehouse" }, VIEWS.map(([view, title]) => h("a", { href: here(view), "data-view": view }, title)));
+    this.tabs = h("nav", { "aria-label": "Taxi warehouse" }, VIEWS.map(([view, title]) => h("a", { href: `#/${view}`, "data-view": view }, title)));
     this.asOf = h("p", { class: "hint" });
     this.main = h("div");
     this.root = h("div", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf, !env.navigate && h("a", { href: `${env.airflowBase}/` }, "Airflow")), this.trouble, this.notes, this.live, this.progress, this.main);
@@ -114,7 +111,7 @@ class Page {
     const error = grid.reason ?? part.reason;
     const kept = this.data && (!at.view || this.part.key === key) ? ` What is shown is from ${time(this.readAt)}.` : "";
     this.trouble.replaceChildren(...(error ? [h("p", { class: "note bad" }, `The page's data could not be read: ${error.message}.${kept} `, h("button", { onclick: () => this.refresh() }, "Try again"))] : []));
-    if (!this.data || at.view && this.part.key !== key) this.main.replaceChildren(...(at.view ? [h("p", null, h("a", { href: here("") }, "← All months"))] : []));
+    if (!this.data || at.view && this.part.key !== key) this.main.replaceChildren(...(at.view ? [h("p", null, h("a", { href: "#/" }, "← All months"))] : []));
     if (this.data) {
       this.#draw();
       if (grid.value) await this.#drawProgress(current);
@@ -198,6 +195,7 @@ class Page {
   /** A link that Airflow 3 follows without loading its whole UI again. */
   #link(url, text) {
     if (!url) return h("span", null, ...text);
+    if (url.startsWith("#")) return h("a", { href: url }, ...text);
     const { airflowBase, navigate } = this.env;
     const outside = /^[a-z]+:/i.test(url);
     const href = outside || (airflowBase && url.startsWith(`${airflowBase}/`)) ? url : airflowBase + url;

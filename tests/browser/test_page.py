@@ -271,6 +271,8 @@ def test_airflow_3_has_the_page_as_a_component_that_follows_its_theme_and_its_ro
     assert page.locator("main").evaluate("main => main.style.colorScheme") == "dark"
     page.get_by_role("link", name="taxi_trips_green").click()
     assert page.evaluate("went") == ["/dags/taxi_trips_green"]
+    tab = page.get_by_role("link", name="Resource", exact=True).get_attribute("href")
+    assert tab == "/nyc-taxi/outputs#/resource", "relative to Airflow's <base>, it would lead away from the page"
     page.evaluate("end()")
     assert page.locator("article").count() == 0
 

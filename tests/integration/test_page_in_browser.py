@@ -38,7 +38,7 @@ BROKEN = "2023-02"
 """The site sends its file to nobody at first, so that its run fails."""
 API = "/api/v2" if IS_AIRFLOW_3 else "/api/v1"
 PAGE = "/plugin/taxi-warehouse" if IS_AIRFLOW_3 else "/nyc-taxi/warehouse/"
-START_SECONDS, RUN_SECONDS = 300, 300
+START_SECONDS, RUN_SECONDS = 600, 600
 SETTINGS = {
     # An unpaused DAG would catch up all its months.
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
