@@ -33,6 +33,7 @@
 #   make coverage         the same as make test-all, then the lines that no test has run (ARGS)
 #   make lint             ruff, ruff format, mypy and sqlfluff
 #   make docs             write the generated pages in docs/reference from the code
+#   make screenshots      take the pictures of the page "Taxi warehouse" in docs/images anew, in a real browser
 #   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; BIG=1)
 #   make requirements     write the lock files from requirements.in and requirements-dbt.in (ARGS=--upgrade takes newer versions)
 #
@@ -136,7 +137,7 @@ LOCAL := $(VENV)/bin/python -m include.local
 DBT_VENV := $(CURDIR)/.venv-dbt
 UV := $(CURDIR)/.venv-uv/bin/uv
 
-.PHONY: help setup demo backfill backfill-weeks standalone status quality dbt dbt-docs dbt-manifest compact migrate shell test test-all test-long coverage lint docs bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks standalone status quality dbt dbt-docs dbt-manifest compact migrate shell test test-all test-long coverage lint docs screenshots bench requirements clean
 # The comment at the top of this file.
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -263,6 +264,10 @@ lint: unmoved $(VENV)/.installed $(DBT_VENV)/.installed
 
 docs: setup
 	@$(LOCAL) docs
+
+# A test takes the pictures in every run; here it puts them into the docs.
+screenshots: setup
+	@$(VENV)/bin/python -m pytest tests/integration/test_page_in_browser.py -k pictures --screenshots -q $(ARGS)
 
 bench: unmoved $(VENV)/.installed
 	@$(VENV)/bin/python -m tests.bench $(if $(ARCHIVE),--archive) $(if $(BIG),--big) $(if $(SCALE),--scale) $(ARGS)

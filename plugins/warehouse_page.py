@@ -49,6 +49,7 @@ _HTML = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Taxi warehouse</title>
+<link rel="icon" type="image/svg+xml" href="{base}/static/icon.svg">
 </head>
 <body>
 <main id="page" data-env="{env}"></main>

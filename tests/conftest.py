@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.receivers"]
+pytest_plugins = ["tests.receivers", "tests.chromium"]
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
@@ -75,6 +75,7 @@ def is_pure(path: Path) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", dest="all_tests", help="run slow tests too")
+    parser.addoption("--screenshots", action="store_true", help="put the pictures that tests take into docs/images")
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-socket reads its options in the same hook

@@ -325,6 +325,7 @@ def _cancel_since(dag_id: str, moment: datetime) -> int:
             unfinished = unfinished.where(DagRun.backfill_id.in_([backfill.id for backfill in backfills]))
             for backfill in backfills:
                 backfill.completed_at = datetime.now(UTC)
+                backfill.is_paused = False  # else Airflow would never start a run of it that somebody clears later
         else:
             unfinished = unfinished.where(DagRun.run_type == "backfill")
         runs = session.scalars(unfinished).all()

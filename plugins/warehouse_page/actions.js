@@ -10,13 +10,10 @@ export const PAUSED = "The DAG is paused. Its runs would wait, and unpausing it 
 /** Why nothing can be started, or null. */
 export const obstacle = ({ may, why_not: why, is_paused: paused }) => (!may ? why || "You may look at this DAG, but not run it." : paused ? PAUSED : null);
 
-/** 2.11's scheduler ignores the runs that its `airflow dags backfill` made, also when they are cleared. */
-const cannotBeCleared = (env, runId) => env.airflow === 2 && runId.startsWith("backfill__");
-
 export class Actions {
-  /** `done()` is called after each action, `say(text, isBad)` reports it. */
-  constructor(api, env, { root, done, say }) {
-    Object.assign(this, { api, env, root, done, say });
+  /** `started()` is called after a backfill has been started, `done()` after each action; `say(text, isBad)` reports it. */
+  constructor(api, env, { root, started, done, say }) {
+    Object.assign(this, { api, env, root, started, done, say });
   }
 
   /** The buttons of a month, or why there are none. */
@@ -36,25 +33,37 @@ export class Actions {
     ];
   }
 
-  again(dagId, month) {
-    const run = month.runs[0];
-    const fresh = !run || cannotBeCleared(this.env, run.run_id);
-    const what = fresh
-      ? `A new run loads ${month.month}${run ? ". Because a backfill command made the earlier run, it cannot be cleared on 2.11; the new one is skipped if the TLC has published nothing new" : ""}.`
-      : `The run ${run.run_id} is cleared. All its tasks run again, and ${month.month} is replaced once its new rows have passed the audit.`;
-    return this.#confirm(`Run ${month.title} again?`, [what], month.commands.again, "Run again", () => (fresh ? this.api.trigger(dagId, { month: month.month }) : this.api.clearRun(dagId, run.run_id)));
+  /** Why Airflow would not start this run after it is cleared; null if it would. */
+  async #cannotBeCleared(dagId, month, { run_id: runId }) {
+    if (!runId.startsWith("backfill__")) return null;
+    if (this.env.airflow === 2) return "because on 2.11 a run of a backfill command cannot be cleared";
+    try {
+      // A backfill that was cancelled stays paused for ever, and Airflow starts no run of it.
+      const isOver = ({ completed_at: ended, is_paused: paused, from_date: from, to_date: to }) => ended && paused && from.slice(0, 7) <= month && month <= to.slice(0, 7);
+      return (await this.api.backfills(dagId, 100)).some(isOver) ? "because Airflow starts no run of a backfill that was cancelled" : null;
+    } catch {
+      return null; // what is wrong, the action itself will say
+    }
   }
 
-  failed(dagId, month, run) {
-    const fresh = cannotBeCleared(this.env, run.run_id);
+  async again(dagId, month) {
+    const run = month.runs[0];
+    const reason = run && await this.#cannotBeCleared(dagId, month.month, run);
+    const fresh = !run || Boolean(reason);
+    const what = fresh ? `A new run loads ${month.month}${reason ? ` again, ${reason}` : ""}.`
+      : `The run ${run.run_id} is cleared. All its tasks run again, and ${month.month} is replaced once its new rows have passed the audit.`;
+    return this.#confirm(`Run ${month.title} again?`, [what], month.commands.again, "Run again", () => (fresh ? this.api.trigger(dagId, { month: month.month, again: true }) : this.api.clearRun(dagId, run.run_id)));
+  }
+
+  async failed(dagId, month, run) {
+    const reason = await this.#cannotBeCleared(dagId, month.month, run);
     const tasks = run.failed.map((task) => task.task_id).join(", ");
-    const what = fresh ? `A new run loads ${month.month}, because on 2.11 the tasks of a backfill command's run cannot be cleared from here.` : `In the run ${run.run_id}, these tasks run again, and those that could not start because of them: ${tasks}.`;
-    return this.#confirm(`Run what failed in ${month.title}?`, [what], month.commands.failed, "Run what failed", () => (fresh ? this.api.trigger(dagId, { month: month.month }) : this.api.clearFailed(dagId, run.run_id)));
+    const what = reason ? `A new run loads ${month.month}, ${reason}.` : `In the run ${run.run_id}, these tasks run again, and those that could not start because of them: ${tasks}.`;
+    return this.#confirm(`Run what failed in ${month.title}?`, [what], month.commands.failed, "Run what failed", () => (reason ? this.api.trigger(dagId, { month: month.month }) : this.api.clearFailed(dagId, run.run_id)));
   }
 
   accept(dagId, month) {
-    const rules = month.checks.filter((check) => month.refusal.rules.includes(check.rule));
-    const list = h("ul", null, month.refusal.rules.map((name) => h("li", null, `${name}: ${rules.find(({ rule }) => rule === name)?.detail ?? "refused"}`)));
+    const list = h("ul", null, month.refusal.rules.map(({ rule, detail, reason }) => h("li", null, h("code", null, rule), `: ${detail ?? reason}`)));
     return this.#confirm(`Accept this edition of ${month.title}?`, ["The audit refused it because it breaks these rules:", list, `A new run loads it in spite of them, and replaces what is loaded. Look at the file first.`],
       month.commands.accept, "Accept and load", () => this.api.trigger(dagId, { month: month.month, accept: true }));
   }
@@ -89,15 +98,15 @@ export class Actions {
         h("dt", null, "Loaded already"), h("dd", null, `${number(loaded)} of ${number(names.length)}`)),
       h("fieldset", null, h("legend", null, "Run"), choice(false, isBackfill ? "months that have no run yet, and those whose run failed" : "months that are not loaded"), choice(true, "all of them again")),
       will,
-      !isBackfill && h("p", { class: "hint" }, gaps && this.env.airflow === 3 ? "The selection has gaps, and a backfill of Airflow has none: each month becomes a run of its own." : "On this Airflow, each month becomes a run of its own.", " Such a run is skipped if its month is loaded and the TLC has published nothing new."),
+      !isBackfill && h("p", { class: "hint" }, gaps && this.env.airflow === 3 ? "The selection has gaps, and a backfill of Airflow has none: each month becomes a run of its own." : "On this Airflow, each month becomes a run of its own."),
     ], [start]);
     plan();
     if ((await dialog) !== "go") return;
     await this.#act(`Backfill of ${plural(runs.length, "month")} of ${fleet.title}`, async () => {
-      if (isBackfill) return this.api.createBackfill(wish);
       const stamp = new Date().toISOString();
-      for (const month of runs) await this.api.trigger(fleet.dag_id, { month }, `${PREFIX}__${stamp}__${month}`);
-      return null;
+      if (isBackfill) await this.api.createBackfill(wish);
+      else for (const month of runs) await this.api.trigger(fleet.dag_id, { month, ...(wish.again ? { again: true } : {}) }, `${PREFIX}__${stamp}__${month}`);
+      this.started();
     });
   }
 

@@ -49,7 +49,7 @@ export class Api {
   }
 
   // Backfills are a part of the REST API since Airflow 3.
-  backfills = async (dagId) => (await this.#ask(`${this.rest}/backfills?${new URLSearchParams({ dag_id: dagId, order_by: "-id", limit: "5" })}`)).backfills;
+  backfills = async (dagId, limit = 5) => (await this.#ask(`${this.rest}/backfills?${new URLSearchParams({ dag_id: dagId, order_by: "-id", limit: String(limit) })}`)).backfills;
   createBackfill = (wish) => this.#send("POST", `${this.rest}/backfills`, backfill(wish));
   cancelBackfill = (id) => this.#send("PUT", `${this.rest}/backfills/${id}/cancel`);
 

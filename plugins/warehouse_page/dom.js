@@ -14,6 +14,8 @@ function set(node, name, value) {
   if (value == null || value === false) return;
   if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
   else if (name === "style") Object.entries(value).forEach(([key, text]) => node.style.setProperty(key, text));
+  // "#/…" alone would lead to the address in Airflow 3's <base>, which is not this page's.
+  else if (name === "href" && value.startsWith("#")) node.setAttribute(name, `${location.pathname}${location.search}${value}`);
   else node.setAttribute(name, value === true ? "" : String(value));
 }
 

@@ -25,14 +25,14 @@ export class Month {
     const state = states.find(({ name }) => name === data.state);
     this.#showHead([{ name: "head", data: [data.title, data.month, data.state, state, data.previous, data.next], make: () => this.#head(data, state) }]);
     this.#show([
-      { name: "edition", data: [data.load, data.refusal], make: () => this.#edition(data) },
+      { name: "edition", data: [data.load, data.refusal, data.note], make: () => this.#edition(data) },
       { name: "actions", data: [data.actions, data.runs, data.refusal, data.commands, dagId], make: () => this.#actions(data, dagId) },
+      { name: "runs", data: data.runs, make: () => this.#runs(data) },
       (data.stats_url || data.map_url) && { name: "map", data: [data.stats_url, data.map_url, data.load?.loaded_at], make: () => this.#map(data) },
       data.top_zones.length && { name: "zones", data: data.top_zones, make: () => this.#zones(data) },
       { name: "lineage", data: [data.inputs, data.outputs, data.weeks], make: () => this.#lineage(data) },
       data.history.length && { name: "history", data: data.history, make: () => this.#history(data) },
-      data.checks.length && { name: "checks", data: data.checks, make: () => this.#checks(data) },
-      { name: "runs", data: data.runs, make: () => this.#runs(data) },
+      (data.checks.length || data.refusal) && { name: "checks", data: [data.checks, data.refusal], make: () => this.#checks(data) },
     ].filter(Boolean));
   }
 
@@ -43,10 +43,11 @@ export class Month {
       h("span", { class: "space" }), to(data.previous, `← ${data.previous}`), to(data.next, `${data.next} →`));
   }
 
-  #edition({ load, refusal }) {
+  #edition({ load, refusal, note }) {
     const changes = load?.changes && h("ul", null, Object.entries(load.changes).map(([name, [before, after]]) => h("li", null, `${name}: ${number(before)} → ${number(after)}`)));
     return h("section", { class: "card" }, h("h3", null, "Edition"),
-      refusal && h("p", { class: "note bad" }, `The audit refused a newer edition on ${time(refusal.at)}: ${refusal.rules.join(", ")}. What is loaded was kept.`),
+      refusal && h("p", { class: "note bad" }, `The audit refused a newer edition on ${time(refusal.at)}: ${refusal.rules.map(({ rule }) => rule).join(", ")}. ${load ? "What is loaded was kept." : "Nothing is loaded."}`),
+      note && !refusal && h("p", { class: "hint" }, note),
       load ? facts([["Trips", number(load.rows)], ["File", bytes(load.bytes)], ["Published", load.last_modified], ["ETag", load.etag && h("code", null, load.etag)], ["Source", load.source_url],
         ["Loaded", time(load.loaded_at)], ["By run", load.run_id && h("code", null, load.run_id)], ["Changed", changes || null], ["Unknown columns", load.unknown_columns.join(", ") || null],
         ["Simulated", load.simulated ? "yes: these are not the TLC's trips" : null]]) : h("p", null, "Nothing of this month is loaded."));
@@ -54,7 +55,7 @@ export class Month {
 
   #actions(data, dagId) {
     const commands = [["Run again", data.commands.again], ["Run what failed", data.commands.failed], ["Accept this edition", data.commands.accept]].filter(([, command]) => command);
-    return h("section", { class: "card" }, h("h3", null, "What you can do"), this.actions.buttons(dagId, data),
+    return h("section", { class: "card" }, h("h3", null, "What you can do"), this.actions.buttons(dagId, data), dagId && h("p", { class: "hint" }, "DAG ", this.link(`/dags/${encodeURIComponent(dagId)}`, dagId)),
       h("details", null, h("summary", null, "The same on the command line"), commands.map(([name, command]) => [h("p", { class: "hint" }, name), h("pre", { tabindex: "0" }, command)])));
   }
 
@@ -99,18 +100,23 @@ export class Month {
         [...data.history].reverse().map((each) => [each.month, number(each.rows), bytes(each.bytes), ...STEPS.map((name) => seconds(each.seconds?.[name])), number(each.warnings)]))));
   }
 
-  #checks({ checks }) {
+  #checks({ checks, refusal }) {
     const result = (check) => check.passed ? h("span", { class: "good" }, "✓ passed") : check.accepted ? "accepted" : h("span", { class: check.severity === "error" ? "bad" : "warn" }, check.severity === "error" ? "✕ broken" : "! warning");
-    const unit = ({ unit: name }, value) => (value == null ? "–" : `${typeof value === "number" ? number(value) : value}${name ? ` ${name}` : ""}`);
+    const isShare = ({ unit }) => unit.startsWith("share of ");
+    const figure = (check, value) => (value != null && isShare(check) ? `${number(100 * value)} %` : number(value));
+    const unit = (check) => (isShare(check) ? check.unit.replace("share ", "") : check.unit);
     const broken = checks.filter(({ passed }) => !passed).length;
     const sorted = [...checks].sort((one, other) => one.passed - other.passed);
-    return h("section", { class: "card wide" }, h("h3", null, "Audit"), h("p", { class: "hint" }, broken ? `${plural(broken, "rule")} of ${number(checks.length)} broken` : `All ${number(checks.length)} rules passed`),
-      table("Audit rules, broken ones first", [{ title: "Rule" }, { title: "Result" }, { title: "Value", number: true }, { title: "Limit", number: true }, { title: "Found" }, { title: "Why the rule" }],
-        sorted.map((check) => [h("code", null, check.rule), result(check), unit(check, check.value), unit(check, check.limit), check.detail, check.reason])));
+    const list = (caption, rules) => table(caption, [{ title: "Rule" }, { title: "Result" }, { title: "Value", number: true }, { title: "Limit", number: true }, { title: "Unit" }, { title: "What was found, and why the rule is there" }],
+      rules.map((check) => [h("code", null, check.rule), result(check), figure(check, check.value), figure(check, check.limit), unit(check), [check.detail && h("p", null, h("b", null, check.detail)), check.reason]]));
+    return h("section", { class: "card wide" }, h("h3", null, "Audit"),
+      refusal && list("Rules that the refused edition breaks", refusal.rules),
+      checks.length > 0 && [h("p", { class: "hint" }, broken ? `The loaded edition breaks ${plural(broken, "rule")} of ${number(checks.length)}` : `The loaded edition passes all ${number(checks.length)} rules`),
+        list("Audit rules, broken ones first", sorted)]);
   }
 
   #runs({ runs }) {
-    if (!runs.length) return h("section", { class: "card" }, h("h3", null, "Runs"), h("p", null, "No run of this month is on record."));
+    if (!runs.length) return h("section", { class: "card wide" }, h("h3", null, "Runs"), h("p", null, "No run of this month is on record."));
     const failed = (run) => run.failed.length ? h("ul", null, run.failed.map((task) => h("li", null, this.link(task.log_url, `${task.task_id}, try ${task.try}: log`)))) : "–";
     return h("section", { class: "card wide" }, h("h3", null, "Runs"), table("Runs of this month, newest first", [{ title: "Run" }, { title: "State" }, { title: "Started" }, { title: "Ended" }, { title: "Failed tasks" }],
       runs.map((run) => [this.link(run.url, run.run_id), h("span", { class: run.state === "failed" ? "bad" : null }, run.state), time(run.started), time(run.ended), failed(run)])));

@@ -29,6 +29,7 @@ class Page {
     this.stop = new AbortController();
     this.data = null;
     this.part = { key: null, data: null };
+    this.underWay = []; // the titles of the backfills that were shown last
     this.shadow = element.shadowRoot ?? element.attachShadow({ mode: "open" });
     const link = (url, ...text) => this.#link(url, text);
     this.trouble = h("div", { role: "alert" });
@@ -39,8 +40,8 @@ class Page {
     this.tabs = h("nav", { "aria-label": "Taxi warehouse" }, VIEWS.map(([view, title]) => h("a", { href: `#/${view}`, "data-view": view }, title)));
     this.asOf = h("p", { class: "hint" });
     this.main = h("div");
-    this.root = h("div", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf), this.trouble, this.notes, this.live, this.progress, this.main);
-    this.actions = new Actions(this.api, env, { root: this.root, done: () => this.refresh(), say: (text, isBad) => this.say(text, isBad) });
+    this.root = h("div", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf, !env.navigate && h("a", { href: `${env.airflowBase}/` }, "Airflow")), this.trouble, this.notes, this.live, this.progress, this.main);
+    this.actions = new Actions(this.api, env, { root: this.root, started: () => this.grid.clear(), done: () => this.refresh(), say: (text, isBad) => this.say(text, isBad) });
     const open = (fleet, month) => { location.hash = `#/${fleet}/${month}`; };
     this.grid = new Grid({ open, select: () => this.#drawSelection(), say: (text) => this.say(text), link });
     this.month = new Month({ api: this.api, actions: this.actions, open, close: () => { location.hash = "#/"; }, link });
@@ -85,8 +86,8 @@ class Page {
     const before = this.at;
     this.at = this.#where();
     for (const tab of this.tabs.children) {
-      const here = tab.dataset.view === (this.at.view === "month" ? "" : this.at.view);
-      if (here) tab.setAttribute("aria-current", "page");
+      const isHere = tab.dataset.view === (this.at.view === "month" ? "" : this.at.view);
+      if (isHere) tab.setAttribute("aria-current", "page");
       else tab.removeAttribute("aria-current");
     }
     this.part = { key: null, data: null };
@@ -105,20 +106,18 @@ class Page {
     const at = this.at;
     const turn = (this.turn = {});
     const current = () => turn === this.turn && !this.stop.signal.aborted; // no later refresh has begun
-    try {
-      const [data, part] = await Promise.all([this.api.grid(), this.#read(at)]);
-      if (!current()) return;
-      this.data = data;
-      this.readAt = data.now;
-      if (at.view) this.part = { key: JSON.stringify(at), data: part };
-      this.trouble.replaceChildren();
+    const key = JSON.stringify(at);
+    const [grid, part] = await Promise.allSettled([this.api.grid(), this.#read(at)]);
+    if (!current()) return;
+    if (grid.value) [this.data, this.readAt] = [grid.value, grid.value.now];
+    if (at.view && part.value) this.part = { key, data: part.value };
+    const error = grid.reason ?? part.reason;
+    const kept = this.data && (!at.view || this.part.key === key) ? ` What is shown is from ${time(this.readAt)}.` : "";
+    this.trouble.replaceChildren(...(error ? [h("p", { class: "note bad" }, `The page's data could not be read: ${error.message}.${kept} `, h("button", { onclick: () => this.refresh() }, "Try again"))] : []));
+    if (!this.data || at.view && this.part.key !== key) this.main.replaceChildren(...(at.view ? [h("p", null, h("a", { href: "#/" }, "← All months"))] : []));
+    if (this.data) {
       this.#draw();
-      await this.#drawProgress(current);
-    } catch (error) {
-      if (!current()) return;
-      const kept = this.data ? ` What is shown is from ${time(this.readAt)}.` : "";
-      this.trouble.replaceChildren(h("p", { class: "note bad" }, `The page's data could not be read: ${error.message}.${kept} `, h("button", { onclick: () => this.refresh() }, "Try again")));
-      if (!this.data || at.view && this.part.key !== JSON.stringify(at)) this.main.replaceChildren();
+      if (grid.value) await this.#drawProgress(current);
     }
     if (!document.hidden && current()) this.timer = setTimeout(() => this.refresh(), this.data?.is_busy ? BUSY : QUIET);
   }
@@ -177,18 +176,28 @@ class Page {
   /** Backfills are asked for only where something is under way, and only for those who may also end them. */
   async #drawProgress(current) {
     const fleets = this.data.fleets.filter((fleet) => fleet.may_trigger && fleet.months.some(({ state }) => ["queued", "running"].includes(state)));
-    const list = (await Promise.all(fleets.map((fleet) => this.actions.progress(fleet)))).flat();
+    let list = [];
+    try {
+      list = (await Promise.all(fleets.map((fleet) => this.actions.progress(fleet)))).flat();
+    } catch (error) {
+      if (current()) this.say(`How far the backfills are is not known: ${error.message}.`, true);
+      return;
+    }
     if (!current()) return;
     const signature = JSON.stringify(list);
-    this.progress.hidden = !list.length;
     if (this.progress.shown === signature) return;
     this.progress.shown = signature;
+    const ended = this.underWay.filter((title) => !list.some((each) => each.title === title));
+    if (ended.length) this.say(`${ended.join(", ")}: ended.`);
+    this.underWay = list.map(({ title }) => title);
+    this.progress.hidden = !list.length;
     this.progress.replaceChildren(...(list.length ? [h("h2", null, "Backfills under way"), fleets.some(({ is_paused: paused }) => paused) && h("p", { class: "note" }, PAUSED), progressBars(list)].filter(Boolean) : []));
   }
 
   /** A link that Airflow 3 follows without loading its whole UI again. */
   #link(url, text) {
     if (!url) return h("span", null, ...text);
+    if (url.startsWith("#")) return h("a", { href: url }, ...text);
     const { airflowBase, navigate } = this.env;
     const outside = /^[a-z]+:/i.test(url);
     const href = outside || (airflowBase && url.startsWith(`${airflowBase}/`)) ? url : airflowBase + url;

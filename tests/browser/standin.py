@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from include.nyc_taxi import settings
+from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.web import outputs
+from include.nyc_taxi.web.grid import grid
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ROOT / "plugins" / "warehouse_page"
@@ -31,25 +32,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-STATES = {
-    "not_published": ("not published", "·", "The TLC has not published this month yet."),
-    "published": ("published", "○", "The TLC has published this month; it is not here."),
-    "downloaded": ("downloaded", "↓", "The file is here; it is not loaded."),
-    "loaded": ("loaded", "●", "The month is in the warehouse."),
-    "loaded_with_warnings": ("loaded with warnings", "!", "The month is loaded, and breaks a rule of severity warn."),
-    "newer_edition": ("newer edition published", "↻", "The TLC has published the month again."),
-    "refused": ("refused", "⊘", "The audit refused a newer edition. The old one was kept."),
-    "withdrawn": ("withdrawn", "-", "The TLC no longer offers this month."),
-    "queued": ("queued", "…", "A run waits to start."),
-    "running": ("running", "▶", "A run is under way."),
-    "failed": ("failed", "✕", "The newest run of this month failed."),
-}
-FLEETS = {
-    "yellow": ("Yellow taxis", "2009-01"),
-    "green": ("Green taxis", "2013-08"),
-    "fhv": ("For-hire vehicles", "2015-01"),
-    "fhvhv": ("App rides", "2019-02"),
-}
+FLEETS = {name: (fleet.title, fleet.first_month) for name, fleet in catalogue.FLEETS.items()}
 LAST = "2026-11"
 
 
@@ -179,16 +162,12 @@ class State:
             "kind": "file",
             "place": "/srv/nyc_taxi/warehouse.duckdb",
         }
-        states = [
-            {"name": name, "label": label, "mark": mark, "meaning": meaning}
-            for name, (label, mark, meaning) in STATES.items()
-        ]
         return {
             "now": "2026-11-27T10:00:00+00:00",
             "snapshot": snapshot if self.has_snapshot else None,
             "hint": None if self.has_snapshot else "make demo",
             "is_busy": self.is_busy,
-            "states": states,
+            "states": grid([], None, {}, datetime.now(UTC))["states"],
             "fleets": fleets,
         }
 
@@ -250,12 +229,17 @@ class State:
                 "reason": "Trips without a zone are on no map.",
             },
         ]
+        refused = [checks[0]] if state == "refused" else []
+        checks = [check | {"passed": True} if check in refused else check for check in checks]
+        # As in a snapshot, a rule that passes has no detail.
+        checks = [check | {"detail": None} if check["passed"] else check for check in checks]
         picture = f"/nyc-taxi/files/{fleet}/manhattan_map_{month}.png"
         return {
             "fleet": fleet,
             "title": f"{FLEETS[fleet][0]}, {calendar.month_name[number]} {year}",
             "month": month,
             "state": state,
+            "note": "The edition that was loaded before is kept." if state == "refused" else None,
             "previous": before[-2],
             "next": months_between(month, "2027-12")[1],
             "load": {
@@ -268,12 +252,12 @@ class State:
                 "run_id": f"scheduled__{month}",
                 "simulated": True,
                 "changes": {"rows": [68100, 68211]},
-                "unknown_columns": [],
+                "unknown_columns": ["cbd_congestion_fee"] if state == "loaded_with_warnings" else [],
             },
             "refusal": {
                 "at": "2026-11-21T10:00:00+00:00",
                 "run_id": f"scheduled__{month}",
-                "rules": ["rows_against_year_before"],
+                "rules": refused,
             }
             if state == "refused"
             else None,
@@ -289,7 +273,13 @@ class State:
                 {"label": "trip records of the TLC", "url": None},
                 {"label": "taxi_zones", "url": "/dags/taxi_zones"},
             ],
-            "outputs": [{"label": "Manhattan map", "url": f"/nyc-taxi/outputs/{fleet}/manhattan_map_{month}.png"}],
+            "outputs": [
+                {
+                    "label": f"manhattan_map_{month}.png",
+                    "url": f"/nyc-taxi/outputs/{fleet}/manhattan_map_{month}.png",
+                    "bytes": 61_440,
+                }
+            ],
             "runs": [
                 {
                     "run_id": f"scheduled__{month}",
@@ -348,10 +338,13 @@ class State:
                 "bytes": 48_234_496,
                 "duckdb": "1.5.5",
                 "settings": [
-                    {"name": "lock_timeout", "value": 60, "from": "the connection warehouse"},
-                    {"name": "memory_limit", "value": None, "from": "DuckDB's default"},
+                    {"name": "lock_timeout", "value": "60 s", "from": "the connection warehouse"},
+                    {"name": "memory_limit", "value": "953.6 MiB", "from": "default"},
                 ],
-                "growth": [{"month": f"2026-{number:02}", "bytes": 4_000_000 * number} for number in range(1, 12)],
+                "growth": [
+                    {"month": f"2026-{number:02}", "rows": 68_211 * number, "bytes": 4_000_000 * number}
+                    for number in range(1, 12)
+                ],
                 "open_now": [{"pid": 4711, "mode": "write", "task": task, "since": "2026-11-27T09:58:00+00:00"}],
                 "waiting": [{"task": task | {"task_id": "aggregate"}, "since": "2026-11-27T09:59:00+00:00"}],
                 "uses": uses,

@@ -231,6 +231,14 @@ class TestBackfillsOfAirflow3:
         assert runs.open_backfills("taxi_zones") == []
         assert runs.read_runs("taxi_zones", {"2023-01": DAY})[0].state == "failed"
 
+    def test_a_run_of_ours_that_is_cleared_later_is_started_by_airflow(self, backfill, done):
+        from airflow.models.backfill import Backfill
+
+        runs.cancel_since("taxi_zones", backfill)
+        with create_session() as session:
+            paused = select(Backfill.is_paused).where(Backfill.dag_id == "taxi_zones", Backfill.created_at >= backfill)
+            assert session.scalars(paused).all() == [False], "Airflow starts no run of a backfill that is paused"
+
     def test_one_whose_runs_have_ended_is_marked_as_ended(self, backfill, done):
         with create_session() as session:
             (it,) = session.scalars(row_of(done))
