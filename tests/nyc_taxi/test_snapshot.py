@@ -15,7 +15,9 @@ from include.nyc_taxi.months import Month, monday_of
 from include.nyc_taxi.reports.by_week import aggregate_week
 from include.nyc_taxi.reports.by_zone import aggregate_month
 from include.nyc_taxi.trips.load import load_month
-from include.nyc_taxi.web import snapshot, uses
+from include.nyc_taxi.warehouse import registry
+from include.nyc_taxi.warehouse.compact import compact
+from include.nyc_taxi.web import contents, snapshot, uses
 from include.nyc_taxi.web.visit import Visit
 
 HERE = snapshot.Place("file", "/srv/warehouse.duckdb", (snapshot.Setting("threads", "2", "default"),))
@@ -33,13 +35,19 @@ def load(con, write_trips, zones):
     return load_green
 
 
+def take(con, at=HERE):
+    """Write a snapshot and read it, as a task and the page do."""
+    contents.write(con, at)
+    return snapshot.read()
+
+
 class TestContents:
     def test_has_what_the_warehouse_says_about_each_loaded_month(self, con, load, tmp_path):
         load("2023-01", "january", rows=50)
         load("2023-02", "february", rows=60, columns={"new_column": "'x'"})
         aggregate_month(con, "green", Month("2023-01"), tmp_path / "outputs")
         aggregate_week(con, "green", monday_of("2023-01-02"), tmp_path / "outputs")
-        taken = snapshot.take(con, HERE)
+        taken = take(con)
         assert {month: load.rows for month, load in taken.months["green"].items()} == {"2023-01": 50, "2023-02": 60}
         january, february = taken.months["green"].values()
         (size, etag, loaded_at) = con.execute(
@@ -59,23 +67,23 @@ class TestContents:
         con.executemany("INSERT INTO trips_by_zone VALUES ('green', DATE '2023-01-01', ?, ?)", counts)
         loads = "INSERT INTO loads (fleet, partition_month, source_url, bytes, rows_in_file, rows_loaded, quality, "
         con.execute(f"{loads}loaded_at, run_id) VALUES ('green', DATE '2023-01-01', 'u', 1, 1, 1, '{{}}', now(), 'r')")
-        tops = snapshot.take(con, HERE).months["green"]["2023-01"].top_zones
+        tops = take(con).months["green"]["2023-01"].top_zones
         assert tops == tuple((zone, 1000 - zone) for zone in range(1, 11))
 
     def test_keeps_the_detail_of_what_is_broken_only(self, con, load):
         load("2023-01", columns={"trip_distance": "-1.0"})
-        checks = snapshot.take(con, HERE).months["green"]["2023-01"].checks
+        checks = take(con).months["green"]["2023-01"].checks
         recorded = con.execute("SELECT rule, at_most, value, passed, detail FROM quality_checks").fetchall()
         assert sorted((x.rule, x.limit, x.value, x.passed, x.detail) for x in checks) == sorted(
             (rule, limit, value, passed, None if passed else detail) for rule, limit, value, passed, detail in recorded
         )
-        assert snapshot.take(con, HERE).months["green"]["2023-01"].warnings == sum(not row[3] for row in recorded) > 0
+        assert take(con).months["green"]["2023-01"].warnings == sum(not row[3] for row in recorded) > 0
 
     def test_has_a_refusal_beside_the_month_that_stays_loaded(self, con, load):
         load("2023-01", "good", rows=400)
         with pytest.raises(QualityError):
             load("2023-01", "bad", rows=400, columns={"lpep_pickup_datetime": "TIMESTAMP '2019-05-05'"})
-        taken = snapshot.take(con, HERE)
+        taken = take(con)
         assert taken.months["green"]["2023-01"].run_id == "good"
         refusal = taken.refusals["green"]["2023-01"]
         assert refusal.run_id == "bad"
@@ -83,15 +91,178 @@ class TestContents:
 
     def test_of_an_empty_database_is_empty(self):
         with duckdb.connect() as empty:
-            taken = snapshot.take(empty, HERE)
+            taken = take(empty)
         assert (taken.months, taken.refusals, taken.weeks, taken.zones) == ({}, {}, {}, {})
 
     def test_never_contains_a_login_that_an_older_version_has_recorded(self, con, load):
         load("2023-01")
         con.execute("UPDATE loads SET source_url = 'https://user:hunter2@tlc.test/x.parquet'")
-        snapshot.write(con, HERE)
+        contents.write(con, HERE)
         assert "hunter2" not in snapshot.path().read_text()
         assert snapshot.read().months["green"]["2023-01"].source_url == "https://tlc.test/x.parquet"
+
+
+def as_if_new(con):
+    """What a snapshot of the whole warehouse would contain, in the order in which pages do not care."""
+    with warehouse.reading(con):
+        document, _ = contents.take(con, HERE, None)
+    return comparable(snapshot._Reader()._snapshot(document))
+
+
+def comparable(taken):
+    months = {
+        fleet: {month: replace(load, checks=tuple(sorted(load.checks, key=str))) for month, load in loads.items()}
+        for fleet, loads in taken.months.items()
+    }
+    refusals = {
+        fleet: {month: replace(each, checks=tuple(sorted(each.checks, key=str))) for month, each in found.items()}
+        for fleet, found in taken.refusals.items()
+    }
+    return replace(taken, written_at="", months=months, refusals=refusals)
+
+
+def put_into(con, month="2023-01", fleet="green", loaded_at="2023-04-01", run_id="r", zones=3, rule="a_rule"):
+    """Replace a month as a load does: one transaction."""
+
+    def replace_month():
+        for table in ("loads", "quality_checks", "trips_by_zone"):
+            con.execute(f"DELETE FROM {table} WHERE fleet = ? AND partition_month = ?", [fleet, f"{month}-01"])
+        con.execute(
+            "INSERT INTO loads (fleet, partition_month, source_url, bytes, rows_in_file, rows_loaded, quality, "
+            "loaded_at, run_id) VALUES (?, ?, 'https://tlc.test/x', 9, 9, 9, '{}', ?, ?)",
+            [fleet, f"{month}-01", loaded_at, run_id],
+        )
+        con.execute(
+            "INSERT INTO quality_checks VALUES (?, ?, ?, 'warn', 0.5, 0.1, true, 'fine', true, ?, ?)",
+            [fleet, f"{month}-01", rule, loaded_at, run_id],
+        )
+        con.execute(
+            "INSERT INTO trips_by_zone SELECT ?, ?, z, z FROM range(1, ?) AS r(z)", [fleet, f"{month}-01", zones]
+        )
+
+    warehouse.write(con, replace_month)
+
+
+class TestChanges:
+    """Only what has changed is read, and the result is the same as if everything had been."""
+
+    def test_only_the_months_that_have_changed_are_read(self, con):
+        for month in ("2023-01", "2023-02", "2023-03"):
+            put_into(con, month)
+        assert set(contents.write(con, HERE)) == {("green", month) for month in ("2023-01", "2023-02", "2023-03")}
+        put_into(con, "2023-02", loaded_at="2023-05-01")
+        put_into(con, "2023-02", fleet="yellow")
+        assert set(contents.write(con, HERE)) == {("green", "2023-02"), ("yellow", "2023-02")}
+        assert comparable(snapshot.read()) == as_if_new(con)
+
+    def test_a_snapshot_that_is_up_to_date_is_not_touched(self, con):
+        put_into(con)
+        contents.write(con, HERE)
+        before = snapshot.path().stat()
+        assert contents.write(con, HERE) == {}
+        assert snapshot.path().stat() == before
+
+    def test_other_settings_are_written_although_no_month_has_changed(self, con):
+        put_into(con)
+        contents.write(con, HERE)
+        other = replace(HERE, settings=(snapshot.Setting("threads", "4", "the connection"),))
+        assert contents.write(con, other) == {}
+        assert snapshot.read().at == other
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "UPDATE quality_checks SET passed = false, detail = 'bad' WHERE partition_month = '2023-02-01'",
+            "UPDATE trips_by_zone SET num_trips = 77 WHERE zone_id = 2 AND partition_month = '2023-02-01'",
+            "UPDATE quality_checks SET published = false WHERE partition_month = '2023-02-01'",
+            "DELETE FROM loads WHERE partition_month = '2023-02-01'",
+            "DELETE FROM quality_checks",
+            "UPDATE zones SET zone = 'Elsewhere' WHERE zone_id = 1",
+            "INSERT INTO trips_by_week (fleet, period, num_trips) VALUES ('green', '2023-01-09', 5)",
+            "UPDATE trips_by_week SET num_trips = 6 WHERE period = '2023-01-02'",
+            "DELETE FROM trips_by_week",
+            "ALTER TABLE loads ADD COLUMN note VARCHAR",
+            "DROP TABLE trips_by_week",
+            "SELECT 1",
+        ],
+    )
+    def test_any_change_by_anybody_is_seen(self, con, change):
+        con.execute("INSERT INTO zones VALUES (1, 'Zone 1', 'Queens', 'Yellow Zone', NULL)")
+        con.execute("INSERT INTO trips_by_week (fleet, period, num_trips) VALUES ('green', '2023-01-02', 5)")
+        for month in ("2023-01", "2023-02", "2023-03"):
+            put_into(con, month)
+        contents.write(con, HERE)
+        con.execute(change)
+        contents.write(con, HERE)
+        assert comparable(snapshot.read()) == as_if_new(con)
+
+    def test_a_rule_that_is_new_does_not_change_what_older_months_say(self, con):
+        put_into(con, "2023-01", rule="an_old_rule")
+        contents.write(con, HERE)
+        assert snapshot.read().months["green"]["2023-01"].checks[0].rule == "an_old_rule"
+        put_into(con, "2023-02", rule="a_new_rule")
+        contents.write(con, HERE)
+        rules = {month: load.checks[0].rule for month, load in snapshot.read().months["green"].items()}
+        assert rules == {"2023-01": "an_old_rule", "2023-02": "a_new_rule"}
+
+    def test_a_reader_parses_only_the_months_that_have_changed(self, con, monkeypatch):
+        parsed, parse = [], snapshot._month
+        monkeypatch.setattr(snapshot, "_month", lambda text, rules: parsed.append(text) or parse(text, rules))
+        for month in ("2023-01", "2023-02", "2023-03"):
+            put_into(con, month, run_id=month)
+            contents.write(con, HERE)
+            snapshot.read()
+        assert len(parsed) == 3
+
+    @pytest.mark.parametrize("damage", ["missing", "cut", "one digit", "older version", "no JSON", "empty"])
+    def test_what_cannot_be_used_is_made_anew(self, con, damage):
+        for month in ("2023-01", "2023-02"):
+            put_into(con, month)
+        contents.write(con, HERE)
+        good = snapshot.path().read_text()
+        damaged = {
+            "cut": good[: len(good) // 2],
+            "one digit": good.replace('"rows":9', '"rows":8', 1),
+            "older version": '{"version":1,"written_at":"2023-01-01","months":{}}',
+            "no JSON": "\x00\xff",
+            "empty": "",
+        }
+        snapshot.path().unlink() if damage == "missing" else snapshot.path().write_text(damaged[damage])
+        assert snapshot.read() is None
+        assert "make status" in snapshot.problem()
+        assert len(contents.write(con, HERE)) == 2
+        assert comparable(snapshot.read()) == as_if_new(con)
+        assert snapshot.problem() is None
+
+
+class TestChangesOfAFile:
+    def test_another_file_at_the_same_path_has_its_own_months(self, tmp_path):
+        for month in ("2023-01", "2023-02"):
+            with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+                warehouse.ensure_tables(con)
+                put_into(con, month)
+                contents.write(con, HERE)
+            (tmp_path / "warehouse.duckdb").unlink()
+        assert list(snapshot.read().months["green"]) == ["2023-02"]
+
+    def test_a_compacted_file_has_nothing_new(self, tmp_path):
+        path = tmp_path / "warehouse.duckdb"
+        with duckdb.connect(str(path)) as con:
+            warehouse.ensure_tables(con)
+            put_into(con)
+            contents.write(con, HERE)
+        compact(lambda: duckdb.connect(str(path), read_only=True), path)
+        with duckdb.connect(str(path)) as con:
+            assert contents.write(con, HERE) == {}
+
+    def test_the_rows_of_a_month_are_read_however_its_tables_were_made(self, con):
+        """An older version had no `changes`, `unknown_columns` and `simulated`."""
+        put_into(con)
+        for view in registry.views()[::-1]:
+            con.execute(f"DROP VIEW {view.name}")
+        for column in ("changes", "unknown_columns", "simulated"):
+            con.execute(f"ALTER TABLE loads DROP COLUMN {column}")
+        assert take(con).months["green"]["2023-01"].simulated is None
 
 
 class TestFile:
@@ -101,10 +272,12 @@ class TestFile:
         aggregate_month(con, "green", Month("2023-01"), tmp_path / "outputs")
         with pytest.raises(QualityError):
             load("2023-01", "bad", rows=400, columns={"lpep_pickup_datetime": "TIMESTAMP '2019-05-05'"})
-        written = snapshot.write(con, HERE)
+        written = contents.write(con, HERE)
         read = snapshot.read()
-        assert json.dumps(read, default=vars, sort_keys=True) == json.dumps(written, default=vars, sort_keys=True)
+        assert read.months["green"] == {"2023-01": written["green", "2023-01"]}
         assert read.months["green"]["2023-01"].changes["rows"] == [60, 70]
+        assert read.refusals["green"]["2023-01"].run_id == "bad"
+        assert json.loads(snapshot.path().read_text())["months"].keys() == {"green 2023-01"}
 
     def test_is_none_if_there_is_none(self):
         assert snapshot.read() is None
@@ -119,33 +292,33 @@ class TestFile:
         """A writer that has read the old state and then hangs must not replace what others have written meanwhile."""
         load("2023-01")
         has_read, may_go_on = threading.Event(), threading.Event()
-        take, calls = snapshot.take, []
+        take, calls = contents.take, []
 
-        def slow_first_take(cursor, at):
-            calls.append(at)
-            taken = take(cursor, at)
+        def slow_first_take(*arguments):
+            calls.append(arguments)
+            taken = take(*arguments)
             if len(calls) == 1:
                 has_read.set()
                 assert may_go_on.wait(30)
             return taken
 
-        monkeypatch.setattr(snapshot, "take", slow_first_take)
+        monkeypatch.setattr(contents, "take", slow_first_take)
         with ThreadPoolExecutor(2) as pool:
-            slow = pool.submit(snapshot.write, con.cursor(), HERE)
+            slow = pool.submit(contents.write, con.cursor(), HERE)
             assert has_read.wait(30)
             load("2023-02")
-            quick = pool.submit(snapshot.write, con.cursor(), HERE)
+            quick = pool.submit(contents.write, con.cursor(), HERE)
             may_go_on.set()
             slow.result(30)
             quick.result(30)
         assert list(snapshot.read().months["green"]) == ["2023-01", "2023-02"]
 
     def test_a_writer_that_gets_no_turn_gives_up_and_keeps_the_old_one(self, con, monkeypatch):
-        snapshot.write(con, HERE)
+        contents.write(con, HERE)
         before = snapshot.path().read_bytes()
-        monkeypatch.setattr(snapshot, "TURN_SECONDS", 0.05)
+        monkeypatch.setattr(contents, "TURN_SECONDS", 0.05)
         with locked(snapshot.path().with_suffix(".lock")), pytest.raises(TimeoutError, match=r"warehouse\.lock"):
-            snapshot.write(con, HERE)
+            contents.write(con, HERE)
         assert snapshot.path().read_bytes() == before
 
 
@@ -199,24 +372,39 @@ class TestVisit:
         use = visit(tmp_path, lambda con: con.execute("DELETE FROM zones WHERE zone_id = 1; CREATE TABLE t (i INT)"))
         assert (use.wrote, use.rows) == (True, None)
 
+    def test_mends_what_a_killed_visit_has_left(self, tmp_path):
+        """It only reads. The one before has committed, and was killed before it could write the snapshot."""
+        visit(tmp_path, lambda con: (warehouse.make_ready(con), put_into(con, "2023-01")))
+        with duckdb.connect(str(tmp_path / "visited.duckdb")) as con:
+            put_into(con, "2023-02", run_id="killed")
+        use = visit(tmp_path, lambda con: con.execute("SELECT count(*) FROM loads").fetchall())
+        assert list(snapshot.read().months["green"]) == ["2023-01", "2023-02"]
+        assert (use.wrote, use.rows) == (False, None)
+
+    def test_counts_no_rows_of_another_try_of_its_run(self, tmp_path):
+        visit(tmp_path, lambda con: (warehouse.make_ready(con), put_into(con, "2023-01", run_id=USER.run_id)))
+        snapshot.path().unlink()
+        use = visit(tmp_path, lambda con: con.execute("CREATE TABLE t (i INT)"))
+        assert (use.wrote, use.rows) == (True, None)
+
     def test_that_is_not_described_leaves_nothing(self, tmp_path):
         assert visit(tmp_path, warehouse.make_ready, user=None) is None
         assert not snapshot.status_dir().exists()
 
-    @pytest.mark.parametrize("part", ["snapshot.write", "snapshot.read", "uses.record"])
+    @pytest.mark.parametrize("part", ["contents.write", "contents.take", "uses.record"])
     def test_never_fails_the_task_whatever_goes_wrong(self, tmp_path, monkeypatch, part, logged):
         def broken(*_):
             raise duckdb.IOException("the disk is gone")
 
         module, name = part.split(".")
-        monkeypatch.setattr({"snapshot": snapshot, "uses": uses}[module], name, broken)
+        monkeypatch.setattr({"contents": contents, "uses": uses}[module], name, broken)
         done = []
         visit(tmp_path, lambda con: (warehouse.make_ready(con), done.append(True))) if part != "uses.record" else None
         this = Visit(lambda _: (USER, HERE), tmp_path / "visited.duckdb")
         with this.recorded(), duckdb.connect(str(tmp_path / "visited.duckdb")) as con:
             this.begin(con)
             this.end(con)
-        assert "the disk is gone" in logged() or part == "snapshot.write"
+        assert "the disk is gone" in logged()
 
     def test_survives_a_data_directory_that_cannot_be_written(self, tmp_path, data_dir, logged):
         data_dir.mkdir()

@@ -8,11 +8,12 @@ the audit's `rules`.
 
 from include.nyc_taxi.warehouse.lake import write
 from include.nyc_taxi.warehouse.months import Replacement, replacement
-from include.nyc_taxi.warehouse.tables import ensure_tables, make_ready, readable, sql
+from include.nyc_taxi.warehouse.tables import all_readable, ensure_tables, make_ready, readable, sql
 from include.nyc_taxi.warehouse.transactions import reading, transaction
 
 __all__ = [
     "Replacement",
+    "all_readable",
     "ensure_tables",
     "make_ready",
     "readable",

@@ -1,35 +1,29 @@
 """The snapshot: what the warehouse contains, as a JSON file for pages that must never open the warehouse.
 
-Whoever has the warehouse open writes the snapshot after its commit, before it closes the warehouse (see
-`plugins/warehouse_hook.py`). A page reads the file. It neither opens DuckDB nor waits for anybody.
-
-Writers take turns with a file lock, and each reads the warehouse only when it has its turn. The last one to write has
-therefore also read last, so no writer of a lake can replace a newer snapshot by an older one.
+Whoever has the warehouse open writes it (see `contents.py`). A page reads it, which neither opens DuckDB nor waits for
+anybody. The file has a line for each month, and a checksum. A writer keeps the lines of months that have not changed,
+and a reader parses only the lines that it has not seen before: both cost what the changed months cost.
 """
 
-import functools
-import itertools
 import json
 import logging
+import re
+import threading
+import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-import duckdb
-
-from include.nyc_taxi import catalogue, settings, warehouse
-from include.nyc_taxi.files import locked, replacing
-from include.nyc_taxi.urls import without_login
+from include.nyc_taxi import settings
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """A snapshot of another version is ignored, and replaced by whoever opens the warehouse next."""
-TURN_SECONDS = 5.0
-"""How long a writer waits for its turn. Then it writes none: the page stays old until the next task."""
-TOP_ZONES = 10
+HOW_TO_WRITE = (
+    "Any task that opens the warehouse writes a new one: trigger the DAG warehouse_status, or run `make status`."
+)
 
 
 class Check(NamedTuple):
@@ -150,20 +144,6 @@ class Snapshot:
     weeks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     zones: Mapping[int, str] = field(default_factory=dict)
 
-    def rows_loaded_since(self, before: Self | None, run_id: str) -> int | None:
-        """The number of trips that a run has loaded since an older snapshot; None if it has loaded no month."""
-        loads = [
-            load
-            for fleet, months in self.months.items()
-            for month, load in months.items()
-            if load.run_id == run_id and not (before and _same_load(before.months.get(fleet, {}).get(month), load))
-        ]
-        return sum(load.rows for load in loads) if loads else None
-
-
-def _same_load(one: Loaded | None, other: Loaded) -> bool:
-    return one is not None and one.loaded_at == other.loaded_at
-
 
 def path() -> Path:
     """The file with the snapshot, in the data directory."""
@@ -175,190 +155,185 @@ def status_dir() -> Path:
     return settings.data_dir() / "status"
 
 
-def write(con: duckdb.DuckDBPyConnection, at: Place) -> Snapshot:
-    """Read the warehouse, and replace the snapshot by what it contains; return it.
+class DamagedSnapshotError(Exception):
+    """The file is not a snapshot, was changed by hand, or has been written by another version."""
 
-    Call it after a commit, outside a transaction.
+
+@dataclass(frozen=True)
+class Document:
+    """The snapshot's file: what a writer needs to know about the snapshot before, without parsing its months.
+
+    Attributes:
+        head: everything but the months, as JSON values.
+        months: the text of each month's line, by "<fleet> <month>".
+    """
+
+    head: Mapping[str, Any]
+    months: Mapping[str, str]
+
+
+_FIRST_LINE = re.compile(rb'\{"version":(\d+),"crc32":(\d+),')
+_BEFORE_MONTHS, _BETWEEN_MONTHS, _AFTER_MONTHS = ',"months":{\n', ",\n", "\n}}\n"
+"""JSON writes line breaks within texts as \\n, so these separators are found nowhere else."""
+
+
+def encode(document: Document) -> bytes:
+    """The file's contents."""
+    head = json.dumps(document.head, separators=(",", ":"))[1:-1]
+    months = _BETWEEN_MONTHS.join(f'"{key}":{text}' for key, text in document.months.items())
+    rest = f"{head}{_BEFORE_MONTHS}{months}{_AFTER_MONTHS}".encode()
+    return f'{{"version":{VERSION},"crc32":{zlib.crc32(rest)},\n'.encode() + rest
+
+
+def decode(content: bytes) -> Document:
+    """Take the file's contents apart.
 
     Raises:
-        TimeoutError: other writers kept this one waiting for too long.
-        OSError, duckdb.Error: the snapshot could not be written, or the warehouse not read.
+        DamagedSnapshotError: they are not what `encode` has made.
     """
-    with locked(path().with_suffix(".lock"), TURN_SECONDS):
-        with warehouse.reading(con):
-            snapshot = take(con, at)
-        with replacing(path()) as temporary:
-            temporary.write_text(_as_text(snapshot))
-    return snapshot
+    first, _, rest = content.partition(b"\n")
+    found = _FIRST_LINE.fullmatch(first)
+    if not found or int(found[1]) != VERSION:
+        raise DamagedSnapshotError("another version has written it, or it is no snapshot")
+    if zlib.crc32(rest) != int(found[2]):
+        raise DamagedSnapshotError("it is damaged, or somebody has changed it")
+    head, _, months = rest.decode().removesuffix(_AFTER_MONTHS).partition(_BEFORE_MONTHS)
+    lines = (line.partition('":') for line in months.split(_BETWEEN_MONTHS) if line)
+    return Document(json.loads(f"{{{head}}}"), {key[1:]: text for key, _, text in lines})
 
 
-def take(con: duckdb.DuckDBPyConnection, at: Place) -> Snapshot:
-    """Read a snapshot from the warehouse, which may have been made by an older version, or still be empty."""
-    checks, refusals = _audits(con)
-    return Snapshot(
-        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        duckdb=duckdb.__version__,
-        at=at,
-        months=_months(con, checks, _top_zones(con)),
-        refusals=refusals,
-        weeks=_weeks(con),
-        zones=dict(con.execute(f"SELECT zone_id, zone FROM {warehouse.readable(con, 'zones')}").fetchall()),
-    )
-
-
-def _months(
-    con: duckdb.DuckDBPyConnection,
-    checks: Mapping[tuple[str, str], tuple[Check, ...]],
-    top_zones: Mapping[tuple[str, str], tuple[tuple[int, int], ...]],
-) -> dict[str, dict[str, Loaded]]:
-    rows = con.execute(
-        "SELECT fleet, strftime(partition_month, '%Y-%m'), rows_loaded, bytes, source_url, etag, last_modified, "
-        "strftime(loaded_at, '%Y-%m-%dT%H:%M:%S.%f+00:00'), run_id, simulated, changes, unknown_columns "
-        f"FROM {warehouse.readable(con, 'latest_loads')} ORDER BY ALL"
-    ).fetchall()
-    found: dict[str, dict[str, Loaded]] = {}
-    for fleet, month, count, size, url, etag, modified, loaded_at, run_id, simulated, changes, unknown in rows:
-        found.setdefault(fleet, {})[month] = Loaded(
-            rows=count,
-            bytes=size,
-            source_url=without_login(url),
-            etag=etag,
-            last_modified=modified,
-            loaded_at=loaded_at,
-            run_id=run_id,
-            simulated=simulated,
-            changes=json.loads(changes) if changes else None,
-            unknown_columns=tuple(json.loads(unknown or "[]")),
-            checks=checks.get((fleet, month), ()),
-            top_zones=top_zones.get((fleet, month), ()),
-        )
-    return found
-
-
-def _audits(
-    con: duckdb.DuckDBPyConnection,
-) -> tuple[dict[tuple[str, str], tuple[Check, ...]], dict[str, dict[str, Refusal]]]:
-    """The checks of published months, and the refused loads."""
-    rows = con.execute(
-        "SELECT fleet, strftime(partition_month, '%Y-%m'), published, "
-        "strftime(checked_at, '%Y-%m-%dT%H:%M:%S.%f+00:00'), run_id, rule, severity, at_most, value, "
-        "CASE WHEN NOT passed THEN detail END "
-        f"FROM {warehouse.readable(con, 'quality_checks')} "
-        "ORDER BY fleet, partition_month, checked_at, run_id, published"
-    ).fetchall()
-    published: dict[tuple[str, str], tuple[Check, ...]] = {}
-    refused: dict[str, dict[str, Refusal]] = {}
-    for (fleet, month, is_published, at, run_id), group in itertools.groupby(rows, lambda row: row[:5]):
-        checks = tuple(Check(*row[5:]) for row in group)
-        if is_published:
-            published[fleet, month] = checks
-        else:  # rows are in the order of time, so the newest refusal stays
-            refused.setdefault(fleet, {})[month] = Refusal(at, run_id, checks)
-    return published, refused
-
-
-def _top_zones(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], tuple[tuple[int, int], ...]]:
-    rows = con.execute(
-        "SELECT fleet, strftime(partition_month, '%Y-%m'), "
-        f"max(CASE WHEN zone_id BETWEEN 1 AND {catalogue.ZONES} THEN struct_pack(n := num_trips, z := -zone_id) END, "
-        f"{TOP_ZONES}) FROM {warehouse.readable(con, 'trips_by_zone')} GROUP BY ALL"
-    ).fetchall()
-    return {(fleet, month): tuple((-top["z"], top["n"]) for top in tops or ()) for fleet, month, tops in rows}
-
-
-def _weeks(con: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
-    for fleet, monday, trips in con.execute(
-        "SELECT fleet, strftime(period, '%Y-%m-%d'), num_trips "
-        f"FROM {warehouse.readable(con, 'trips_by_week')} ORDER BY ALL"
-    ).fetchall():
-        found.setdefault(fleet, {})[monday] = trips
-    return found
+def stored() -> Document | None:
+    """The snapshot's file; None if there is none, or if it cannot be used."""
+    try:
+        return decode(path().read_bytes())
+    except (OSError, DamagedSnapshotError):
+        return None
 
 
 def read() -> Snapshot | None:
-    """The snapshot; None if there is none that this version can read. It is parsed once, until it is replaced."""
-    try:
-        facts = path().stat()
-        return _parsed(path(), (facts.st_ino, facts.st_mtime_ns, facts.st_size))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        log.warning("%s cannot be read (%s). The next task that opens the warehouse replaces it", path(), error)
-        return None
+    """The snapshot; None if there is none that this version can read (`problem` says why)."""
+    return _reader.read()[0]
 
 
-@functools.lru_cache(maxsize=1)
-def _parsed(file: Path, version: tuple[int, int, int]) -> Snapshot | None:  # noqa: ARG001 - the cache's key
-    """Parse the file. A writer replaces it by another file, so each version of it has its own key."""
-    document = json.loads(file.read_text())
-    return _from_values(document) if document["version"] == VERSION else None
+def problem() -> str | None:
+    """What is wrong with the snapshot and what to run, as sentences; None if it can be read."""
+    return _reader.read()[1]
 
 
-def _as_text(snapshot: Snapshot) -> str:
-    """The snapshot as JSON.
+Month = tuple[Loaded | None, Refusal | None]
+"""What a month's line contains."""
+
+
+class _Reader:
+    """Reads the snapshot, once for each version of the file, and each month's line once."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._version: tuple[Path, int, int, int] | None = None
+        self._read: tuple[Snapshot | None, str | None] = None, None
+        self._rules: list[list[Any]] = []
+        self._months: dict[str, Month] = {}
+
+    def read(self) -> tuple[Snapshot | None, str | None]:
+        """The snapshot, or else the problem with it. A writer replaces the file, so each version has its own key."""
+        file = path()
+        try:
+            facts = file.stat()
+            version = file, facts.st_ino, facts.st_mtime_ns, facts.st_size
+            with self._turn:
+                if version != self._version:
+                    self._read, self._version = self._parsed(file), version
+                return self._read
+        except FileNotFoundError:
+            return None, f"There is no snapshot of the warehouse yet. {HOW_TO_WRITE}"
+        except OSError as error:
+            return None, f"The snapshot {file} cannot be read: {error}."
+
+    def _parsed(self, file: Path) -> tuple[Snapshot | None, str | None]:
+        try:
+            return self._snapshot(decode(file.read_bytes())), None
+        except DamagedSnapshotError as error:
+            reason = str(error)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        log.warning("%s is not used: %s. %s", file, reason, HOW_TO_WRITE)
+        return None, f"The snapshot {file} is not used: {reason}. {HOW_TO_WRITE}"
+
+    def _snapshot(self, document: Document) -> Snapshot:
+        head = document.head
+        rules, at = head["rules"], head["at"]
+        if rules[: len(self._rules)] != self._rules:  # then the numbers in the lines mean other rules than before
+            self._months = {}
+        known = self._months
+        parsed = {text: known.get(text) or _month(text, rules) for text in document.months.values()}
+        self._rules, self._months = rules, parsed
+        months: dict[str, dict[str, Loaded]] = {}
+        refusals: dict[str, dict[str, Refusal]] = {}
+        for key, text in document.months.items():
+            fleet, month = key.split(" ")
+            load, refusal = parsed[text]
+            if load:
+                months.setdefault(fleet, {})[month] = load
+            if refusal:
+                refusals.setdefault(fleet, {})[month] = refusal
+        return Snapshot(
+            written_at=head["written_at"],
+            duckdb=head["duckdb"],
+            at=Place(at["kind"], at["place"], tuple(Setting(**setting) for setting in at["settings"])),
+            months=months,
+            refusals=refusals,
+            weeks=head["weeks"],
+            zones={int(zone): name for zone, name in head["zones"].items()},
+        )
+
+
+_reader = _Reader()
+
+
+class Rules:
+    """The rules by number, which only grow: a rule keeps its number, and so a month's line its meaning.
 
     A rule's name, severity and limit are the same for hundreds of months, so a check is written as the number of its
     rule, its value and, if it is above the limit, its detail.
     """
-    rules: dict[tuple[str, str, float], int] = {}
 
-    def short(checks: Iterable[Check]) -> list[list[Any]]:
-        return [
-            [rules.setdefault((x.rule, x.severity, x.limit), len(rules)), x.value, *([] if x.passed else [x.detail])]
-            for x in checks
-        ]
+    def __init__(self, known: Iterable[tuple[str, str, float]] = ()) -> None:
+        self._numbers = {rule: number for number, rule in enumerate(known)}
 
-    document = {
-        "version": VERSION,
-        "written_at": snapshot.written_at,
-        "duckdb": snapshot.duckdb,
-        "at": asdict(snapshot.at),
-        "months": {
-            fleet: {month: vars(load) | {"checks": short(load.checks)} for month, load in months.items()}
-            for fleet, months in snapshot.months.items()
-        },
-        "refusals": {
-            fleet: {month: vars(refusal) | {"checks": short(refusal.checks)} for month, refusal in months.items()}
-            for fleet, months in snapshot.refusals.items()
-        },
-        "weeks": snapshot.weeks,
-        "zones": snapshot.zones,
-    }
-    return json.dumps(document | {"rules": list(rules)}, separators=(",", ":"))
+    def short(self, checks: Iterable[Check]) -> list[list[Any]]:
+        """The checks as JSON values."""
+        return [[self._number(x.rule, x.severity, x.limit), x.value, *([] if x.passed else [x.detail])] for x in checks]
+
+    def _number(self, *rule: Any) -> int:
+        return self._numbers.setdefault(rule, len(self._numbers))
+
+    def as_values(self) -> list[list[Any]]:
+        """All rules as JSON values, in the order of their numbers."""
+        return [list(rule) for rule in self._numbers]
 
 
-def _from_values(document: Mapping[str, Any]) -> Snapshot:
-    rules = document["rules"]
+def month_text(load: Loaded | None, refusal: Refusal | None, rules: Rules) -> str:
+    """A month's line."""
+    values = [found and vars(found) | {"checks": rules.short(found.checks)} for found in (load, refusal)]
+    return json.dumps(values, separators=(",", ":"))
+
+
+def _month(text: str, rules: list[list[Any]]) -> Month:
+    """What `month_text` has written."""
+    load, refusal = json.loads(text)
 
     def checks(short: Iterable[list[Any]]) -> tuple[Check, ...]:
         return tuple(Check(*rules[number], *values) for number, *values in short)
 
-    at = document["at"]
-    return Snapshot(
-        written_at=document["written_at"],
-        duckdb=document["duckdb"],
-        at=Place(at["kind"], at["place"], tuple(Setting(**setting) for setting in at["settings"])),
-        months={
-            fleet: {
-                month: Loaded(
-                    **load
-                    | {
-                        "checks": checks(load["checks"]),
-                        "unknown_columns": tuple(load["unknown_columns"]),
-                        "top_zones": tuple((zone, trips) for zone, trips in load["top_zones"]),
-                    }
-                )
-                for month, load in months.items()
+    return (
+        load
+        and Loaded(
+            **load
+            | {
+                "checks": checks(load["checks"]),
+                "unknown_columns": tuple(load["unknown_columns"]),
+                "top_zones": tuple((zone, trips) for zone, trips in load["top_zones"]),
             }
-            for fleet, months in document["months"].items()
-        },
-        refusals={
-            fleet: {
-                month: Refusal(**refusal | {"checks": checks(refusal["checks"])}) for month, refusal in months.items()
-            }
-            for fleet, months in document["refusals"].items()
-        },
-        weeks=document["weeks"],
-        zones={int(zone): name for zone, name in document["zones"].items()},
+        ),
+        refusal and Refusal(**refusal | {"checks": checks(refusal["checks"])}),
     )

@@ -1,7 +1,8 @@
 """One visit to the warehouse: from waiting for it to closing it. The hook keeps this record of each of its own.
 
-A visit that has changed the warehouse leaves a new snapshot, and every visit leaves a record of its costs. Neither ever
-fails the task whose work is done: what goes wrong is logged as a warning.
+A visit brings the snapshot up to date, whoever has changed the warehouse: this visit, or one that was killed before it
+could write the snapshot. Every visit leaves a record of its costs. Neither ever fails the task whose work is done: what
+goes wrong is logged as a warning.
 """
 
 import contextlib
@@ -9,11 +10,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
-from include.nyc_taxi.web import snapshot, uses
+from include.nyc_taxi.warehouse import lake
+from include.nyc_taxi.web import contents, snapshot, uses
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class Visit:
     def __init__(self, describe: Describe, file: Path | None) -> None:
         self._describe, self._file = describe, file
         self._created, self._opened = time.monotonic(), 0.0
-        self._at, self._state = "", ""
+        self._at, self._state, self._begun = "", "", datetime.now(UTC)
         self._who: tuple[uses.User, snapshot.Place] | None = None
         self._wrote = False
         self._rows: int | None = None
@@ -40,25 +43,22 @@ class Visit:
     def begin(self, con: duckdb.DuckDBPyConnection) -> None:
         """Note that the warehouse is open, and which state it is in."""
         with _never_failing("the use of the warehouse is not recorded"):
-            self._opened, self._at = time.monotonic(), uses.now()
+            self._opened, self._at, self._begun = time.monotonic(), uses.now(), datetime.now(UTC)
             self._who = self._describe(con)
             if self._who:
                 self._state = self._state_of(con)
 
     def end(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Write a snapshot if this visit has changed the warehouse, or if there is none of it yet.
-
-        Call it after the last commit, while the warehouse is still open.
-        """
+        """Bring the snapshot up to date. Call it after the last commit, while the warehouse is still open."""
         with _never_failing("the page of the warehouse stays old until the next task opens it"):
             if self._who is None:
                 return
             user, place = self._who
             self._wrote = self._state_of(con) != self._state
-            before = snapshot.read()
-            if self._wrote or before is None or before.at.place != place.place:
-                after = snapshot.write(con, place)
-                self._rows = after.rows_loaded_since(before, user.run_id) if self._wrote and user.run_id else None
+            read = contents.write(con, place)
+            # The months that this visit has loaded: another try of the run may have loaded some before.
+            mine = [x.rows for x in read.values() if x.run_id == user.run_id and _moment(x.loaded_at) >= self._begun]
+            self._rows = sum(mine) if self._wrote and user.run_id and mine else None
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
@@ -86,13 +86,17 @@ class Visit:
         """A text that any commit changes. For a file, the sizes and times of it and its log, read without opening it.
 
         Opening the file a second time would be fatal: closing it again drops the lock that DuckDB has on it.
+        For a lake, the last commit of this connection, because others commit meanwhile.
         """
         if self._file is not None:
             return str([_facts(self._file), _facts(self._file.with_name(f"{self._file.name}.wal"))])
-        (state,) = con.execute("SELECT max(snapshot_id) FROM ducklake_snapshots(current_database())").fetchone() or (
-            "",
-        )
-        return str(state)
+        if lake.is_lake(con):
+            return str(con.execute("FROM ducklake_last_committed_snapshot(current_database())").fetchall())
+        return ""  # MotherDuck does not tell
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _facts(file: Path) -> tuple[int, int] | None:
