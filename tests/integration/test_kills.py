@@ -35,12 +35,12 @@ def kill_at_work(project: Project, task_id: str, month: str) -> Kill | None:
 
 
 def test_a_backfill_whose_tasks_were_killed_ends_as_an_undisturbed_one(
-    undisturbed: tuple[Project, str], site: TlcSimulator, tmp_path: Path
+    undisturbed: tuple[Project, str], site: TlcSimulator, set_up: Path, tmp_path: Path
 ) -> None:
     expected = fingerprint(undisturbed[0].data_dir)
     victims = dict(VICTIMS)
     for choice in range(CHOICES):
-        killed = Project(tmp_path / str(choice), site.url)
+        killed = Project(tmp_path / str(choice), site.url, set_up)
         kills = backfill_and_kill(killed, site, victims)
         assert differences(expected, fingerprint(killed.data_dir)) == []
         # As the long tests do: who had ended before the signal came is no failure; another month of it is chosen.
@@ -52,9 +52,6 @@ def test_a_backfill_whose_tasks_were_killed_ends_as_an_undisturbed_one(
 
 def backfill_and_kill(project: Project, site: TlcSimulator, victims: dict[str, str]) -> dict[str, Kill | None]:
     """Backfill in a new project and kill these tasks of these months; returns what was killed, by task."""
-    project.state.parent.mkdir()
-    status, output = project.run("setup")
-    assert status == 0, output
     if "download" in victims:  # so that there is time to find the process in the midst of it
         site.add_fault(victims["download"], Slow(per_chunk=2), methods=["GET"])
     with ThreadPoolExecutor() as pool:
