@@ -19,7 +19,7 @@ from include.tlc_simulator.server import TlcSimulator
 from include.tlc_simulator.trips import write_month
 from tests.integration.project import MONTHS, TIMEOUT_SECONDS, Project
 
-pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for both files
+pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for the three files
 
 OUTPUTS = {
     *(

@@ -16,7 +16,7 @@ from tests.integration.project import MONTHS, TIMEOUT_SECONDS, Project
 from tests.long.fingerprint import differences, fingerprint
 from tests.long.kills import Kill, Metadata, kill_task, wait_until_at_work
 
-pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for both files
+pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for the three files
 
 VICTIMS = {"download": "2023-01", "load": "2023-02", "aggregate": "2023-03", "map": "2023-01"}
 CHOICES = 5
