@@ -15,6 +15,7 @@ import pytest
 from include.nyc_taxi.files import locked, replacing
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
+from tests.airflow_commands import AIRFLOW_COMMANDS
 from tests.conftest import AIRFLOW_HOME, ROOT
 
 if IS_AIRFLOW_3:
@@ -49,13 +50,13 @@ def _set_up_once(made: Path) -> None:
             _copy(made, AIRFLOW_HOME / "airflow.db")
             return
         path = os.pathsep.join([str(ROOT), str(ROOT / "plugins")])
-        for command in ("db migrate", "pools set warehouse 1 tests", "dags reserialize"):
-            subprocess.run(
-                [str(Path(sys.executable).parent / "airflow"), *command.split()],
-                check=True,
-                capture_output=True,
-                env=os.environ | {"PYTHONPATH": path},
-            )
+        commands = ("db migrate", "pools set warehouse 1 tests", "dags reserialize")
+        subprocess.run(
+            [sys.executable, "-c", AIRFLOW_COMMANDS, *commands],
+            check=True,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
         with replacing(made) as copy:
             _copy(AIRFLOW_HOME / "airflow.db", copy)
 

@@ -1,11 +1,13 @@
 """Runs DAGs in the test's own process, and reads the results."""
 
 import contextlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
@@ -17,7 +19,21 @@ def run(dag: Any, day: str | None, **conf: Any) -> Any:
     """Run all tasks of `dag` for a date, as `airflow dags test` does, and return the run, even if it failed."""
     moment = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None
     # It does not raise the errors of tasks.
-    return dag.test(**{"logical_date" if IS_AIRFLOW_3 else "execution_date": moment}, run_conf=conf or None)
+    with _known_dags():
+        return dag.test(**{"logical_date" if IS_AIRFLOW_3 else "execution_date": moment}, run_conf=conf or None)
+
+
+@contextlib.contextmanager
+def _known_dags() -> Iterator[None]:
+    """Let `dag.test` of 3.x use the DAGs that the fixture `metadata_database` has written into the database.
+
+    It would read all files of the bundle and write all DAGs anew before each run, which takes as long as a run's tasks.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if IS_AIRFLOW_3:
+            patch.setattr("airflow.dag_processing.dagbag.BundleDagBag", lambda **kwargs: None)
+            patch.setattr("airflow.dag_processing.dagbag.sync_bag_to_db", lambda *args: None)
+        yield
 
 
 def states(done: Any) -> dict[str, str]:

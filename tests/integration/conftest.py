@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from include.nyc_taxi.files import locked
 from include.tlc_simulator.server import TlcSimulator
 from tests.integration.project import MONTHS, Project
 
@@ -24,6 +25,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlcSimulator]:
     folder = tmp_path_factory.mktemp("tlc")
     with TlcSimulator(folder, rows=1000, first_month="2023-01", last_month="2023-03") as tlc:
         yield tlc
+
+
+@pytest.fixture(scope="session")
+def set_up(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """What `make setup` makes, for projects to begin with: once for all of xdist's workers."""
+    folder = tmp_path_factory.getbasetemp()
+    made = (folder if worker_id == "master" else folder.parent) / "set-up"
+    with locked(made.with_name("set-up.lock")):
+        project = Project(made, "http://127.0.0.1:9")
+        if not (project.state / ".ready").exists():
+            status, output = project.run("setup")
+            assert status == 0, output
+    return project.state
 
 
 @pytest.fixture(scope="session")

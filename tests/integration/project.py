@@ -1,6 +1,7 @@
 """The commands a user types, run for real: own Airflow home, own data directory, own TLC."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,19 @@ MONTHS = {"FROM": "2023-01", "TO": "2023-03"}
 
 
 class Project:
-    """The project's make targets on a state of their own; `settings` are environment variables for all of them."""
+    """The project's make targets on a state of their own; `settings` are environment variables for all of them.
 
-    def __init__(self, folder: Path, tlc_url: str, **settings: str) -> None:
+    Args:
+        set_up: a state that `make setup` has made, to begin with a copy of it; else the first target sets up.
+    """
+
+    def __init__(self, folder: Path, tlc_url: str, set_up: Path | None = None, **settings: str) -> None:
         self.state, self.data_dir = folder / "airflow", folder / "data"
+        if set_up:
+            shutil.copytree(set_up, self.state)
+            configuration = self.state / "airflow.cfg"
+            configuration.write_text(configuration.read_text().replace(str(set_up), str(self.state)))
+            (self.state / ".ready").touch()  # not older than what is installed
         self._environment = {
             # This test runs inside `make test`, whose variables are not for the make that it tests.
             **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MAKE", "MFLAGS"))},

@@ -19,7 +19,7 @@ from include.tlc_simulator.server import TlcSimulator
 from include.tlc_simulator.trips import write_month
 from tests.integration.project import MONTHS, TIMEOUT_SECONDS, Project
 
-pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for both files
+pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for the three files
 
 OUTPUTS = {
     *(
@@ -98,7 +98,7 @@ def test_the_same_backfill_again_gives_the_same_and_fetches_nothing(
     assert again == [("GET", 304)] * 3 + [("HEAD", 200)] * 3
 
 
-def test_a_month_that_fails_says_where_and_why_and_the_others_are_done(tmp_path: Path) -> None:
+def test_a_month_that_fails_says_where_and_why_and_the_others_are_done(set_up: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     city.write_lookup(site / "misc" / "taxi_zone_lookup.csv")
     city.write_shapes(site / "misc" / "taxi_zones.zip")
@@ -107,7 +107,7 @@ def test_a_month_that_fails_says_where_and_why_and_the_others_are_done(tmp_path:
     duckdb.execute(f"COPY (SELECT 1 AS VendorID) TO '{spoilt}' (FORMAT parquet)")
 
     with TlcSimulator(tmp_path / "tlc", serve_folder=site) as tlc:
-        project = Project(tmp_path / "project", tlc.url)
+        project = Project(tmp_path / "project", tlc.url, set_up)
         status, output = project.run("backfill", FLEET="green", FROM="2023-01", TO="2023-02")
 
     assert status != 0
@@ -164,9 +164,9 @@ def processes_of(project: Project, what: str) -> list[int]:
 
 
 def test_a_backfill_whose_scheduler_was_killed_ends_in_the_same_warehouse(
-    undisturbed: tuple[Project, str], site: TlcSimulator, tmp_path: Path
+    undisturbed: tuple[Project, str], site: TlcSimulator, set_up: Path, tmp_path: Path
 ) -> None:
-    killed = Project(tmp_path, site.url)
+    killed = Project(tmp_path, site.url, set_up)
     process = killed.start("backfill", FLEET="green", **MONTHS)
     wait_until_something_is_loaded(killed, process)
     for pid in processes_of(killed, "scheduler" if IS_AIRFLOW_3 else "backfill"):

@@ -8,6 +8,7 @@ then written their files and wait at their commit, for as long as the test wants
 import contextlib
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -26,7 +27,10 @@ from tests.integration.project import MONTHS, Project
 from tests.integration.real_services import require
 from tests.long.fingerprint import differences, fingerprint
 
-pytestmark = pytest.mark.skipif(not IS_AIRFLOW_3, reason="the Celery stack is for Airflow 3.3")
+pytestmark = [
+    pytest.mark.skipif(not IS_AIRFLOW_3, reason="the Celery stack is for Airflow 3.3"),
+    pytest.mark.xdist_group("undisturbed"),  # one backfill for the three files
+]
 
 GREEN = "taxi_trips_green"
 FLEETS = ("yellow", "green")
@@ -54,18 +58,30 @@ def year(services: None, site: TlcSimulator) -> Iterator[TlcSimulator]:
 
 
 @pytest.fixture(scope="module")
-def on_a_file(year: TlcSimulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Project]]:
-    """`make backfill` of the year, fleet by fleet: it goes on while the first tests here wait for a retry."""
+def on_a_file(year: TlcSimulator, set_up: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Project]]:
+    """The year's runs in a DuckDB file, one by one in one process: it is at it while the first tests wait for a retry.
 
-    def backfill() -> Project:
-        project = Project(tmp_path_factory.mktemp("on-a-file"), year.url)
-        for fleet in FLEETS:
-            status, output = project.run("backfill", FLEET=fleet, FROM="2023-01", TO="2023-12")
-            assert status == 0, output
+    That `make backfill`, with a process for each of its tasks, makes the same is what those tests see.
+    """
+    runs = f"""
+from airflow.dag_processing.dagbag import DagBag
+from tests.dags.running import run
+
+dags = DagBag("dags").dags
+for fleet in {FLEETS}:
+    for number in range(1, 13):
+        assert run(dags["taxi_trips_" + fleet], f"2023-{{number:02}}-01").state == "success", (fleet, number)
+"""
+
+    def run_all() -> Project:
+        folder = tmp_path_factory.mktemp("on-a-file")
+        project = Project(folder, year.url, set_up, NYC_TAXI_FLEETS=",".join(FLEETS))
+        (folder / "runs.py").write_text(runs)
+        project.shell(f"airflow dags reserialize\nPYTHONPATH=. '{sys.executable}' -P '{folder}/runs.py'")
         return project
 
     with ThreadPoolExecutor() as pool:
-        yield pool.submit(backfill)
+        yield pool.submit(run_all)
 
 
 @pytest.fixture(scope="module")

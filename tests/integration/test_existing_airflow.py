@@ -13,6 +13,7 @@ import pytest
 
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.tlc_simulator.server import TlcSimulator
+from tests.airflow_commands import AIRFLOW_COMMANDS, END_OF_COMMAND
 from tests.conftest import ROOT
 from tests.dags.test_structure import DAG_IDS
 
@@ -136,9 +137,14 @@ class ExistingAirflow:
         self.run(f"{steps}\nenv -0 > '{kept}'")
         self.environment = dict(pair.split("=", 1) for pair in kept.read_text().split("\0") if pair)
 
-    def table(self, command: str) -> list[dict[str, Any]]:
-        """What an Airflow command lists; it may log before."""
-        return json.loads(re.search(r"^\[[{].*\Z", self.run(f"{command} --output json"), re.MULTILINE | re.DOTALL)[0])
+    def lists(self, *commands: str) -> list[list[dict[str, Any]]]:
+        """What Airflow commands list, in one process, because each would first import Airflow; they may log before."""
+        script = self.elsewhere / "lists.py"
+        script.write_text(AIRFLOW_COMMANDS)
+        printed = self.run(f"python -P '{script}' " + " ".join(f"'{command} --output json'" for command in commands))
+        found = printed.split(END_OF_COMMAND)[:-1]
+        assert len(found) == len(commands), printed
+        return [json.loads(re.search(r"^\[[{\]].*\Z", one.strip(), re.MULTILINE | re.DOTALL)[0]) for one in found]
 
     def ask(self, *paths: str) -> dict[str, Any]:
         """What Airflow's web application answers to a stranger (the first path), and to its administrator."""
@@ -169,13 +175,13 @@ def test_what_the_readme_says_is_enough_for_all_dags_a_month_and_the_pages(way, 
     if is_copied:
         shutil.rmtree(existing.place)
 
-    pools = {pool["pool"]: pool["slots"] for pool in existing.table("airflow pools list")}
-    assert pools["warehouse"] == "1"
     existing.run("airflow dags reserialize")
     assert "No data found" in existing.run("airflow dags list-import-errors")
-    assert {dag["dag_id"] for dag in existing.table("airflow dags list")} == {*DAG_IDS, "theirs"}
-    plugins = {plugin["name"] for plugin in existing.table("airflow plugins")}
-    assert {"calendar_timetables", "output_pages", *(["theirs"] if is_copied else [])} <= plugins
+    pools, dags, plugins = existing.lists("pools list", "dags list", "plugins")
+    assert {pool["pool"]: pool["slots"] for pool in pools}["warehouse"] == "1"
+    assert {dag["dag_id"] for dag in dags} == {*DAG_IDS, "theirs"}
+    names = {plugin["name"] for plugin in plugins}
+    assert {"calendar_timetables", "output_pages", *(["theirs"] if is_copied else [])} <= names
 
     existing.run("airflow dags test taxi_trips_green 2023-02-01")
 

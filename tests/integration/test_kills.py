@@ -16,7 +16,7 @@ from tests.integration.project import MONTHS, TIMEOUT_SECONDS, Project
 from tests.long.fingerprint import differences, fingerprint
 from tests.long.kills import Kill, Metadata, kill_task, wait_until_at_work
 
-pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for both files
+pytestmark = pytest.mark.xdist_group("undisturbed")  # one backfill for the three files
 
 VICTIMS = {"download": "2023-01", "load": "2023-02", "aggregate": "2023-03", "map": "2023-01"}
 CHOICES = 5
@@ -35,12 +35,12 @@ def kill_at_work(project: Project, task_id: str, month: str) -> Kill | None:
 
 
 def test_a_backfill_whose_tasks_were_killed_ends_as_an_undisturbed_one(
-    undisturbed: tuple[Project, str], site: TlcSimulator, tmp_path: Path
+    undisturbed: tuple[Project, str], site: TlcSimulator, set_up: Path, tmp_path: Path
 ) -> None:
     expected = fingerprint(undisturbed[0].data_dir)
     victims = dict(VICTIMS)
     for choice in range(CHOICES):
-        killed = Project(tmp_path / str(choice), site.url)
+        killed = Project(tmp_path / str(choice), site.url, set_up)
         kills = backfill_and_kill(killed, site, victims)
         assert differences(expected, fingerprint(killed.data_dir)) == []
         # As the long tests do: who had ended before the signal came is no failure; another month of it is chosen.
@@ -52,9 +52,6 @@ def test_a_backfill_whose_tasks_were_killed_ends_as_an_undisturbed_one(
 
 def backfill_and_kill(project: Project, site: TlcSimulator, victims: dict[str, str]) -> dict[str, Kill | None]:
     """Backfill in a new project and kill these tasks of these months; returns what was killed, by task."""
-    project.state.parent.mkdir()
-    status, output = project.run("setup")
-    assert status == 0, output
     if "download" in victims:  # so that there is time to find the process in the midst of it
         site.add_fault(victims["download"], Slow(per_chunk=2), methods=["GET"])
     with ThreadPoolExecutor() as pool:

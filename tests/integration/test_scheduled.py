@@ -141,12 +141,10 @@ def clear_load(project: Project, month: str, port: str) -> None:
     assert answer.ok, answer.text
 
 
-def test_schedule_trigger_and_clear_do_what_their_date_says_and_no_more(tmp_path: Path) -> None:
+def test_schedule_trigger_and_clear_do_what_their_date_says_and_no_more(set_up: Path, tmp_path: Path) -> None:
     triggered, scheduled, unpublished = months_ago(3), months_ago(2), months_ago(1)
     with TlcSimulator(tmp_path / "tlc", rows=1000, first_month=triggered, last_month=scheduled) as tlc:
-        project = Project(tmp_path, tlc.url, NYC_TAXI_FIRST_MONTH=scheduled, NYC_TAXI_FLEETS="green")
-        status, output = project.run("setup")
-        assert status == 0, output
+        project = Project(tmp_path, tlc.url, set_up, NYC_TAXI_FIRST_MONTH=scheduled, NYC_TAXI_FLEETS="green")
         date = "--logical-date" if IS_AIRFLOW_3 else "--exec-date"
         port = str(free_port())
         airflow = project.start("standalone", PORT=port)

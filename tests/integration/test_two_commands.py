@@ -29,11 +29,8 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
 
 
 @pytest.fixture
-def project(site: TlcSimulator, tmp_path: Path) -> Project:
-    made = Project(tmp_path, site.url, NYC_TAXI_FLEETS="green")
-    status, output = made.run("setup")
-    assert status == 0, output
-    return made
+def project(site: TlcSimulator, set_up: Path, tmp_path: Path) -> Project:
+    return Project(tmp_path, site.url, set_up, NYC_TAXI_FLEETS="green")
 
 
 def test_a_second_command_waits_in_line_or_stops_as_it_is_told(project: Project) -> None:

@@ -36,9 +36,11 @@ def time_in_the_warehouse(project: Project) -> list[tuple[str, str]]:
         ).fetchall()
 
 
-def test_the_weeks_of_the_real_months_are_those_of_a_direct_query_on_the_files(real_data: Path, tmp_path: Path) -> None:
+def test_the_weeks_of_the_real_months_are_those_of_a_direct_query_on_the_files(
+    real_data: Path, set_up: Path, tmp_path: Path
+) -> None:
     with TlcSimulator(tmp_path / "tlc", serve_folder=real_data / "tlc") as tlc:
-        project = Project(tmp_path, tlc.url)
+        project = Project(tmp_path, tlc.url, set_up)
         status, output = project.run("backfill-weeks", FLEET="green", **MONTHS)
         assert status != 0
         command = "make backfill" if IS_AIRFLOW_3 else "make backfill AIRFLOW=2"

@@ -19,6 +19,9 @@ done again."""
 NO_PUNCTUATION = str.maketrans("", "", '()" ')
 """In a view's text DuckDB writes these in one way for a file and in another for a lake."""
 
+WHO_AND_WHEN = "status"
+"""The folder of the page on the warehouse: which run has used what, and when."""
+
 LAKES_OWN = "turns"
 """The table of a lake that a file has not: it counts the writers."""
 
@@ -27,7 +30,7 @@ def fingerprint(data_dir: Path, con: duckdb.DuckDBPyConnection | None = None) ->
     """A checksum of each table (over its rows in order), of each view's text and of each file in the data directory.
 
     Pictures count by their pixels, all other files by their bytes. Every file counts, hidden ones too: what a killed
-    task has left under a temporary name is a difference.
+    task has left under a temporary name is a difference. The folder `status` alone is left out.
 
     Args:
         con: to a warehouse that is elsewhere, a lake; else it is the DuckDB file in the data directory.
@@ -40,8 +43,9 @@ def fingerprint(data_dir: Path, con: duckdb.DuckDBPyConnection | None = None) ->
         with contextlib.closing(duckdb.connect(str(warehouse))) as opened:
             found = _tables(opened)
     for path in sorted(data_dir.rglob("*")):
-        if path.is_file() and path != warehouse:
-            found[str(path.relative_to(data_dir))] = _checksum(_content(path))
+        relative = path.relative_to(data_dir)
+        if path.is_file() and path != warehouse and relative.parts[0] != WHO_AND_WHEN:
+            found[str(relative)] = _checksum(_content(path))
     return found
 
 

@@ -1,5 +1,6 @@
 """A warehouse and small trip files for the tests of include/nyc_taxi."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,19 @@ from include.tlc_simulator.server import TlcSimulator
 WriteTrips = Callable[..., Path]
 
 
-@pytest.fixture
-def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a new warehouse file that has all tables."""
-    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+@pytest.fixture(scope="session")
+def new_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse file that has all tables, to be copied."""
+    path = tmp_path_factory.mktemp("new") / "warehouse.duckdb"
+    with duckdb.connect(str(path)) as connection:
         warehouse.ensure_tables(connection)
+    return path
+
+
+@pytest.fixture
+def con(new_warehouse: Path, tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a new warehouse file that has all tables."""
+    with duckdb.connect(str(shutil.copy(new_warehouse, tmp_path))) as connection:
         yield connection
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import duckdb
 import pytest
 
+HERE = Path(__file__).parent
+
 OPENING = """
 import duckdb
 from include.nyc_taxi import warehouse
@@ -18,6 +20,21 @@ def connect(folder):
     warehouse.make_ready(con)
     return con
 """
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the repeated tests keep those that use a fixture of this file; the others would be the same tests again."""
+    same = [
+        item
+        for item in items
+        if isinstance(item, pytest.Function)
+        and item.path.is_relative_to(HERE)
+        and not item.function.__module__.startswith(__package__)
+        and {"con", "opening"}.isdisjoint(item.fixturenames)
+    ]
+    config.hook.pytest_deselected(items=same)
+    left_out = {id(item) for item in same}
+    items[:] = [item for item in items if id(item) not in left_out]
 
 
 @pytest.fixture
