@@ -84,7 +84,7 @@ def compact() -> int:
 
 @app.command()
 def pool() -> int:
-    """Create the pool of tasks that open the warehouse, with as many slots as the connection asks for."""
+    """Create the pools of tasks that open the warehouse and of tasks that run dbt."""
     return _run("pool")
 
 
@@ -103,6 +103,12 @@ def dbt(
 ) -> int:
     """Run dbt on the warehouse; without arguments, build what is missing in the marts."""
     return _run("dbt", arguments or ["build"], fleet, first, last)
+
+
+@app.command()
+def dbt_backfill(first: First, last: Last, fleet: Fleet | None = None) -> int:
+    """Build the marts of a range of months in one dbt process; without a fleet, of all fleets."""
+    return _run("dbt_backfill", fleet, first, last)
 
 
 @app.command()
