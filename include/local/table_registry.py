@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from include.local.console import say
+from include.local.errors import CommandError
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.files import replacing
 from include.orchestration import tables
@@ -23,21 +24,21 @@ COLUMNS = {"month": "partition_month", "week": "period"}
 """The column with the first day of what a run makes."""
 
 
-def write(dags: Mapping[str, Any] | None = None) -> None:
-    """Write tables.json: first the tables, because the DAG files need them, and then what the DAGs wait for.
-
-    Args:
-        dags: the DAGs by id, if they have been read already.
+def write() -> None:
+    """Write tables.json. The DAG files are read with the tables that it is to have, so that they may need new ones.
 
     Raises:
-        ValueError: a DAG file cannot be read; the message has the errors.
-        TableError: DAGs wait for each other.
+        CommandError: a DAG file cannot be read, or DAGs wait for each other; the file is as it was.
     """
     manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
-    if dags is None:
-        _write(describe(manifest, _waits_so_far()))
-        dags = read_dags(settings.PROJECT_ROOT / "dags")
-    _write(describe(manifest, waits(dags)))
+    tables.use(json.loads(describe(manifest, {})))
+    try:
+        text = describe(manifest, waits(read_dags(settings.PROJECT_ROOT / "dags")))
+    except (ValueError, tables.TableError) as error:
+        raise CommandError(f"{tables.FILE} was not written: {error}") from error
+    tables.use(json.loads(text))
+    with replacing(tables.FILE) as file:
+        file.write_text(text, encoding="utf-8")
     say(f"wrote {tables.FILE}")
 
 
@@ -62,19 +63,6 @@ def describe(manifest: Mapping[str, Any], waits: tables.Waits) -> str:
 def waits(dags: Mapping[str, Any]) -> tables.Waits:
     """Which of these DAGs have sensors that wait for others."""
     return {dag_id: found for dag_id in sorted(dags) if (found := tables.waits_of(dags[dag_id]))}
-
-
-def _waits_so_far() -> dict[str, Any]:
-    try:
-        return dict(json.loads(tables.FILE.read_text(encoding="utf-8"))["waits"])
-    except (OSError, ValueError, KeyError):  # missing, or two versions that git could not merge
-        return {}
-
-
-def _write(text: str) -> None:
-    with replacing(tables.FILE) as file:
-        file.write_text(text, encoding="utf-8")
-    tables.registry.cache_clear()
 
 
 def _name(node: Mapping[str, Any]) -> str:

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from difflib import get_close_matches
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
@@ -194,10 +193,19 @@ class Registry:
         return found
 
 
-@cache
+_registry: Registry | None = None
+
+
 def registry() -> Registry:
-    """The registry in tables.json."""
-    return Registry(json.loads(FILE.read_text(encoding="utf-8")))
+    """The registry: that of tables.json, which is read once in a process, unless `use` has set another one."""
+    return _registry or use(json.loads(FILE.read_text(encoding="utf-8")))
+
+
+def use(content: Mapping[str, Any]) -> Registry:
+    """Use another content of tables.json from now on in this process: the next one, which is still to be written."""
+    global _registry
+    _registry = Registry(content)
+    return _registry
 
 
 _dags: WeakValueDictionary[str, DAG] = WeakValueDictionary()

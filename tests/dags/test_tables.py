@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,7 +22,6 @@ from include.orchestration.tables import Table
 from include.tlc_simulator.server import TlcSimulator
 from tests.conftest import ROOT
 from tests.dags.running import query, run, states
-from warehouse_hook import WarehouseHook
 
 MANIFEST = json.loads(table_registry.MANIFEST.read_text())
 MADE = [table for table in tables.registry() if table.made_by]
@@ -129,10 +129,11 @@ def test_a_need_that_cannot_be_met_is_an_import_error_of_the_dag_file(
 
 
 @pytest.fixture
-def writes(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+def writes(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
     """The tables that tasks have changed, each with `dag.task`: observed whenever a task opens the warehouse."""
     found: set[tuple[str, str]] = set()
-    opened = WarehouseHook.opened
+    hook = import_module("warehouse_hook").WarehouseHook  # Airflow has imported its plugins again since this module
+    opened = hook.opened
 
     def contents(con: Any) -> dict[str, Any]:
         names = [table.name for table in warehouse_tables.tables()]
@@ -141,7 +142,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
         return {name: con.execute(sql.format(name)).fetchone() for name in names if name in existing}
 
     @contextlib.contextmanager
-    def observed(hook: WarehouseHook) -> Iterator[Any]:
+    def observed(hook: Any) -> Iterator[Any]:
         with opened(hook) as con:
             before = contents(con)
             yield con
@@ -150,7 +151,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
             changed = [name for name in after if after[name] != before.get(name, (0, None))]
             found.update((name, f"{task.dag_id}.{task.task_id}") for name in changed)
 
-    monkeypatch.setattr(WarehouseHook, "opened", observed)
+    monkeypatch.setattr(hook, "opened", observed)
     return found
 
 

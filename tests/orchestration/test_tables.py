@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from calendar_timetables import START_DATE
 from include.local import table_registry
+from include.local.errors import CommandError
 from include.nyc_taxi import catalogue
 from include.orchestration import tables
 from include.orchestration.defaults import WAREHOUSE_POOL
@@ -29,9 +30,10 @@ def a_dag(dag_id: str) -> DAG:
 
 
 @pytest.fixture(autouse=True)
-def no_other_dags() -> None:
+def no_other_dags(monkeypatch: pytest.MonkeyPatch) -> None:
     """The DAGs of other tests are of no interest, nor those of the test before that nobody has collected yet."""
     tables._dags.clear()
+    monkeypatch.setattr(tables, "_registry", None)
 
 
 @pytest.fixture
@@ -255,6 +257,21 @@ def test_a_registry_that_git_could_not_merge_is_made_anew(tmp_path: Path, monkey
     broken = tmp_path / "tables.json"
     broken.write_text('<<<<<<< HEAD\n{"tables": {}')
     monkeypatch.setattr(tables, "FILE", broken)
-    table_registry.write({})
-    assert json.loads(broken.read_text())["waits"] == {}
-    assert "zones" in json.loads(broken.read_text())["tables"]
+    monkeypatch.setattr(table_registry, "read_dags", lambda folder: {})
+    table_registry.write()
+    assert json.loads(broken.read_text())["tables"].keys() >= {"zones", "marts.daily_trips"}
+
+
+def test_a_dag_file_that_cannot_be_read_leaves_the_registry_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_dags(folder: Path) -> Any:
+        raise ValueError("dags/needy.py: no such table")
+
+    kept = tmp_path / "tables.json"
+    kept.write_text("kept")
+    monkeypatch.setattr(tables, "FILE", kept)
+    monkeypatch.setattr(table_registry, "read_dags", read_dags)
+    with pytest.raises(CommandError, match=r"tables\.json was not written: dags/needy\.py: no such table"):
+        table_registry.write()
+    assert kept.read_text() == "kept"
