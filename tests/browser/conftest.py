@@ -20,6 +20,9 @@ def state() -> standin.State:
 @pytest.fixture
 def site(state: standin.State) -> Iterator[str]:
     """The page's address."""
+    from tests.browser import made_outputs
+
+    made_outputs.make()
     server = standin.serve(state)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import calendar
 import json
-import os
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,8 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from include.nyc_taxi import catalogue, settings
-from include.nyc_taxi.web import outputs
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.web.grid import grid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,48 +39,6 @@ def months_between(first: str, last: str) -> list[str]:
     return [f"{number // 12}-{number % 12 + 1:02}" for number in range(numbers[0], numbers[1] + 1)]
 
 
-REQUEST = {"fleet": "green", "borough": "Queens", "start_date": "2023-01-01", "end_date": "2023-01-31"}
-
-
-class Links:
-    """The addresses of pages of Airflow."""
-
-    def dag(self, dag_id: str) -> str:
-        return f"/dags/{dag_id}"
-
-    def run(self, dag_id: str, run_id: str) -> str:
-        return f"/dags/{dag_id}/runs/{run_id}"
-
-    def task(self, dag_id: str, run_id: str, task_id: str) -> str:
-        return f"/dags/{dag_id}/runs/{run_id}/tasks/{task_id}"
-
-    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
-        return f"{self.task(dag_id, run_id, task_id)}?try_number={attempt}"
-
-
-def make_outputs() -> None:
-    """Fill the outputs folder of the data directory: maps of two years, weekly figures, a result of a request."""
-    fleet, requests = settings.outputs_dir("green"), settings.outputs_dir("requests")
-    for folder in (fleet, requests):
-        folder.mkdir(parents=True, exist_ok=True)
-    names = [
-        f"manhattan_{kind}"
-        for month in months_between("2022-07", "2023-12")
-        for kind in (f"map_{month}.png", f"stats_{month}.geojson")
-    ]
-    for name in [
-        *names,
-        "manhattan_map.png",
-        "manhattan_stats.geojson",
-        "trips_by_week.png",
-        "trips_by_week.csv",
-        "manhattan_map_density_2023-12.png",
-    ]:
-        (fleet / name).touch()
-    (requests / "queens-january.png").touch()
-    (requests / "queens-january.csv").write_text(f"{','.join(REQUEST)}\n{','.join(REQUEST.values())}\n")
-
-
 @dataclass
 class State:
     """What the stand-in answers. The defaults are a signed-in operator of Airflow 3 whose DAGs are not paused."""
@@ -93,6 +48,7 @@ class State:
     paused: bool = False
     has_snapshot: bool = True
     broken: bool = False
+    has_runs: bool = True
     states: dict[tuple[str, str], str] = field(default_factory=dict)
     backfills: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -374,16 +330,10 @@ class State:
         }
 
     def outputs(self, folder: str = "", page: str = "") -> dict[str, Any] | None:
-        """What the real function makes of the files that `make_outputs` has made."""
-        asked_at = datetime(2026, 11, 27, 9, tzinfo=UTC)
-        sent = REQUEST | {"borough": "Bronx"}
-        runs = [
-            outputs.RequestRun("manual__2", "failed", sent | {"name": "bronx"}, asked_at, "ada"),
-            outputs.RequestRun("manual__1", "success", REQUEST | {"name": "queens-january"}, asked_at, "ada"),
-        ]
-        why_not = None if self.may else "You have no right to start runs of this DAG."
-        requests = outputs.Requests(runs, self.may, why_not)
-        return outputs.outputs("/nyc-taxi", lambda path: True, folder, page, requests, Links())
+        """What the back end makes of the files in the outputs folder, and of two requests."""
+        from tests.browser import made_outputs
+
+        return made_outputs.answer(folder, page, may=self.may, has_runs=self.has_runs)
 
     def rest(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Any:
         """What Airflow's REST API answers."""
@@ -508,6 +458,7 @@ def serve(state: State, port: int = 0) -> ThreadingHTTPServer:
 
 
 if __name__ == "__main__":
-    os.environ["NYC_TAXI_DATA_DIR"] = tempfile.mkdtemp()
-    make_outputs()
+    from tests.browser import made_outputs
+
+    made_outputs.use_a_folder_of_their_own()
     serve(State(), int(sys.argv[1])).serve_forever()

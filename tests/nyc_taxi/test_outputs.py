@@ -178,8 +178,8 @@ class TestRequests:
         assert [each["request"] for each in shown] == [REQUEST, REQUEST, None]
         assert found["requests"]["why_not"] == "no right"
 
-    def test_a_request_that_a_later_one_has_answered_is_not_shown_as_unfinished(self):
-        newest_first = [run("a", "running"), run("a", "success"), run("a", "failed")]
+    def test_of_requests_with_one_name_the_newest_counts(self):
+        newest_first = [run("a", "running"), run("a", "success"), run("a", "failed"), run("b"), run("b", "failed")]
         shown = ask("requests", requests=Requests(newest_first, True, None))["requests"]["unfinished"]
         assert [each["state"] for each in shown] == ["running"]
 

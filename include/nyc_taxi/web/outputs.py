@@ -179,13 +179,13 @@ def _requests(
     count = max(1, -(-len(together) // AT_ONCE))
     number = int(page) if page.isdecimal() and page.isascii() and 1 <= int(page[:9]) <= count else 1
     runs = requests.runs if requests else []
+    newest: dict[str, RequestRun] = {}
     answered: dict[str, RequestRun] = {}
-    unfinished = []
     for run in runs:
+        newest.setdefault(run.name, run)  # a request replaces an earlier one with the same name
         if run.state == "success":
             answered.setdefault(run.name, run)
-        elif run.name not in answered:  # else a later request has answered it
-            unfinished.append(run)
+    unfinished = [run for run in newest.values() if run.state != "success"]
     results = [
         _as_json(base, group)
         | {
