@@ -29,6 +29,7 @@ class Page {
     this.stop = new AbortController();
     this.data = null;
     this.part = { key: null, data: null };
+    this.wasBusy = false; // at the refresh before, or something has just been started
     this.underWay = []; // the titles of the backfills that were shown last
     this.shadow = element.shadowRoot ?? element.attachShadow({ mode: "open" });
     const link = (url, ...text) => this.#link(url, text);
@@ -41,7 +42,7 @@ class Page {
     this.asOf = h("p", { class: "hint" });
     this.main = h("div");
     this.root = h("div", { class: "page" }, h("header", null, h("h1", null, "Taxi warehouse"), this.tabs, h("span", { class: "space" }), this.asOf, !env.navigate && h("a", { href: `${env.airflowBase}/` }, "Airflow")), this.trouble, this.notes, this.live, this.progress, this.main);
-    this.actions = new Actions(this.api, env, { root: this.root, started: () => this.grid.clear(), done: () => this.refresh(), say: (text, isBad) => this.say(text, isBad) });
+    this.actions = new Actions(this.api, env, { root: this.root, started: () => this.grid.clear(), done: () => { this.wasBusy = true; return this.refresh(); }, say: (text, isBad) => this.say(text, isBad) });
     const open = (fleet, month) => { location.hash = `#/${fleet}/${month}`; };
     this.grid = new Grid({ open, select: () => this.#drawSelection(), say: (text) => this.say(text), link });
     this.month = new Month({ api: this.api, actions: this.actions, open, close: () => { location.hash = "#/"; }, link });
@@ -119,7 +120,11 @@ class Page {
       this.#draw();
       if (grid.value) await this.#drawProgress(current);
     }
-    if (!document.hidden && current()) this.timer = setTimeout(() => this.refresh(), this.data?.is_busy ? BUSY : QUIET);
+    if (document.hidden || !current()) return;
+    // Once more soon after the end: what was asked at the same moment may still have been as before.
+    const isBusy = Boolean(this.data?.is_busy);
+    this.timer = setTimeout(() => this.refresh(), isBusy || this.wasBusy ? BUSY : QUIET);
+    this.wasBusy = isBusy;
   }
 
   #read(at) {
