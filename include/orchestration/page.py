@@ -5,10 +5,13 @@ Each function needs a few queries, whatever the number of fleets and months. Non
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import contextlib
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -18,7 +21,7 @@ from include.nyc_taxi.web import grid, month, resource, snapshot
 from include.orchestration import assets, compat
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.defaults import WAREHOUSE_POOL
-from include.orchestration.month import month_of_run
+from include.orchestration.month import OWN_DATE, is_for_its_date, month_of_run
 from include.orchestration.month_runs import FAILED, MonthRun
 from include.orchestration.week import week_of_run
 from output_pages import PREFIX, base_path
@@ -27,6 +30,10 @@ TAG = "nyc_taxi"
 """The tag of all DAGs of the project."""
 WAITING = "wait_for_"
 """How the ids of sensors begin that wait for a month."""
+NOT_WELL = ("queued", "running", "failed")
+"""The states of runs that have not ended well."""
+CHUNK = 500
+"""How many values a condition has at most: databases have a limit."""
 STEPS = {
     "download": assets.trips_file,
     "load": assets.trips,
@@ -120,13 +127,13 @@ def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str,
     if fleet not in settings.fleets() or dag_id not in rights.readable:
         return None
     chosen = Month(text)
-    dag = dags(session, {dag_id}, rights)[dag_id]
+    dag = replace(dags(session, {dag_id}, rights)[dag_id], runs=tuple(_runs_of_month(session, dag_id, chosen)))
     facts = month.Facts(
         links=Links(session),
         base=base_path(),
         line=3 if IS_AIRFLOW_3 else 2,
         seconds=_seconds(session, fleet),
-        failed=_failed_tasks(session, dag_id, [run.run_id for run in dag.runs if run.partition == chosen]),
+        failed=_failed_tasks(session, dag_id, [run.run_id for run in dag.runs]),
     )
     return month.month_page(fleet, chosen, snapshot.read(), dag, facts, datetime.now(UTC))
 
@@ -151,7 +158,10 @@ def resource_data(session: Any, rights: Rights) -> dict[str, Any]:
 
 
 def dags(session: Any, ids: Collection[str], rights: Rights) -> dict[str, grid.Dag]:
-    """The DAGs with their runs. A DAG that Airflow does not know yet counts as paused and has no runs."""
+    """The DAGs, with the runs that their states depend on.
+
+    A DAG that Airflow does not know yet counts as paused and has no runs.
+    """
     from sqlalchemy import select
 
     model = compat.DagModel
@@ -177,28 +187,116 @@ def _why_not(dag_id: str, is_known: bool, rights: Rights) -> str | None:
 
 
 def _runs(session: Any, ids: Collection[str]) -> dict[str, list[grid.Run]]:
-    """The runs of each DAG, ordered by their start."""
-    from sqlalchemy import or_, select
+    """The runs of each DAG that the states of its months or weeks depend on, ordered by their start.
+
+    These are the runs that have not ended well, and the successful runs that started after the first of them, because
+    only these can make it history. Airflow's database keeps the runs of years, most of which are neither.
+    """
+    from sqlalchemy import and_, select
 
     run, task = compat.DagRun, compat.TaskInstance
-    unsettled: dict[tuple[str, str], dict[str, str]] = {}
-    for dag_id, run_id, task_id, state in session.execute(
-        select(task.dag_id, task.run_id, task.task_id, task.state).where(
-            task.dag_id.in_(ids), or_(task.state.is_(None), task.state != "success")
-        )
-    ):
-        unsettled.setdefault((dag_id, run_id), {})[task_id] = str(state or "none")
-    columns = (run.dag_id, run.run_id, run.run_type, run.state, run.conf, run.start_date, run.end_date)
+    bad = _read_runs(session, [and_(run.dag_id.in_(ids), run.state.in_(NOT_WELL))])
+    failed_tasks = session.execute(
+        select(task.dag_id, task.run_id).where(task.dag_id.in_(ids), task.state.in_(FAILED)).distinct()
+    )
+    known = {(dag_id, each.run_id) for dag_id, runs in bad.items() for each in runs}
+    others = sorted({run_id for dag_id, run_id in failed_tasks if (dag_id, run_id) not in known})
+    by_id = (run.run_id.in_(others[start : start + CHUNK]) for start in range(0, len(others), CHUNK))
+    for dag_id, runs in _read_runs(
+        session, [and_(run.dag_id.in_(ids), run.state == "success", these) for these in by_id]
+    ).items():
+        bad.setdefault(dag_id, []).extend(runs)
+    good = _successes(session, bad)
+    return {dag_id: _by_start([*good.get(dag_id, ()), *runs]) for dag_id, runs in bad.items()}
+
+
+def _successes(session: Any, bad: Mapping[str, Sequence[grid.Run]]) -> dict[str, list[grid.Run]]:
+    """The successful runs of the months or weeks of the runs `bad` that started after the first of them, by DAG.
+
+    The runs that Airflow made for other dates are left out by the database. Which month a run by hand is about is only
+    known here.
+    """
+    from sqlalchemy import and_, case, or_, select
+
+    run, date = compat.DagRun, compat.logical_date()
+    conditions, wanted = [], {}
+    for dag_id, runs in bad.items():
+        wanted[dag_id] = {each.partition for each in runs if each.partition}
+        starts = [each.started for each in runs if each.started]
+        days = {day for partition in wanted[dag_id] if (day := _midnight(partition))}
+        of_days = or_(date.in_(sorted(days)), run.run_type.not_in(OWN_DATE)) if len(days) <= CHUNK else True
+        if starts:
+            conditions.append(and_(run.dag_id == dag_id, run.start_date >= min(starts), of_days))
+    form = case((run.run_type.not_in(OWN_DATE), run.conf)).label("conf")
+    query = select(run.dag_id, run.run_id, run.run_type, run.start_date, form, date.label("logical_date"))
     found: dict[str, list[grid.Run]] = {}
-    for row in session.execute(
-        select(*columns, compat.logical_date().label("logical_date")).where(run.dag_id.in_(ids))
-    ):
-        is_month = row.dag_id.startswith(grid.months_dag_id(""))
-        partition = month_of_run(row) if is_month else week_of_run(row)
-        found.setdefault(row.dag_id, []).append(_as_run(row, partition, unsettled.get((row.dag_id, row.run_id), {})))
-    for runs in found.values():
-        runs.sort(key=lambda run: (run.started is None, str(run.started)))
+    for row in session.execute(query.where(run.state == "success", or_(*conditions))) if conditions else ():
+        partition = _partition_of(row)
+        if partition in wanted[row.dag_id]:
+            found.setdefault(row.dag_id, []).append(grid.Run(row.run_id, partition, "success", row.start_date))
     return found
+
+
+def _midnight(partition: str) -> datetime | None:
+    """The logical date of the run that Airflow makes for a month or a week; None if a user's form names neither."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(f"{partition}-01"[: len("2023-01-01")]).replace(tzinfo=UTC)
+    return None
+
+
+def _runs_of_month(session: Any, dag_id: str, chosen: Month) -> list[grid.Run]:
+    """All runs of a month, ordered by their start. Runs that Airflow made for dates of other months are not read."""
+    from sqlalchemy import and_, or_
+
+    run = compat.DagRun
+    first, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (chosen.first_day, chosen.end))
+    about = timedelta(days=2)  # the same date in another time zone is at most a day away
+    may_be = or_(compat.logical_date().between(first - about, end + about), run.run_type.not_in(OWN_DATE))
+    found = _read_runs(session, [and_(run.dag_id == dag_id, may_be)])
+    return _by_start(each for each in found.get(dag_id, ()) if each.partition == chosen)
+
+
+def _by_start(runs: Iterable[grid.Run]) -> list[grid.Run]:
+    distinct = {run.run_id: run for run in runs}  # the last one of each id, which is the one with its tasks
+    return sorted(distinct.values(), key=lambda run: (run.started is None, str(run.started)))
+
+
+def _read_runs(session: Any, conditions: Iterable[Any]) -> dict[str, list[grid.Run]]:
+    """The runs that any of the conditions selects, by DAG, in no order."""
+    from sqlalchemy import and_, case, or_, select
+
+    run, task = compat.DagRun, compat.TaskInstance
+    form = case((run.run_type.not_in(OWN_DATE), run.conf)).label("conf")  # the others' says nothing about their date
+    columns = (run.dag_id, run.run_id, run.run_type, run.state, form, run.start_date, run.end_date)
+    runs = select(*columns, compat.logical_date().label("logical_date"))
+    tasks = (
+        select(task.dag_id, task.run_id, task.task_id, task.state)
+        .join(run, and_(task.dag_id == run.dag_id, task.run_id == run.run_id))
+        .where(or_(task.state.is_(None), task.state != "success"))
+    )
+    found: dict[str, list[grid.Run]] = {}
+    for condition in conditions:
+        unsettled: dict[tuple[str, str], dict[str, str]] = {}
+        for dag_id, run_id, task_id, state in session.execute(tasks.where(condition)):
+            unsettled.setdefault((dag_id, run_id), {})[task_id] = str(state or "none")
+        for row in session.execute(runs.where(condition)):
+            states = unsettled.get((row.dag_id, row.run_id), {})
+            found.setdefault(row.dag_id, []).append(_as_run(row, _partition_of(row), states))
+    return found
+
+
+def _partition_of(row: Any) -> str | None:
+    """The month or the week of a run."""
+    is_month = row.dag_id.startswith(grid.months_dag_id(""))
+    if row.conf and not is_for_its_date(row):
+        return (month_of_run if is_month else week_of_run)(row)
+    return _partition_of_date(is_month, row.logical_date)
+
+
+@functools.lru_cache(maxsize=10_000)  # the runs of all fleets have the same dates, and each takes a tenth of a ms
+def _partition_of_date(is_month: bool, logical_date: datetime | None) -> str | None:
+    row = SimpleNamespace(logical_date=logical_date, run_type="manual", conf=None)
+    return (month_of_run if is_month else week_of_run)(row)
 
 
 def _as_run(row: Any, partition: str | None, tasks: Mapping[str, str]) -> grid.Run:

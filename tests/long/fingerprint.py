@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy
@@ -26,8 +28,9 @@ LAKES_OWN = "turns"
 def fingerprint(data_dir: Path, con: duckdb.DuckDBPyConnection | None = None) -> dict[str, str]:
     """A checksum of each table (over its rows in order), of each view's text and of each file in the data directory.
 
-    Pictures count by their pixels, all other files by their bytes. Every file counts, hidden ones too: what a killed
-    task has left under a temporary name is a difference.
+    Pictures count by their pixels, the snapshot for the web UI by what it says about months and weeks, records of uses
+    by their existence, and all other files by their bytes. Every file counts, hidden ones too: what a killed task has
+    left under a temporary name is a difference.
 
     Args:
         con: to a warehouse that is elsewhere, a lake; else it is the DuckDB file in the data directory.
@@ -79,10 +82,29 @@ def _tables(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def _content(path: Path) -> bytes:
+    if path.parent.name == "status" and path.suffix == ".jsonl":
+        return b""  # they say when, and how often: what was killed has been done again
+    if path.parent.name == "status" and path.suffix == ".json":
+        return repr(_snapshot(json.loads(path.read_text()))).encode()
     if path.suffix != ".png" or path.name.startswith("."):
         return path.read_bytes()
     with Image.open(path) as picture:
         return repr((picture.mode, picture.size)).encode() + numpy.asarray(picture).tobytes()
+
+
+def _snapshot(document: dict[str, Any]) -> list[Any]:
+    """What a snapshot says, without the columns and rules that may differ: the same as the warehouse itself."""
+    names = [rule for rule, *_ in document["rules"]]
+
+    def said(values: dict[str, Any] | None) -> list[Any] | None:
+        if values is None:
+            return None
+        checks = sorted([names[number], *result] for number, *result in values["checks"])
+        rest = {name: value for name, value in values.items() if name not in {*LEFT_OUT, "at", "checks"}}
+        return [rest, [check for check in checks if check[0] not in LEFT_OUT_RULES]]
+
+    months = [(key, [said(values) for values in month]) for key, month in document["months"].items()]
+    return [months, document["weeks"], document["zones"]]
 
 
 def _checksum(content: bytes) -> str:
