@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from airflow.providers.common.compat.sdk import AirflowException
 
 from include.nyc_taxi import settings
 from include.nyc_taxi.months import Month
@@ -114,7 +117,8 @@ def project_dag_ids(session: Any) -> frozenset[str]:
 def grid_data(session: Any, rights: Rights) -> dict[str, Any]:
     """The JSON of the grid for a user with these rights."""
     found = dags(session, dag_ids() & rights.readable, rights)
-    return grid.grid(settings.fleets(), snapshot.read(), found, datetime.now(UTC))
+    contents = snapshot.read()
+    return grid.grid(settings.fleets(), contents, found, datetime.now(UTC), None if contents else _hint())
 
 
 def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str, Any] | None:
@@ -133,6 +137,7 @@ def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str,
         base=base_path(),
         line=3 if IS_AIRFLOW_3 else 2,
         seconds=_seconds(session, fleet),
+        site=_places()[1],
         failed=_failed_tasks(session, dag_id, [run.run_id for run in dag.runs]),
     )
     return month.month_page(fleet, chosen, snapshot.read(), dag, facts, datetime.now(UTC))
@@ -140,21 +145,51 @@ def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str,
 
 def resource_data(session: Any, rights: Rights) -> dict[str, Any]:
     """The JSON of the shared resources for a user with these rights."""
-    from tlc_hook import TlcHook
-    from warehouse_hook import WarehouseHook
-
     declared = declared_uses(session, rights.readable)
-    database = WarehouseHook().get_database()
+    contents = snapshot.read()
+    database, site, problems = _places()
+    hint = " ".join(problems) or (None if contents else _hint())
     return resource.resource(
-        snapshot.read(),
+        contents,
         Path(database) if database.startswith("/") else None,
-        TlcHook().url(""),
+        site,
         _pool(session),
         [use for use, _ in declared if use],
         [use for _, use in declared if use],
         Links(session),
         rights.readable,
+        hint,
     )
+
+
+def _hint() -> str | None:
+    """Why there is no snapshot, and what to run."""
+    database, _, problems = _places()
+    if problems:
+        return " ".join(problems)
+    if database.startswith("/") and not Path(database).exists():
+        return (
+            f"There is no warehouse yet at {database}. The first load creates it: start a backfill, or run `make demo`."
+        )
+    return snapshot.problem()
+
+
+def _places() -> tuple[str, str, list[str]]:
+    """The warehouse's database, the address of the TLC's site, and what is wrong with the settings of either."""
+    from include.nyc_taxi.errors import NycTaxiError
+    from tlc_hook import TlcHook
+    from warehouse_hook import WarehouseHook
+
+    problems = []
+
+    def asked(question: Callable[[], str]) -> str:
+        try:
+            return question()
+        except (NycTaxiError, AirflowException) as error:
+            problems.append(f"{error}.")
+            return ""
+
+    return asked(lambda: WarehouseHook().get_database()), asked(lambda: TlcHook().url("")), problems
 
 
 def dags(session: Any, ids: Collection[str], rights: Rights) -> dict[str, grid.Dag]:
@@ -224,9 +259,9 @@ def _successes(session: Any, bad: Mapping[str, Sequence[grid.Run]]) -> dict[str,
         wanted[dag_id] = {each.partition for each in runs if each.partition}
         starts = [each.started for each in runs if each.started]
         days = {day for partition in wanted[dag_id] if (day := _midnight(partition))}
-        of_days = or_(date.in_(sorted(days)), run.run_type.not_in(OWN_DATE)) if len(days) <= CHUNK else True
+        of_days = [or_(date.in_(sorted(days)), run.run_type.not_in(OWN_DATE))] if len(days) <= CHUNK else []
         if starts:
-            conditions.append(and_(run.dag_id == dag_id, run.start_date >= min(starts), of_days))
+            conditions.append(and_(run.dag_id == dag_id, run.start_date >= min(starts), *of_days))
     form = case((run.run_type.not_in(OWN_DATE), run.conf)).label("conf")
     query = select(run.dag_id, run.run_id, run.run_type, run.start_date, form, date.label("logical_date"))
     found: dict[str, list[grid.Run]] = {}
@@ -353,9 +388,11 @@ def _pool(session: Any) -> list[resource.PoolTask]:
     from sqlalchemy import select
 
     task = compat.TaskInstance
-    columns = (task.dag_id, task.run_id, task.task_id, task.state, task.pid, task.start_date, task.queued_dttm)
+    ids = (task.dag_id, task.run_id, task.task_id)
     rows = session.execute(
-        select(*columns).where(task.pool == WAREHOUSE_POOL, task.state.in_(["running", "queued", "scheduled"]))
+        select(*ids, task.state, task.pid, task.hostname, task.start_date, task.queued_dttm).where(
+            task.pool == WAREHOUSE_POOL, task.state.in_(["running", "queued", "scheduled"])
+        )
     )
     return [
         resource.PoolTask(
@@ -363,9 +400,15 @@ def _pool(session: Any) -> list[resource.PoolTask]:
             is_running=row.state == "running",
             pid=row.pid if row.state == "running" else None,
             since=row.start_date if row.state == "running" else row.queued_dttm,
+            is_here=not row.hostname or row.hostname in _names_of_this_machine(),
         )
         for row in rows
     ]
+
+
+@functools.cache  # asking may take as long as the network's name server
+def _names_of_this_machine() -> frozenset[str]:
+    return frozenset({socket.gethostname(), socket.getfqdn(), "localhost", "127.0.0.1"})
 
 
 def declared_uses(
@@ -373,8 +416,9 @@ def declared_uses(
 ) -> list[tuple[resource.DeclaredUse | None, resource.DeclaredUse | None]]:
     """For each task of the project, how it uses the warehouse and the TLC's site, according to its DAG.
 
-    A task that opens the warehouse stands in the pool `warehouse`. A task that asks the site is a sensor for its files,
-    or makes an asset of them.
+    A task that opens the warehouse stands in the pool `warehouse`; a task that runs dbt opens it in dbt's own process,
+    and stands in a pool of its own if the warehouse is a lake. A task that asks the site is a sensor for its files, or
+    makes an asset of them.
     """
     return [
         uses_of(task, dag_id)
@@ -385,10 +429,13 @@ def declared_uses(
 
 def uses_of(task: Any, dag_id: str) -> tuple[resource.DeclaredUse | None, resource.DeclaredUse | None]:
     """How a task uses the warehouse and the TLC's site; None if it does not."""
-    use = resource.DeclaredUse(dag_id, task.task_id, writes=bool(task.outlets))
+    is_dbt = task.task_type.startswith("Dbt")
+    use = resource.DeclaredUse(
+        dag_id, task.task_id, writes=is_dbt or bool(task.outlets), program="dbt" if is_dbt else None
+    )
     files = any(f"://{assets.RAW_FILES}/" in str(getattr(outlet, "uri", "")) for outlet in task.outlets)
     return (
-        use if task.pool == WAREHOUSE_POOL else None,
+        use if task.pool == WAREHOUSE_POOL or is_dbt else None,
         use if files or task.task_type == "TlcFileSensor" else None,
     )
 

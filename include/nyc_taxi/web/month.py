@@ -50,6 +50,7 @@ class Facts:
         links: the addresses of pages in the web UI.
         base: the path before `/outputs` and `/files` in the addresses of outputs.
         line: 3 or 2, Airflow's main version.
+        site: the address of the TLC's site, without a login; the real one's if it is empty.
     """
 
     links: Links
@@ -57,6 +58,7 @@ class Facts:
     line: int
     seconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     failed: Mapping[str, Sequence[FailedTask]] = field(default_factory=dict)
+    site: str = ""
 
 
 def month_page(
@@ -183,7 +185,7 @@ def _weeks(fleet: str, month: Month, snapshot: Snapshot | None, facts: Facts) ->
 
 def _inputs(fleet: str, month: Month, load: Loaded | None, facts: Facts) -> list[dict[str, Any]]:
     """What the month is made from: the TLC's file, and the zones."""
-    address = load.source_url if load else f"{settings.tlc_url() or settings.DEFAULT_TLC_URL}"
+    address = load.source_url if load else (facts.site or settings.DEFAULT_TLC_URL).rstrip("/")
     url = address if load else address + catalogue.file_path(fleet, month)
     here = month_path(fleet, month).name
     file = {"label": f"The TLC's file {here}", "url": url if url.startswith(("http://", "https://")) else None}
