@@ -348,6 +348,7 @@ def _as_run(row: Any, partition: str | None, tasks: Mapping[str, str]) -> grid.R
         cancelled=run.cancelled,
         waits=any(name.startswith(WAITING) and task == "up_for_reschedule" for name, task in tasks.items()),
         ended=row.end_date,
+        date=row.logical_date,
     )
 
 

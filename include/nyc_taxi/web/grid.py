@@ -77,6 +77,7 @@ class Run:
         state, started, failed, cancelled: as in `freshness.Run`.
         waits: whether it only waits for the TLC to publish the month.
         ended: in UTC; None until then.
+        date: its logical date in UTC, if it has one.
     """
 
     run_id: str
@@ -87,6 +88,7 @@ class Run:
     cancelled: bool = False
     waits: bool = False
     ended: datetime | None = None
+    date: datetime | None = None
 
     @property
     def month(self) -> str | None:
