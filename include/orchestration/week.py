@@ -61,13 +61,14 @@ def logical_week(params: Mapping[str, Any], dag_run: Any) -> str:
 
 def week_of_run(dag_run: Any) -> str | None:
     """Return the Monday of any run's week, or None if no single week can be told from its form and its logical date."""
-    own = {months.monday_of(day) for day in written_dates(dag_run.logical_date)} if dag_run.logical_date else set()
-    chosen = None if own and is_for_its_date(dag_run) else (dag_run.conf or {}).get("week")
+    is_own = dag_run.logical_date and is_for_its_date(dag_run)
+    chosen = None if is_own else (dag_run.conf or {}).get("week")
     if chosen:
         try:
             return months.monday_of(str(chosen)).isoformat()
         except WeekError:
             return None
+    own = {months.monday_of(day) for day in written_dates(dag_run.logical_date)} if dag_run.logical_date else set()
     return own.pop().isoformat() if len(own) == 1 else None
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy
@@ -19,9 +21,6 @@ done again."""
 NO_PUNCTUATION = str.maketrans("", "", '()" ')
 """In a view's text DuckDB writes these in one way for a file and in another for a lake."""
 
-WHO_AND_WHEN = "status"
-"""The folder of the page on the warehouse: which run has used what, and when."""
-
 LAKES_OWN = "turns"
 """The table of a lake that a file has not: it counts the writers."""
 
@@ -29,8 +28,9 @@ LAKES_OWN = "turns"
 def fingerprint(data_dir: Path, con: duckdb.DuckDBPyConnection | None = None) -> dict[str, str]:
     """A checksum of each table (over its rows in order), of each view's text and of each file in the data directory.
 
-    Pictures count by their pixels, all other files by their bytes. Every file counts, hidden ones too: what a killed
-    task has left under a temporary name is a difference. The folder `status` alone is left out.
+    Pictures count by their pixels, the snapshot for the web UI by what it says about months and weeks, records of uses
+    by their existence, and all other files by their bytes. Every file counts, hidden ones too: what a killed task has
+    left under a temporary name is a difference.
 
     Args:
         con: to a warehouse that is elsewhere, a lake; else it is the DuckDB file in the data directory.
@@ -43,9 +43,8 @@ def fingerprint(data_dir: Path, con: duckdb.DuckDBPyConnection | None = None) ->
         with contextlib.closing(duckdb.connect(str(warehouse))) as opened:
             found = _tables(opened)
     for path in sorted(data_dir.rglob("*")):
-        relative = path.relative_to(data_dir)
-        if path.is_file() and path != warehouse and relative.parts[0] != WHO_AND_WHEN:
-            found[str(relative)] = _checksum(_content(path))
+        if path.is_file() and path != warehouse:
+            found[str(path.relative_to(data_dir))] = _checksum(_content(path))
     return found
 
 
@@ -83,10 +82,29 @@ def _tables(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def _content(path: Path) -> bytes:
+    if path.parent.name == "status" and path.suffix == ".jsonl":
+        return b""  # they say when, and how often: what was killed has been done again
+    if path.parent.name == "status" and path.suffix == ".json":
+        return repr(_snapshot(json.loads(path.read_text()))).encode()
     if path.suffix != ".png" or path.name.startswith("."):
         return path.read_bytes()
     with Image.open(path) as picture:
         return repr((picture.mode, picture.size)).encode() + numpy.asarray(picture).tobytes()
+
+
+def _snapshot(document: dict[str, Any]) -> list[Any]:
+    """What a snapshot says, without the columns and rules that may differ: the same as the warehouse itself."""
+    names = [rule for rule, *_ in document["rules"]]
+
+    def said(values: dict[str, Any] | None) -> list[Any] | None:
+        if values is None:
+            return None
+        checks = sorted([names[number], *result] for number, *result in values["checks"])
+        rest = {name: value for name, value in values.items() if name not in {*LEFT_OUT, "at", "checks"}}
+        return [rest, [check for check in checks if check[0] not in LEFT_OUT_RULES]]
+
+    months = [(key, [said(values) for values in month]) for key, month in document["months"].items()]
+    return [months, document["weeks"], document["zones"]]
 
 
 def _checksum(content: bytes) -> str:

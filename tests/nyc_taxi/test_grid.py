@@ -166,7 +166,8 @@ class TestGrid:
         assert json.loads(json.dumps(made)) == made
 
     def test_without_a_snapshot_says_what_to_run(self):
-        made = grid.grid(["green"], None, {"taxi_trips_green": Dag("taxi_trips_green")}, NOW)
+        assert snapshot.read() is None
+        made = grid.grid(["green"], None, {"taxi_trips_green": Dag("taxi_trips_green")}, NOW, snapshot.problem())
         assert made["snapshot"] is None
         assert "make status" in made["hint"]
         assert made["fleets"][0]["months"]

@@ -163,9 +163,31 @@ def test_links_to_the_outputs_that_exist():
     ("line", "command"), [(3, ["airflow", "backfill", "create"]), (2, ["airflow", "dags", "backfill"])]
 )
 def test_has_this_lines_command_that_loads_the_month_again(line, command):
-    words = shlex.split(panel(facts=replace(FACTS, line=line))["commands"]["again"])
+    words = shlex.split(panel(facts=replace(FACTS, line=line))["commands"]["backfill"])
     assert words[:3] == command
     assert words.count("2023-01-01T00:00:00+00:00") == 2
+
+
+def test_the_commands_of_the_buttons_do_what_these_do():
+    """They clear the newest run; a new run if there is none, or one that 2.11 would not run again."""
+    by_hand = run(run_id="manual__it's", date=LOADED)
+    backfill = run(run_id="backfill__2023-01-01", date=LOADED)
+
+    def commands(line, *runs):
+        failed = {each.run_id: [FailedTask("load", 1)] for each in runs if each.state == "failed"}
+        made = panel(runs=runs, facts=replace(FACTS, line=line, failed=failed))["commands"]
+        return [made[name] and shlex.split(made[name])[1:] for name in ("again", "failed")]
+
+    trigger = ["dags", "trigger", "taxi_trips_green", "--conf", '{"month": "2023-01"}']
+    date = LOADED.isoformat()
+    cleared = ["tasks", "clear", "taxi_trips_green", "--start-date", date, "--end-date", date]
+    by_id = ["dags", "clear", "taxi_trips_green", "--run-id"]
+    assert commands(3) == commands(2) == [trigger, None]
+    assert commands(2, backfill) == [trigger, trigger]
+    assert commands(2, by_hand) == [[*cleared, "--yes"], [*cleared, "--only-failed", "--yes"]]
+    for each in (backfill, by_hand):
+        assert commands(3, each) == [[*by_id, each.run_id, "--yes"], [*by_id, each.run_id, "--only-failed", "--yes"]]
+    assert commands(3, by_hand, run(run_id="later", state="success", after=timedelta(hours=2)))[1] is None
 
 
 def test_never_links_to_anything_but_http():

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from include.nyc_taxi.web import resource, uses
-from include.nyc_taxi.web.resource import DeclaredUse, PoolTask, holder
+from include.nyc_taxi.web.resource import DeclaredUse, Holder, PoolTask, holder
 from tests.nyc_taxi.test_grid import load_of, taken
 from tests.nyc_taxi.test_month_page import Links
 
@@ -28,8 +28,8 @@ def page(file=None, pool=(), declared=(), site=(), snapshot=None, readable=READA
     return made
 
 
-def task(pid=None, *, is_running=True, dag_id="taxi_trips_green", task_id="load"):
-    return PoolTask(dag_id, "run1", task_id, is_running=is_running, pid=pid, since=SINCE)
+def task(pid=None, *, is_running=True, dag_id="taxi_trips_green", task_id="load", is_here=True):
+    return PoolTask(dag_id, "run1", task_id, is_running=is_running, pid=pid, since=SINCE, is_here=is_here)
 
 
 class TestHolder:
@@ -39,10 +39,21 @@ class TestHolder:
 
     def test_is_the_process_that_has_it_open_which_keeps_its_lock(self, file, hold_open):
         process = hold_open(file)
-        assert holder(file) == process.pid
+        assert holder(file) == Holder(process.pid, writes=True)
         with pytest.raises(duckdb.IOException, match="Could not set lock"):
             duckdb.connect(str(file))
-        assert holder(file) == process.pid
+        assert holder(file) == Holder(process.pid, writes=True)
+
+    def test_only_reads_if_it_has_opened_it_to_read(self, file, start_python):
+        code = (
+            "import sys, duckdb\ncon = duckdb.connect(sys.argv[1], read_only=True)\n"
+            "print('open', flush=True)\ninput()\n"
+        )
+        process = start_python(code, file)
+        assert process.stdout.readline() == "open\n"
+        assert holder(file) == Holder(process.pid, writes=False)
+        (user,) = page(file)["warehouse"]["open_now"]
+        assert (user["pid"], user["mode"]) == (process.pid, "read")
 
     def test_asking_keeps_nobody_out(self, file, start_python):
         process = start_python(
@@ -65,6 +76,23 @@ class TestWarehouse:
         for pool in ([], [task(pid, dag_id="secret")]):
             (user,) = page(file, pool)["warehouse"]["open_now"]
             assert (user["pid"], user["task"]) == (pid, None)
+
+    def test_takes_no_task_of_another_machine_for_a_process_of_this_one_with_the_same_pid(self, file, hold_open):
+        pid = hold_open(file).pid
+        made = page(file, [task(pid, is_here=False), task(1)])["warehouse"]
+        (user,) = made["open_now"]
+        assert (user["pid"], user["task"]) == (pid, None)
+        assert "1 running tasks" in made["open_now_note"]
+
+    def test_says_what_is_not_seen(self, file):
+        assert "Only processes of the web server's machine" in page(file)["warehouse"]["open_now_note"]
+        assert "are not seen" in page(None)["warehouse"]["open_now_note"]
+
+    def test_a_task_that_runs_dbt_writes_whatever_the_hook_has_seen(self):
+        uses.record(uses.WarehouseUse("2023-09-15", "taxi_trips_green", "r", "daily_trips", 1, 0.5, 0.1, False))
+        declared = [DeclaredUse("taxi_trips_green", "daily_trips", writes=True, program="dbt")]
+        (use,) = page(declared=declared)["warehouse"]["uses"]
+        assert (use["mode"], use["program"], len(use["last"])) == ("write", "dbt", 1)
 
     def test_lists_who_waits(self, file):
         waiting = page(file, [task(is_running=False), task(is_running=False, dag_id="secret")])["warehouse"]["waiting"]

@@ -1,5 +1,7 @@
 """What the page of the warehouse reads from Airflow's metadata database, after real runs of the DAGs."""
 
+from datetime import UTC, datetime
+
 import pytest
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
@@ -8,7 +10,7 @@ from sqlalchemy import delete, event
 
 from include.nyc_taxi import settings
 from include.nyc_taxi.web import uses
-from include.orchestration import page
+from include.orchestration import compat, page
 from include.tlc_simulator.faults import Status
 from tests.dags.conftest import dag_bag, metadata_database, no_pauses, simulator  # noqa: F401
 from tests.dags.running import run
@@ -154,7 +156,100 @@ def test_a_dag_that_airflow_has_not_read_yet_has_no_buttons(ask):
     assert "has not read" in dag.why_not
 
 
-def test_the_number_of_queries_does_not_depend_on_the_number_of_runs(dag_bag, simulator, ask):  # noqa: F811
+def add_runs(dag_id, runs):
+    """Put ended runs into Airflow's database: (run id, date, state, start, form) each."""
+    table, date = DagRun.__table__, "logical_date" if compat.IS_AIRFLOW_3 else "execution_date"
+    with create_session() as session:
+        for run_id, day, state, start, form in runs:
+            values = {
+                "dag_id": dag_id,
+                "run_id": run_id,
+                date: datetime.fromisoformat(day).replace(tzinfo=UTC),
+                "state": state,
+                "start_date": datetime.fromisoformat(start).replace(tzinfo=UTC),
+                "end_date": datetime.fromisoformat(start).replace(tzinfo=UTC),
+                "run_type": "manual" if form else "backfill",
+                "conf": form or {},
+            }
+            extra = {"run_after": values["start_date"], "clear_number": 0} if compat.IS_AIRFLOW_3 else {}
+            session.execute(table.insert().values(**values | extra))
+
+
+def shown(ask, dag_id=MONTHS):
+    return [each.run_id for each in ask(page.dags, READER.readable, READER)[dag_id].runs]
+
+
+@pytest.mark.usefixtures("no_runs")
+class TestRunsThatMatter:
+    """The grid reads the runs that its states depend on, and not those of years."""
+
+    def test_a_success_matters_only_if_it_makes_a_failure_of_its_month_history(self, ask):
+        failed = ("failed", "2023-02-01", "failed", "2023-05-01", None)
+        add_runs(
+            MONTHS,
+            [
+                ("long ago", "2023-01-01", "success", "2023-04-01", None),
+                ("before", "2023-03-05", "success", "2023-04-02", {"month": "2023-02"}),
+                failed,
+                ("another month", "2023-03-01", "success", "2023-06-01", None),
+                ("another form", "2023-06-05", "success", "2023-06-02", {"month": "2023-03"}),
+                ("mended", "2023-06-06", "success", "2023-06-03", {"month": "2023-02"}),
+            ],
+        )
+        assert shown(ask) == ["failed", "mended"]
+        assert month_of(ask(page.grid_data, READER), "2023-02")["state"] != "failed"
+
+    def test_a_run_by_hand_is_mended_by_the_run_of_the_date(self, ask):
+        add_runs(
+            MONTHS,
+            [
+                ("by hand", "2023-04-05", "failed", "2023-05-01", {"month": "2023-02"}),
+                ("of the date", "2023-02-01", "success", "2023-06-01", None),
+            ],
+        )
+        assert shown(ask) == ["by hand", "of the date"]
+
+    def test_of_weeks_too(self, ask):
+        add_runs(
+            WEEKS,
+            [
+                ("failed", "2023-01-09", "failed", "2023-05-01", None),
+                ("another", "2023-01-16", "success", "2023-06-01", None),
+                ("mended", "2023-06-01", "success", "2023-06-02", {"week": "2023-01-11"}),
+            ],
+        )
+        assert shown(ask, WEEKS) == ["failed", "mended"]
+
+    def test_nothing_is_read_where_all_is_well(self, ask):
+        add_runs(MONTHS, [(f"run{n}", f"2023-0{n}-01", "success", "2023-05-01", None) for n in range(1, 5)])
+        assert shown(ask) == []
+
+    @pytest.mark.parametrize("form", ["2023-01 or 2023-02", "x", "2023-13"])
+    def test_a_form_that_names_no_month_hides_no_other_run(self, ask, form):
+        add_runs(
+            MONTHS,
+            [
+                ("strange", "2023-04-05", "failed", "2023-05-01", {"month": form}),
+                ("failed", "2023-02-01", "failed", "2023-05-02", None),
+            ],
+        )
+        assert shown(ask) == ["strange", "failed"]
+
+    def test_the_panel_of_a_month_has_all_of_its_runs(self, ask):
+        add_runs(
+            MONTHS,
+            [
+                ("of the date", "2023-02-01", "success", "2023-04-01", None),
+                ("by hand", "2024-04-05", "success", "2024-04-05", {"month": "2023-02"}),
+                ("another", "2023-03-01", "success", "2023-06-01", None),
+                ("by hand too", "2023-02-10", "success", "2023-06-01", {"month": "2023-05"}),
+            ],
+        )
+        runs = ask(page.month_data, READER, "green", "2023-02")["runs"]
+        assert [each["run_id"] for each in runs] == ["by hand", "of the date"]
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_runs(ask):
     def count():
         queries = []
         with create_session() as session:
@@ -170,9 +265,9 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_runs(dag_bag, si
                 event.remove(engine, "before_cursor_execute", note)
         return len(found[MONTHS].runs), len(queries)
 
-    counted = [count()]
-    for month in ("2023-01", "2023-02"):
-        run(dag_bag.dags[MONTHS], f"{month}-01")
+    counted = []
+    for number in range(1, 4):
+        add_runs(MONTHS, [(f"run{number}", f"2023-0{number}-01", "failed", f"2023-05-0{number}", None)])
         counted.append(count())
-    assert [runs for runs, _ in counted] == [0, 1, 2]
+    assert [runs for runs, _ in counted] == [1, 2, 3]
     assert len({queries for _, queries in counted}) == 1

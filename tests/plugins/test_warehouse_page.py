@@ -26,12 +26,24 @@ from tests.conftest import ROOT
 from tests.plugins.test_output_pages import BASE_URL, wait_for
 
 PAGE = "/nyc-taxi/warehouse/"
+SECRET = "hunter2-is-secret"
 GRID, MONTH, RESOURCE, OUTPUTS = (
     f"{PAGE}data/{name}" for name in ("grid", "month/green/2023-01", "resource", "outputs?folder=green&page=2023")
 )
 STATIC = f"{PAGE}static/probe.js"
 ROUTES = [PAGE, STATIC, GRID, MONTH, RESOURCE, OUTPUTS]
-USERS = {"admin": "Admin", "viewer": "Viewer"}
+USERS = {"admin": "Admin", "viewer": "Viewer"} | ({} if IS_AIRFLOW_3 else {"greens": "Greens"})
+"""Users and their roles. Airflow 3's simple auth manager has no role for a single DAG."""
+
+MAKE_ROLE = """
+from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+
+with get_application_builder() as builder:
+    security = builder.sm
+    role = security.add_role("Greens")
+    for resource in ("Website", "DAG Runs", "Task Instances", "DAG:taxi_trips_green"):
+        security.add_permission_to_role(role, security.create_permission("can_read", resource))
+"""
 
 PREPARE = """
 from include.nyc_taxi import settings
@@ -100,6 +112,7 @@ class Server:
 
     url: str
     passwords: dict[str, str]
+    status_dir: Path
 
     def get(self, path: str, session: Any = requests, **options: Any) -> requests.Response:
         return session.get(self.url + path, allow_redirects=False, timeout=60, **options)
@@ -142,6 +155,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         BASE_URL: url,
         "NYC_TAXI_DATA_DIR": str(folder / "data"),
         "NYC_TAXI_FLEETS": "green,yellow",
+        "NYC_TAXI_TLC_URL": f"https://reader:{SECRET}@tlc.test",
+        "AIRFLOW_CONN_WAREHOUSE": json.dumps(
+            {
+                "conn_type": "duckdb",
+                "host": str(folder / "data/warehouse.duckdb"),
+                "password": SECRET,
+            }
+        ),
     }
     # A copy of the plugins, with a file of the page that no change of the page can take away.
     shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
@@ -163,6 +184,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     passwords = dict.fromkeys(USERS, "secret")
     if not IS_AIRFLOW_3:
         run(airflow, "sync-perm")  # creates the roles
+        run(sys.executable, "-c", MAKE_ROLE)
         names = ("--username", "--password", "--firstname", "--lastname", "--email", "--role")
         for user, role in USERS.items():
             values = (user, passwords[user], "A", "B", f"{user}@example.test", role)
@@ -181,7 +203,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         wait_for(url + health, lambda: process.poll() is None, folder / "server.log")
         if IS_AIRFLOW_3:
             passwords = json.loads((folder / "simple_auth_manager_passwords.json.generated").read_text())
-        yield Server(url, passwords)
+        yield Server(url, passwords, folder / "data/status")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -374,6 +396,44 @@ class TestServer:
         assert {("taxi_trips_green", "load"), ("trips_by_week_yellow", "aggregate"), ("adhoc_request", "count")} <= uses
         site = {(use["dag_id"], use["task_id"]) for use in found["tlc"]["uses"]}
         assert {("taxi_trips_green", "download"), ("taxi_trips_green", "wait_for_file")} <= site
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(IS_AIRFLOW_3, reason="Airflow 3's simple auth manager has no role for a single DAG")
+class TestUserOfOneDag:
+    """A user who may read one fleet's months, and nothing else."""
+
+    @pytest.fixture(scope="class")
+    def greens(self, server: Server) -> requests.Session:
+        return server.sign_in("greens")
+
+    def test_sees_one_fleet_without_its_weeks(self, server, greens):
+        (green,) = server.get(GRID, greens).json()["fleets"]
+        assert (green["name"], green["weeks"], green["may_trigger"]) == ("green", [], False)
+
+    def test_opens_the_months_of_that_fleet_only(self, server, greens):
+        assert server.get(MONTH, greens).status_code == 200
+        answer = server.get(MONTH.replace("green", "yellow"), greens)
+        assert answer.status_code == 404
+        assert "dag" not in answer.text.lower()
+
+    def test_sees_the_uses_and_the_tasks_of_that_dag_only(self, server, greens):
+        found = server.get(RESOURCE, greens).json()
+        uses = [*found["warehouse"]["uses"], *found["tlc"]["uses"], *found["tlc"]["last"]]
+        assert {use["dag_id"] for use in uses} == {"taxi_trips_green"}
+        everything = server.get(RESOURCE, server.sign_in("admin")).json()
+        assert len({use["dag_id"] for use in everything["warehouse"]["uses"]}) > 1
+
+
+@pytest.mark.slow
+class TestSecrets:
+    @pytest.mark.parametrize("path", [GRID, MONTH, RESOURCE, PAGE])
+    def test_are_in_no_answer(self, server, admin, path):
+        """The server's environment has a password in the address of the TLC's site, and in the connection."""
+        answer = server.get(path, admin)
+        assert answer.status_code == 200
+        assert SECRET not in answer.text
+        assert SECRET not in "".join(file.read_text() for file in server.status_dir.glob("*.json*"))
 
 
 def test_env_of_the_page_names_this_line():

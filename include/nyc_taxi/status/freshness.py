@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Protocol
 
-from include.nyc_taxi import catalogue
+from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.months import Month, month_range
 from include.nyc_taxi.source.download import Edition, month_path, read_edition
 from include.nyc_taxi.source.site import Answer
@@ -137,9 +137,9 @@ def fleet_status(
     """
     unsettled = _newest_unsettled(runs, loads)
     last_loaded = max(loads, default="")
-    found = []
+    found, folder = [], settings.raw_dir()
     for month in months:
-        path = month_path(fleet, month)
+        path = folder / catalogue.file_name(fleet, month)
         load, local, run = loads.get(month), read_edition(path), unsettled.get(month)
         answer = answers.get((fleet, month))
         published = True if load or local else (answer.published if answer else None)

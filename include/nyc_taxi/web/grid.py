@@ -24,10 +24,6 @@ log = logging.getLogger(__name__)
 SURELY_PUBLISHED = timedelta(days=92)
 """The TLC publishes a month about two months after its end. A month that ended longer ago than this is taken as
 published, although nobody has asked."""
-HINT = (
-    "There is no snapshot of the warehouse yet, so this page shows only files and runs. Any task that opens the "
-    "warehouse writes one: trigger the DAG warehouse_status, or run `make status`."
-)
 ACTIVE = freshness.ACTIVE
 
 
@@ -81,6 +77,7 @@ class Run:
         state, started, failed, cancelled: as in `freshness.Run`.
         waits: whether it only waits for the TLC to publish the month.
         ended: in UTC; None until then.
+        date: its logical date in UTC, if it has one.
     """
 
     run_id: str
@@ -91,6 +88,7 @@ class Run:
     cancelled: bool = False
     waits: bool = False
     ended: datetime | None = None
+    date: datetime | None = None
 
     @property
     def month(self) -> str | None:
@@ -162,13 +160,20 @@ def weeks_dag_id(fleet: str) -> str:
     return f"trips_by_week_{fleet}"
 
 
-def grid(fleets: Iterable[str], snapshot: Snapshot | None, dags: Mapping[str, Dag], now: datetime) -> dict[str, Any]:
+def grid(
+    fleets: Iterable[str],
+    snapshot: Snapshot | None,
+    dags: Mapping[str, Dag],
+    now: datetime,
+    hint: str | None = None,
+) -> dict[str, Any]:
     """Make the JSON of the grid.
 
     Args:
         fleets: all fleets, in order. A fleet whose DAG of months is not in `dags` is left out.
         dags: the DAGs that the user may read, by id.
         now: the current time in UTC.
+        hint: why there is no snapshot, and what to run.
     """
     shown = [_fleet(fleet, snapshot, dags, now) for fleet in fleets if months_dag_id(fleet) in dags]
     busy = {State.QUEUED, State.RUNNING, WeekState.RUNNING}
@@ -176,7 +181,7 @@ def grid(fleets: Iterable[str], snapshot: Snapshot | None, dags: Mapping[str, Da
         "now": now.isoformat(timespec="seconds"),
         "snapshot": snapshot
         and {"written_at": snapshot.written_at, "kind": snapshot.at.kind, "place": snapshot.at.place},
-        "hint": None if snapshot else HINT,
+        "hint": hint,
         "is_busy": any(cell["state"] in busy for fleet in shown for cell in (*fleet["months"], *fleet["weeks"])),
         "states": [
             {"name": state, "label": state.replace("_", " "), "mark": mark, "meaning": meaning}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,6 +51,7 @@ class Facts:
         links: the addresses of pages in the web UI.
         base: the path before `/outputs` and `/files` in the addresses of outputs.
         line: 3 or 2, Airflow's main version.
+        site: the address of the TLC's site, without a login; the real one's if it is empty.
     """
 
     links: Links
@@ -57,6 +59,7 @@ class Facts:
     line: int
     seconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     failed: Mapping[str, Sequence[FailedTask]] = field(default_factory=dict)
+    site: str = ""
 
 
 def month_page(
@@ -99,7 +102,7 @@ def month_page(
         "inputs": _inputs(fleet, month, load, facts),
         "outputs": _outputs(fleet, month, facts),
         "runs": [_run(dag.dag_id, run, facts) for run in reversed(dag.runs) if run.partition == month],
-        "commands": _commands(fleet, month, refusal, facts.line),
+        "commands": _commands(fleet, month, refusal, [x for x in dag.runs if x.partition == month], facts),
         "actions": {"may": dag.may_trigger, "why_not": dag.why_not, "is_paused": dag.is_paused},
     }
 
@@ -183,7 +186,7 @@ def _weeks(fleet: str, month: Month, snapshot: Snapshot | None, facts: Facts) ->
 
 def _inputs(fleet: str, month: Month, load: Loaded | None, facts: Facts) -> list[dict[str, Any]]:
     """What the month is made from: the TLC's file, and the zones."""
-    address = load.source_url if load else f"{settings.tlc_url() or settings.DEFAULT_TLC_URL}"
+    address = load.source_url if load else (facts.site or settings.DEFAULT_TLC_URL).rstrip("/")
     url = address if load else address + catalogue.file_path(fleet, month)
     here = month_path(fleet, month).name
     file = {"label": f"The TLC's file {here}", "url": url if url.startswith(("http://", "https://")) else None}
@@ -222,24 +225,41 @@ def _run(dag_id: str, run: grid.Run, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _commands(fleet: str, month: Month, refusal: Refusal | None, line: int) -> dict[str, str | None]:
-    """The commands that do what the page's buttons do.
+def _commands(
+    fleet: str, month: Month, refusal: Refusal | None, runs: Sequence[grid.Run], facts: Facts
+) -> dict[str, str | None]:
+    """The commands that do what the page's buttons do, and one that loads the month again whatever its runs are.
 
     A date has a time zone, because Airflow would read it in its default time zone otherwise.
+
+    Args:
+        runs: the runs of the month, ordered by their start.
     """
     dag_id, start = grid.months_dag_id(fleet), f"{month.first_day}T00:00:00+00:00"
-    of_month = f"--start-date {start} --end-date {month.first_day}T23:59:59+00:00"
-    again = (
+    backfill = (
         f"airflow backfill create --dag-id {dag_id} --from-date {start} --to-date {start} "
         "--reprocess-behavior completed"
-        if line == 3
+        if facts.line == 3
         else f"airflow dags backfill -s {start} -e {start} --reset-dagruns -y {dag_id}"
     )
+    newest = runs[-1] if runs else None
+    failed = newest if newest and facts.failed.get(newest.run_id) else None
     return {
-        "again": again,
-        "failed": f"airflow tasks clear {dag_id} {of_month} --only-failed --yes",
+        "again": _running(dag_id, month, newest, facts.line),
+        "failed": _running(dag_id, month, failed, facts.line, " --only-failed") if failed else None,
         "accept": _accepting(dag_id, month, refusal) if refusal else None,
+        "backfill": backfill,
     }
+
+
+def _running(dag_id: str, month: Month, run: grid.Run | None, line: int, option: str = "") -> str:
+    """The command that clears a run; a new run if there is none, or if 2.11 would not run it again when cleared."""
+    if run and line == 3:
+        return f"airflow dags clear {dag_id} --run-id {shlex.quote(run.run_id)}{option} --yes"
+    if run and run.date and not run.run_id.startswith("backfill__"):
+        date = run.date.isoformat()
+        return f"airflow tasks clear {dag_id} --start-date {date} --end-date {date}{option} --yes"
+    return f"airflow dags trigger {dag_id} --conf '{json.dumps({'month': month})}'"
 
 
 def _accepting(dag_id: str, month: Month, refusal: Refusal) -> str | None:

@@ -28,6 +28,7 @@ class PoolTask:
         is_running: False if it waits for a slot.
         pid: its process, if it runs.
         since: when it began to run, or to wait (UTC).
+        is_here: whether it runs on this machine.
     """
 
     dag_id: str
@@ -36,6 +37,7 @@ class PoolTask:
     is_running: bool
     pid: int | None
     since: datetime | None
+    is_here: bool = True
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,35 @@ class DeclaredUse:
     """A task that uses something, according to its DAG.
 
     Attributes:
-        writes: whether the task has outlets, so that it is expected to change the warehouse.
+        writes: whether the task is expected to change the warehouse, because it has outlets or runs dbt.
+        program: the program that opens the warehouse for the task, such as "dbt". Only the hook records what a use
+            costs, so its records say nothing about the program's own.
     """
 
     dag_id: str
     task_id: str
     writes: bool = False
+    program: str | None = None
 
 
-def holder(file: Path) -> int | None:
-    """The pid of a process that has a DuckDB file open, or None. Asking takes no lock and waits for nobody.
+@dataclass(frozen=True)
+class Holder:
+    """A process that has the warehouse's file open.
 
-    It sees processes of this machine only. Never call it in a process that has the file open itself: closing the
-    descriptor drops the process's own lock.
+    Attributes:
+        pid: None if the process runs in another container or on another machine.
+        writes: False if it can only read. Then others may be reading, too.
+    """
+
+    pid: int | None
+    writes: bool
+
+
+def holder(file: Path) -> Holder | None:
+    """A process that has a DuckDB file open, or None. Asking takes no lock and waits for nobody.
+
+    It sees processes of this machine, and others only where the shared file system tells. Never call it in a process
+    that has the file open itself: closing the descriptor drops the process's own lock.
     """
     try:
         handle = os.open(file, os.O_RDONLY)
@@ -68,7 +86,9 @@ def holder(file: Path) -> int | None:
         return None
     finally:
         os.close(handle)
-    return int(pid) if kind != fcntl.F_UNLCK else None
+    if kind == fcntl.F_UNLCK:
+        return None
+    return Holder(int(pid) if pid > 0 else None, writes=kind == fcntl.F_WRLCK)
 
 
 def resource(
@@ -80,6 +100,7 @@ def resource(
     declared_site: Iterable[DeclaredUse],
     links: Links,
     readable: frozenset[str] | set[str],
+    hint: str | None = None,
 ) -> dict[str, Any]:
     """Make the JSON of the shared resources.
 
@@ -89,10 +110,12 @@ def resource(
         pool: the tasks in the pool `warehouse`.
         declared, declared_site: the tasks that use the warehouse and the site, according to the DAGs.
         readable: the ids of the DAGs that the user may read. Tasks of other DAGs are not named.
+        hint: what is wrong with the snapshot or a connection, and what to do.
     """
     visible = [task for task in pool if task.dag_id in readable]
     site_uses = [use for use in uses.site_uses() if use.dag_id in readable]
     return {
+        "hint": hint,
         "warehouse": {
             "kind": snapshot.at.kind if snapshot else ("file" if file else "lake"),
             "place": snapshot.at.place if snapshot else str(file or ""),
@@ -103,6 +126,7 @@ def resource(
             else [],
             "growth": _growth(snapshot),
             "open_now": _open_now(file, pool, visible, links),
+            "open_now_note": _what_is_not_seen(file, pool),
             "waiting": [
                 {"task": _task(task, links), "since": _text(task.since)} for task in visible if not task.is_running
             ],
@@ -142,16 +166,32 @@ def _open_now(
     if file is None:
         tasks = [task for task in visible if task.is_running]
         return [{"pid": x.pid, "mode": None, "task": _task(x, links), "since": _text(x.since)} for x in tasks]
-    pid = holder(file)
-    if pid is None:
+    found = holder(file)
+    if found is None:
         return []
-    named = next((task for task in visible if task.pid == pid), None)
+    pid = found.pid
+    named = next((task for task in visible if pid is not None and task.pid == pid and task.is_here), None)
     # The pid of a task in a container is not the one that the lock names. One running task can only be that one.
     running = [task for task in pool if task.is_running]
-    if named is None and len(running) == 1 and running[0] in visible and not _exists(running[0].pid):
+    is_somebody_here = len(running) == 1 and running[0].is_here and _exists(running[0].pid)
+    if named is None and len(running) == 1 and running[0] in visible and not is_somebody_here:
         named = running[0]
     since = _text(named.since) if named else None
-    return [{"pid": pid, "mode": "write", "task": _task(named, links) if named else None, "since": since}]
+    mode = "write" if found.writes else "read"
+    return [{"pid": pid, "mode": mode, "task": _task(named, links) if named else None, "since": since}]
+
+
+def _what_is_not_seen(file: Path | None, pool: Sequence[PoolTask]) -> str:
+    """A sentence about who may have the warehouse open without being shown."""
+    if file is None:
+        return "These tasks hold a slot of the pool `warehouse`. Other programs that have it open are not seen."
+    elsewhere = sum(task.is_running and not task.is_here for task in pool)
+    if elsewhere:
+        return (
+            f"Only processes of the web server's machine are seen. {elsewhere} running tasks of the pool `warehouse` "
+            "run on other machines, and one of them may have the file open."
+        )
+    return "Only processes of the web server's machine are seen, and only one of several that read."
 
 
 def _exists(pid: int | None) -> bool:
@@ -173,17 +213,21 @@ def _uses(declared: Iterable[DeclaredUse], readable: frozenset[str] | set[str], 
     for use in uses.warehouse_uses():
         if use.dag_id in readable:
             seen[use.dag_id, use.task_id].append(use)
-    writes = {(use.dag_id, use.task_id): use.writes for use in declared if use.dag_id in readable}
+    known = {(use.dag_id, use.task_id): use for use in declared if use.dag_id in readable}
     found = []
-    for dag_id, task_id in sorted({*writes, *seen}):
+    for dag_id, task_id in sorted({*known, *seen}):
         last = seen[dag_id, task_id][-LAST_USES:]
-        writing = any(use.wrote for use in last) if last else writes[dag_id, task_id]
+        declaration = known.get((dag_id, task_id), DeclaredUse(dag_id, task_id))
+        # The hook's records say best what a task does, but nothing about what a program does after the hook.
+        is_seen = bool(last) and declaration.program is None
+        writing = any(use.wrote for use in last) if is_seen else declaration.writes
         found.append(
             {
                 "dag_id": dag_id,
                 "task_id": task_id,
                 "mode": "write" if writing else "read",
                 "url": links.dag(dag_id),
+                "program": declaration.program,
                 "last": [
                     {
                         "run_id": use.run_id,
