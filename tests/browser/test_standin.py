@@ -59,7 +59,7 @@ def test_the_grid() -> None:
     weeks = grid.Dag("trips_by_week_green", runs=(run("2023-01-09", "running", run_id="week"),))
     dags = {"taxi_trips_green": grid.Dag("taxi_trips_green", may_trigger=True, runs=runs), weeks.dag_id: weeks}
     viewed = {"taxi_trips_green": grid.Dag("taxi_trips_green", why_not="You may not.")}
-    real = [grid.grid(["green"], taken(**contents), dags, NOW), grid.grid(["green"], None, viewed, NOW)]
+    real = [grid.grid(["green"], taken(**contents), dags, NOW), grid.grid(["green"], None, viewed, NOW, "make demo")]
     compare([state.grid() for state in states()], real)
 
 
