@@ -1,10 +1,7 @@
 """The registry of tables and the DAGs: what makes a table, what waits for it, and a DAG that needs tables."""
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,6 +12,7 @@ from airflow.providers.common.compat.sdk import get_current_context
 from include.local import dbt, table_picture, table_registry
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.warehouse import registry as warehouse_tables
+from include.nyc_taxi.web.visit import Visit
 from include.orchestration import tables
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.month_sensor import TableSensor
@@ -129,11 +127,11 @@ def test_a_need_that_cannot_be_met_is_an_import_error_of_the_dag_file(
 
 
 @pytest.fixture
-def writes(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
-    """The tables that tasks have changed, each with `dag.task`: observed whenever a task opens the warehouse."""
+def writes(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """The tables that tasks have changed, each with `dag.task`, observed when a task opens and leaves the warehouse."""
     found: set[tuple[str, str]] = set()
-    hook = import_module("warehouse_hook").WarehouseHook  # Airflow has imported its plugins again since this module
-    opened = hook.opened
+    before: dict[Visit, dict[str, Any]] = {}
+    begin, end = Visit.begin, Visit.end
 
     def contents(con: Any) -> dict[str, Any]:
         names = [table.name for table in warehouse_tables.tables()]
@@ -141,17 +139,20 @@ def writes(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]
         sql = "SELECT count(*), bit_xor(hash(t)) FROM {} AS t"
         return {name: con.execute(sql.format(name)).fetchone() for name in names if name in existing}
 
-    @contextlib.contextmanager
-    def observed(hook: Any) -> Iterator[Any]:
-        with opened(hook) as con:
-            before = contents(con)
-            yield con
-            task = get_current_context()["ti"]
-            after = contents(con)
-            changed = [name for name in after if after[name] != before.get(name, (0, None))]
-            found.update((name, f"{task.dag_id}.{task.task_id}") for name in changed)
+    def begin_observed(visit: Visit, con: Any) -> None:
+        before[visit] = contents(con)
+        begin(visit, con)
 
-    monkeypatch.setattr(hook, "opened", observed)
+    def end_observed(visit: Visit, con: Any) -> None:
+        task = get_current_context()["ti"]
+        nothing = {table.name: (0, None) for table in warehouse_tables.tables()}
+        changed = contents(con).items() - (nothing | before.pop(visit)).items()
+        found.update((name, f"{task.dag_id}.{task.task_id}") for name, _ in changed)
+        end(visit, con)
+
+    # Not the hook itself: Airflow imports plugins again.
+    monkeypatch.setattr(Visit, "begin", begin_observed)
+    monkeypatch.setattr(Visit, "end", end_observed)
     return found
 
 
