@@ -20,11 +20,7 @@ NAMING = [
 FLEETS = [*catalogue.FLEETS, "<fleet>"]
 NAMES = {
     *DAG_IDS,
-    *(
-        f"{kind}_{fleet}"
-        for kind in ("taxi_trips", "trips_by_week", "trips_marts", "taxi_trips_file")
-        for fleet in FLEETS
-    ),
+    *(f"{kind}_{fleet}" for kind in (*PER_FLEET, "taxi_trips_file") for fleet in FLEETS),
     # An asset, and what docs/explanation/from-dagster.md calls by its name in Dagster Essentials.
     *("taxi_zones_file", "taxi_trips_file", "adhoc_request_job"),
 }
