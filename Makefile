@@ -10,6 +10,7 @@
 # Work with months (FLEET=yellow FROM=2023-01 TO=2023-03)
 #   make backfill         download, load, count and map these months (REPROCESS=failed or none, WAIT=no)
 #   make backfill-weeks   count the weeks that lie in these months, once they are loaded
+#   make backfill-marts   build the marts of these months with their DAG, task by task (make dbt-backfill is faster)
 #
 # Look
 #   make status           fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
@@ -138,7 +139,7 @@ LOCAL := $(VENV)/bin/python -m include.local
 DBT_VENV := $(CURDIR)/.venv-dbt
 UV := $(CURDIR)/.venv-uv/bin/uv
 
-.PHONY: help setup demo backfill backfill-weeks standalone status quality dbt dbt-backfill dbt-docs dbt-manifest compact migrate shell test test-all test-long coverage lint docs screenshots bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks backfill-marts standalone status quality dbt dbt-backfill dbt-docs dbt-manifest compact migrate shell test test-all test-long coverage lint docs screenshots bench requirements clean
 # The comment at the top of this file.
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -200,6 +201,9 @@ backfill: setup
 
 backfill-weeks: setup
 	@$(LOCAL) backfill-weeks --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
+
+backfill-marts: setup $(DBT_VENV)/.installed
+	@$(LOCAL) backfill-marts --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
 
 standalone: setup
 	@$(LOCAL) standalone --port "$(PORT)" $(if $(DEMO),--simulate)

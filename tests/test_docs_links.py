@@ -8,7 +8,7 @@ import pytest
 
 from include.nyc_taxi import catalogue, settings
 from tests.conftest import ROOT
-from tests.dags.test_structure import DAG_IDS
+from tests.dags.test_structure import DAG_IDS, PER_FLEET
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 NAMING = [
@@ -20,8 +20,7 @@ NAMING = [
 FLEETS = [*catalogue.FLEETS, "<fleet>"]
 NAMES = {
     *DAG_IDS,
-    *(f"{kind}_{fleet}" for kind in ("taxi_trips", "trips_by_week", "trips_marts") for fleet in FLEETS),
-    *(f"taxi_trips_file_{fleet}" for fleet in FLEETS),
+    *(f"{kind}_{fleet}" for kind in (*PER_FLEET, "taxi_trips_file") for fleet in FLEETS),
     # An asset, and what docs/explanation/from-dagster.md calls by its name in Dagster Essentials.
     *("taxi_zones_file", "taxi_trips_file", "adhoc_request_job"),
 }

@@ -32,6 +32,7 @@ Wait = Annotated[YesOrNo, typer.Option(help="if another backfill is running, wai
 Connection = Annotated[str, typer.Option(metavar="CONNECTION", help="an Airflow connection: TO= of make migrate")]
 
 
+@app.command("backfill-marts", help="Run the DAG that builds the marts of these months.")
 @app.command("backfill-weeks", help="Run the weeks that lie entirely in the months.")
 @app.command("demo", help="Run months on a simulated TLC.")
 @app.command("backfill", help="Run months on the TLC's files.")
