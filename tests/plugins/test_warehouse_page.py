@@ -27,11 +27,9 @@ from tests.plugins.test_output_pages import BASE_URL, wait_for
 
 PAGE = "/nyc-taxi/warehouse/"
 SECRET = "hunter2-is-secret"
-GRID, MONTH, RESOURCE, OUTPUTS = (
-    f"{PAGE}data/{name}" for name in ("grid", "month/green/2023-01", "resource", "outputs?folder=green&page=2023")
-)
+GRID, MONTH, RESOURCE = (f"{PAGE}data/{name}" for name in ("grid", "month/green/2023-01", "resource"))
 STATIC = f"{PAGE}static/probe.js"
-ROUTES = [PAGE, STATIC, GRID, MONTH, RESOURCE, OUTPUTS]
+ROUTES = [PAGE, STATIC, GRID, MONTH, RESOURCE]
 USERS = {"admin": "Admin", "viewer": "Viewer"} | ({} if IS_AIRFLOW_3 else {"greens": "Greens"})
 """Users and their roles. Airflow 3's simple auth manager has no role for a single DAG."""
 
@@ -46,7 +44,6 @@ with get_application_builder() as builder:
 """
 
 PREPARE = """
-from include.nyc_taxi import settings
 from include.nyc_taxi import warehouse
 from warehouse_hook import WarehouseHook
 
@@ -57,11 +54,15 @@ with WarehouseHook().opened() as con:
         "run_id, etag) VALUES ('green', DATE '2023-01-01', 'https://tlc.test/green.parquet', 1427002, 68211, 68211, "
         "'{}', TIMESTAMP '2023-04-01 12:00', 'loader', '\\"9051137b\\"')"
     )
+from include.nyc_taxi import settings
+
 for path in ("green/manhattan_map_2023-01.png", "green/manhattan_stats_2023-01.geojson"):
     file = settings.outputs_root() / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"green")
 """
+OUTPUTS = f"{PAGE}data/outputs?folder=green&page=2023"
+ROUTES.append(OUTPUTS)
 
 
 class TestPlugin:
