@@ -54,7 +54,7 @@ export class Month {
   }
 
   #actions(data, dagId) {
-    const commands = [["Run again", data.commands.again], ["Run what failed", data.commands.failed], ["Accept this edition", data.commands.accept]].filter(([, command]) => command);
+    const commands = [["Run again", data.commands.again], ["Run what failed", data.commands.failed], ["Backfill this month", data.commands.backfill], ["Accept this edition", data.commands.accept]].filter(([, command]) => command);
     return h("section", { class: "card" }, h("h3", null, "What you can do"), this.actions.buttons(dagId, data), dagId && h("p", { class: "hint" }, "DAG ", this.link(`/dags/${encodeURIComponent(dagId)}`, dagId)),
       h("details", null, h("summary", null, "The same on the command line"), commands.map(([name, command]) => [h("p", { class: "hint" }, name), h("pre", { tabindex: "0" }, command)])));
   }

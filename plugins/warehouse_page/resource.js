@@ -10,9 +10,10 @@ export class Resource {
     this.show = keeper(this.node);
   }
 
-  update({ warehouse, tlc }, now) {
-    const parts = ["kind", "place", "bytes", "duckdb", "open_now", "waiting"].map((name) => warehouse[name]);
+  update({ warehouse, tlc, hint }, now) {
+    const parts = ["kind", "place", "bytes", "duckdb", "open_now", "open_now_note", "waiting"].map((name) => warehouse[name]);
     this.show([
+      hint && { name: "hint", data: hint, make: () => h("p", { class: "note" }, hint) },
       { name: "warehouse", data: parts, make: () => this.#warehouse(warehouse, now) },
       { name: "settings", data: warehouse.settings, make: () => this.#settings(warehouse) },
       warehouse.growth.length && { name: "growth", data: warehouse.growth, make: () => this.#growth(warehouse) },
@@ -25,11 +26,11 @@ export class Resource {
     return task ? this.link(task.url, `${task.dag_id}.${task.task_id}, run ${task.run_id}`) : null;
   }
 
-  #warehouse({ kind, place, bytes: size, duckdb, open_now: holders, waiting }, now) {
+  #warehouse({ kind, place, bytes: size, duckdb, open_now: holders, open_now_note: note, waiting }, now) {
     const list = (items) => h("ul", null, items.map((item) => h("li", null, item)));
     return h("section", { class: "card" }, h("h3", null, "The warehouse"), facts([["Type", kind === "lake" ? "DuckLake" : "DuckDB file"], ["Where", h("code", null, place)], ["Size", bytes(size)], ["DuckDB", duckdb],
       ["Open now", holders.length ? list(holders.map(({ pid, mode, task, since }) => [this.#task(task) ?? `process ${pid}, not a task of this Airflow`, `, ${mode === "write" ? "to write" : "to read"}${since ? `, ${ago(since, now)}` : ""}`])) : "by nobody"],
-      ["Waiting", waiting.length ? list(waiting.map(({ task, since }) => [this.#task(task), since ? `, ${ago(since, now)}` : ""])) : "no task"]]));
+      ["Waiting", waiting.length ? list(waiting.map(({ task, since }) => [this.#task(task), since ? `, ${ago(since, now)}` : ""])) : "no task"]]), note && h("p", { class: "hint" }, note));
   }
 
   #settings({ settings }) {
@@ -52,7 +53,7 @@ export class Resource {
       h("li", null, `${time(each.at)}: waited ${seconds(each.wait_seconds)}, held ${seconds(each.hold_seconds)}${each.rows == null ? "" : `, ${plural(each.rows, "row")}`} (${each.run_id})`)))) : "none recorded";
     return h("section", { class: "card wide" }, h("h3", null, "Uses"), h("p", { class: "hint" }, "Every task that opens the warehouse, as the DAGs say, and how long it waited for it and held it in its last runs. The longest holders come first."),
       table("Tasks that open the warehouse", [{ title: "Task" }, { title: "Mode" }, { title: "Waited, mean", number: true }, { title: "longest", number: true }, { title: "Held, mean", number: true }, { title: "longest", number: true }, { title: "Last runs" }],
-        sorted.map((use) => [this.link(use.url, `${use.dag_id}.${use.task_id}`), use.mode, seconds(mean(use.last, "wait_seconds")), seconds(most(use.last, "wait_seconds")), seconds(mean(use.last, "hold_seconds")), seconds(most(use.last, "hold_seconds")), runs(use)])));
+        sorted.map((use) => [this.link(use.url, `${use.dag_id}.${use.task_id}`), `${use.mode}${use.program ? `, by ${use.program}` : ""}`, seconds(mean(use.last, "wait_seconds")), seconds(most(use.last, "wait_seconds")), seconds(mean(use.last, "hold_seconds")), seconds(most(use.last, "hold_seconds")), runs(use)])));
   }
 
   #tlc({ place, uses, last }) {

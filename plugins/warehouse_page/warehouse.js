@@ -137,7 +137,7 @@ class Page {
     const { data, at, part } = this;
     this.asOf.replaceChildren(data.snapshot ? `As of ${ago(data.snapshot.written_at, data.now)}` : "", data.is_busy ? " · running" : "");
     this.asOf.title = data.snapshot ? `${data.snapshot.kind === "lake" ? "Lake" : "File"} ${data.snapshot.place}, ${time(data.snapshot.written_at)}` : "";
-    this.showNotes([!data.snapshot && { name: "snapshot", data: data.hint, make: () => h("p", { class: "note" }, "Nothing is known of what is loaded: no task has written the warehouse's snapshot yet. ", data.hint && h("code", null, data.hint)) }].filter(Boolean));
+    this.showNotes([!data.snapshot && { name: "snapshot", data: data.hint, make: () => h("p", { class: "note" }, data.hint ?? "Nothing is known of what is loaded: no task has written the warehouse's snapshot yet.") }].filter(Boolean));
     if (at.view === "") {
       this.grid.update(data);
       this.#show(this.selection, this.grid.node);

@@ -247,6 +247,8 @@ class State:
                 }
             ],
             "commands": {
+                "backfill": f"airflow backfill create --dag-id taxi_trips_{fleet} --from-date {month}-01"
+                f" --to-date {month}-01",
                 "again": f"airflow backfill create --dag-id taxi_trips_{fleet} --from-date {month}-01"
                 f" --to-date {month}-01 --reprocess-behavior completed",
                 "failed": f"airflow tasks clear taxi_trips_{fleet} --only-failed -s {month}-01 -e {month}-28 -y",
@@ -274,6 +276,7 @@ class State:
                 "task_id": name,
                 "mode": "write",
                 "url": f"/dags/taxi_trips_green/tasks/{name}",
+                "program": None,
                 "last": [
                     {
                         "run_id": f"scheduled__2023-0{at}",
@@ -288,6 +291,7 @@ class State:
             for name, hold in (("prepare", 0.1), ("load", 4.0), ("aggregate", 1.0))
         ]
         return {
+            "hint": None,
             "warehouse": {
                 "kind": "file",
                 "place": "/srv/nyc_taxi/warehouse.duckdb",
@@ -302,6 +306,7 @@ class State:
                     for number in range(1, 12)
                 ],
                 "open_now": [{"pid": 4711, "mode": "write", "task": task, "since": "2026-11-27T09:58:00+00:00"}],
+                "open_now_note": "A process on another host is not seen.",
                 "waiting": [{"task": task | {"task_id": "aggregate"}, "since": "2026-11-27T09:59:00+00:00"}],
                 "uses": uses,
             },
