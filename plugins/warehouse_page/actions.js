@@ -104,10 +104,20 @@ export class Actions {
     if ((await dialog) !== "go") return;
     await this.#act(`Backfill of ${plural(runs.length, "month")} of ${fleet.title}`, async () => {
       const stamp = new Date().toISOString();
-      if (isBackfill) await this.api.createBackfill(wish);
-      else for (const month of runs) await this.api.trigger(fleet.dag_id, { month, ...(wish.again ? { again: true } : {}) }, `${PREFIX}__${stamp}__${month}`);
+      if (!(isBackfill && await this.#created(wish))) for (const month of runs) await this.api.trigger(fleet.dag_id, { month, ...(wish.again ? { again: true } : {}) }, `${PREFIX}__${stamp}__${month}`);
       this.started();
     });
+  }
+
+  /** Create a backfill; false if Airflow cannot now: on SQLite it answers 503 as soon as somebody else writes. Then runs do as well. */
+  async #created(wish) {
+    try {
+      await this.api.createBackfill(wish);
+      return true;
+    } catch (error) {
+      if (error.status === 503) return false;
+      throw error;
+    }
   }
 
   /** The backfills of a DAG that are not done: [{title, counts, total, cancel, note}]. */

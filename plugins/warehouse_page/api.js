@@ -96,6 +96,7 @@ const backfill = ({ dagId, from, to, again, parallel }) => ({
   from_date: `${from}-01T00:00:00Z`,
   to_date: `${to}-01T00:00:00Z`,
   reprocess_behavior: again ? "completed" : "failed",
+  dag_run_conf: {}, // else a run would keep the month that another run has been given
   ...(parallel ? { max_active_runs: parallel } : {}),
 });
 

@@ -49,6 +49,7 @@ class State:
     has_snapshot: bool = True
     broken: bool = False
     has_runs: bool = True
+    cannot_backfill: bool = False
     states: dict[tuple[str, str], str] = field(default_factory=dict)
     backfills: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -425,6 +426,8 @@ class Handler(BaseHTTPRequestHandler):
         if place.startswith("/api/"):
             if self.command != "GET" and not state.may:
                 return self._send(403, b'{"detail": "Forbidden"}', "application/json")
+            if state.cannot_backfill and self.command == "POST" and place.endswith("/backfills"):
+                return self._send(503, b'{"detail": "Database is locked."}', "application/json")
             return self._json(state.rest(self.command, place, parse_qs(url.query), body))
         if place.startswith(("/nyc-taxi/files/", "/nyc-taxi/thumbnails/")):
             name = "map.png" if place.endswith(".png") else "stats.geojson"

@@ -116,10 +116,23 @@ def test_a_backfill_says_what_will_run_and_then_shows_how_far_it_is(page: Any, s
         "from_date": "2024-01-01T00:00:00Z",
         "to_date": "2024-03-01T00:00:00Z",
         "reprocess_behavior": "completed",
+        "dag_run_conf": {},
     }
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the backfill").click()
     page.get_by_text("Backfills under way").wait_for(state="hidden")
+
+
+def test_where_airflow_cannot_create_a_backfill_runs_are_started_instead(page: Any, site: str, state: State) -> None:
+    page.expected_errors.append("503")
+    state.cannot_backfill = True
+    opened(page, site)
+    cell(page, "Green taxis", "2026-08").click(modifiers=["Control"])
+    cell(page, "Green taxis", "2026-09").click(modifiers=["Shift"])
+    page.get_by_role("button", name="Backfill the selection").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    page.get_by_text("Backfill of 2 months of Green taxis: started.").wait_for()
+    assert [body["conf"] for body in sent(state, "/dagRuns")] == [{"month": "2026-08"}, {"month": "2026-09"}]
 
 
 def test_airflow_2_starts_a_run_with_its_month_for_each_month(page: Any, site: str, state: State) -> None:
