@@ -149,13 +149,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "NYC_TAXI_DATA_DIR": str(folder / "data"),
         "NYC_TAXI_FLEETS": "green,yellow",
         "NYC_TAXI_TLC_URL": f"https://reader:{SECRET}@tlc.test",
-        "AIRFLOW_CONN_WAREHOUSE": json.dumps(
-            {
-                "conn_type": "duckdb",
-                "host": str(folder / "data/warehouse.duckdb"),
-                "password": SECRET,
-            }
-        ),
+        "AIRFLOW_CONN_TLC": json.dumps({"conn_type": "http", "login": "reader", "password": SECRET}),
     }
     # A copy of the plugins, with a file of the page that no change of the page can take away.
     shutil.copytree(ROOT / "plugins", folder / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
@@ -390,7 +384,7 @@ class TestUserOfOneDag:
 class TestSecrets:
     @pytest.mark.parametrize("path", [GRID, MONTH, RESOURCE, PAGE])
     def test_are_in_no_answer(self, server, admin, path):
-        """The server's environment has a password in the address of the TLC's site, and in the connection."""
+        """The server's environment has a password in the address of the TLC's site, and in its connection."""
         answer = server.get(path, admin)
         assert answer.status_code == 200
         assert SECRET not in answer.text
