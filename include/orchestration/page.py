@@ -140,7 +140,10 @@ def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str,
         site=_places()[1],
         failed=_failed_tasks(session, dag_id, [run.run_id for run in dag.runs]),
     )
-    return month.month_page(fleet, chosen, snapshot.read(), dag, facts, datetime.now(UTC))
+    contents = snapshot.read()
+    if contents and grid.weeks_dag_id(fleet) not in rights.readable:
+        contents = replace(contents, weeks={})
+    return month.month_page(fleet, chosen, contents, dag, facts, datetime.now(UTC))
 
 
 def resource_data(session: Any, rights: Rights) -> dict[str, Any]:

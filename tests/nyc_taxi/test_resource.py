@@ -99,6 +99,13 @@ class TestWarehouse:
         assert [each["task"]["task_id"] for each in waiting] == ["load"]
         assert waiting[0]["since"] == SINCE.isoformat(timespec="seconds")
 
+    def test_a_task_that_runs_while_another_process_has_the_file_open_waits_too(self, file, hold_open):
+        assert page(file, [task(1)])["warehouse"]["waiting"] == []
+        pid = hold_open(file).pid
+        assert page(file, [task(pid)])["warehouse"]["waiting"] == []
+        (waiting,) = page(file, [task(1)])["warehouse"]["waiting"]
+        assert waiting["task"]["task_id"] == "load"
+
     def test_of_a_lake_lists_all_running_tasks(self):
         made = page(None, [task(7), task(8, task_id="aggregate")])["warehouse"]
         assert [user["pid"] for user in made["open_now"]] == [7, 8]

@@ -171,7 +171,7 @@ def grid(
 
     Args:
         fleets: all fleets, in order. A fleet whose DAG of months is not in `dags` is left out.
-        dags: the DAGs that the user may read, by id.
+        dags: the DAGs that the user may read, by id. A fleet's weeks are shown if their DAG is among them.
         now: the current time in UTC.
         hint: why there is no snapshot, and what to run.
     """
@@ -319,10 +319,15 @@ def edition_label(load: Loaded) -> str:
 
 
 def _weeks(fleet: str, snapshot: Snapshot | None, dag: Dag | None) -> list[dict[str, Any]]:
-    """The weeks from the first to the last that is counted, has a run, or lies in loaded months."""
+    """The weeks from the first to the last that is counted, has a run, or lies in loaded months.
+
+    There are none for a user who may not read their DAG.
+    """
+    if dag is None:
+        return []
     counted = snapshot.weeks.get(fleet, {}) if snapshot else {}
     loaded = snapshot.months.get(fleet, {}) if snapshot else {}
-    newest = {run.partition: run for run in dag.runs if run.partition} if dag else {}
+    newest = {run.partition: run for run in dag.runs if run.partition}
     mondays = {*counted, *newest, *(week_range(min(loaded), max(loaded)) if loaded else ())}
     mondays = {str(monday) for monday in mondays}
     return [

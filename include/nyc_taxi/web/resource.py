@@ -113,6 +113,8 @@ def resource(
         hint: what is wrong with the snapshot or a connection, and what to do.
     """
     visible = [task for task in pool if task.dag_id in readable]
+    open_now = _open_now(file, pool, visible, links)
+    waiting = [x for x in visible if not x.is_running or _waits_for_lock(file, _task(x, links), open_now)]
     site_uses = [use for use in uses.site_uses() if use.dag_id in readable]
     return {
         "hint": hint,
@@ -125,11 +127,9 @@ def resource(
             if snapshot
             else [],
             "growth": _growth(snapshot),
-            "open_now": _open_now(file, pool, visible, links),
+            "open_now": open_now,
             "open_now_note": _what_is_not_seen(file, pool),
-            "waiting": [
-                {"task": _task(task, links), "since": _text(task.since)} for task in visible if not task.is_running
-            ],
+            "waiting": [{"task": _task(task, links), "since": _text(task.since)} for task in waiting],
             "uses": _uses(declared, readable, links),
         },
         "tlc": {
@@ -179,6 +179,11 @@ def _open_now(
     since = _text(named.since) if named else None
     mode = "write" if found.writes else "read"
     return [{"pid": pid, "mode": mode, "task": _task(named, links) if named else None, "since": since}]
+
+
+def _waits_for_lock(file: Path | None, task: Mapping[str, Any], open_now: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a running task of the pool waits for another process to close the file, a notebook for example."""
+    return file is not None and bool(open_now) and all(each["task"] != task for each in open_now)
 
 
 def _what_is_not_seen(file: Path | None, pool: Sequence[PoolTask]) -> str:
