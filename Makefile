@@ -10,6 +10,7 @@
 # Work with months (FLEET=yellow FROM=2023-01 TO=2023-03)
 #   make backfill         download, load, count and map these months (REPROCESS=failed or none, WAIT=no)
 #   make backfill-weeks   count the weeks that lie in these months, once they are loaded
+#   make backfill-marts   build the marts of these months with their DAG, task by task (make dbt-backfill is faster)
 #
 # Look
 #   make status           fleet by month: published, downloaded, loaded, age, gaps (FLEET=yellow)
@@ -17,6 +18,7 @@
 #
 # Marts for analysts
 #   make dbt              build the months that the marts lack, and test them (ARGS="build --select daily_trips" FROM=2023-01)
+#   make dbt-backfill     build the marts of a range of months again, at once (FLEET=green FROM=2023-01 TO=2023-12)
 #   make dbt-docs         write dbt's documentation of all tables and columns as one page, data/dbt/index.html
 #   make dbt-manifest     list the models in include/dbt/manifest.json, as after each change of a model
 #
@@ -136,7 +138,7 @@ LOCAL := $(VENV)/bin/python -m include.local
 DBT_VENV := $(CURDIR)/.venv-dbt
 UV := $(CURDIR)/.venv-uv/bin/uv
 
-.PHONY: help setup demo backfill backfill-weeks standalone status quality dbt dbt-docs dbt-manifest compact migrate shell test test-all test-long coverage lint docs bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks backfill-marts standalone status quality dbt dbt-backfill dbt-docs dbt-manifest compact migrate shell test test-all test-long coverage lint docs bench requirements clean
 # The comment at the top of this file.
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -191,6 +193,9 @@ backfill: setup
 backfill-weeks: setup
 	@$(LOCAL) backfill-weeks --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
 
+backfill-marts: setup $(DBT_VENV)/.installed
+	@$(LOCAL) backfill-marts --fleet "$(FLEET)" --from "$(FROM)" --to "$(TO)" --reprocess "$(REPROCESS)" --wait "$(WAIT)"
+
 standalone: setup
 	@$(LOCAL) standalone --port "$(PORT)" $(if $(DEMO),--simulate)
 
@@ -205,6 +210,10 @@ quality: setup
 dbt: setup $(DBT_VENV)/.installed
 	@$(LOCAL) dbt $(if $(filter file,$(origin FLEET)),,--fleet "$(FLEET)") $(if $(filter file,$(origin FROM)),,--from "$(FROM)") \
 	  $(if $(filter file,$(origin TO)),,--to "$(TO)") -- $(ARGS)
+
+# All fleets, unless one is asked for.
+dbt-backfill: setup $(DBT_VENV)/.installed
+	@$(LOCAL) dbt-backfill $(if $(filter file,$(origin FLEET)),,--fleet "$(FLEET)") --from "$(FROM)" --to "$(TO)"
 
 dbt-docs: setup $(DBT_VENV)/.installed
 	@$(LOCAL) dbt-docs

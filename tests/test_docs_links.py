@@ -8,7 +8,7 @@ import pytest
 
 from include.nyc_taxi import catalogue, settings
 from tests.conftest import ROOT
-from tests.dags.test_structure import DAG_IDS
+from tests.dags.test_structure import DAG_IDS, PER_FLEET
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 NAMING = [
@@ -20,7 +20,7 @@ NAMING = [
 FLEETS = [*catalogue.FLEETS, "<fleet>"]
 NAMES = {
     *DAG_IDS,
-    *(f"{kind}_{fleet}" for kind in ("taxi_trips", "trips_by_week", "taxi_trips_file") for fleet in FLEETS),
+    *(f"{kind}_{fleet}" for kind in (*PER_FLEET, "taxi_trips_file") for fleet in FLEETS),
     # An asset, and what docs/explanation/from-dagster.md calls by its name in Dagster Essentials.
     *("taxi_zones_file", "taxi_trips_file", "adhoc_request_job"),
 }
@@ -32,7 +32,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)|\b(?:src|href)=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 MAKE = re.compile(r"(?:^|[`;&|$]) *make(?: [A-Z]+=\S+)* ([a-z][a-z-]*)", re.MULTILINE)
 DAG_LIKE = re.compile(
-    r"(?<![\w/])(?:taxi_trips_[\w<>]+|trips_by_week_[\w<>]+|(?:adhoc_request|warehouse_status|taxi_zones)\w*)"
+    r"(?<![\w/])(?:taxi_trips_[\w<>]+|trips_by_week_[\w<>]+|trips_marts_[\w<>]+|(?:adhoc_request|warehouse_status|taxi_zones)\w*)"
 )
 NAMED = re.compile(r"\bdocs/[\w./-]+\.md\b")
 TARGET = re.compile(r"^([a-z][a-z-]*)(?: [a-z-]+)*:(?!=)", re.MULTILINE)

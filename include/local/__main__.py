@@ -32,6 +32,7 @@ Wait = Annotated[YesOrNo, typer.Option(help="if another backfill is running, wai
 Connection = Annotated[str, typer.Option(metavar="CONNECTION", help="an Airflow connection: TO= of make migrate")]
 
 
+@app.command("backfill-marts", help="Run the DAG that builds the marts of these months.")
 @app.command("backfill-weeks", help="Run the weeks that lie entirely in the months.")
 @app.command("demo", help="Run months on a simulated TLC.")
 @app.command("backfill", help="Run months on the TLC's files.")
@@ -84,7 +85,7 @@ def compact() -> int:
 
 @app.command()
 def pool() -> int:
-    """Create the pool of tasks that open the warehouse, with as many slots as the connection asks for."""
+    """Create the pools of tasks that open the warehouse and of tasks that run dbt."""
     return _run("pool")
 
 
@@ -103,6 +104,12 @@ def dbt(
 ) -> int:
     """Run dbt on the warehouse; without arguments, build what is missing in the marts."""
     return _run("dbt", arguments or ["build"], fleet, first, last)
+
+
+@app.command()
+def dbt_backfill(first: First, last: Last, fleet: Fleet | None = None) -> int:
+    """Build the marts of a range of months in one dbt process; without a fleet, of all fleets."""
+    return _run("dbt_backfill", fleet, first, last)
 
 
 @app.command()

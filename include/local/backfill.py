@@ -1,10 +1,10 @@
-"""`make backfill`, `make backfill-weeks` and `make demo`: run a range of months or weeks, and report on it."""
+"""`make backfill`, `backfill-weeks`, `backfill-marts` and `demo`: run a range of months or weeks, and report on it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
 from include.local import backfill_airflow2, backfill_airflow3, command_lock, pool, runs, summary
@@ -64,7 +64,23 @@ def weeks_job(fleet: str, first: str, last: str) -> Job:
     return Job(fleet, f"trips_by_week_{fleet}", weeks, summary.of_weeks)
 
 
-JOBS = {"backfill": months_job, "demo": months_job, "backfill-weeks": weeks_job}
+def marts_job(fleet: str, first: str, last: str) -> Job:
+    """The runs that build the marts of these months.
+
+    Raises:
+        CommandError: a month is not loaded, or has not ended yet.
+        SettingError: dbt is not installed.
+    """
+    settings.dbt_program()
+    job = months_job(fleet, first, last)
+    missing = sorted(set(job.partitions) - set(summary.loaded(fleet)))
+    if missing:
+        load = f"{loading_command()} FLEET={fleet} FROM={missing[0]} TO={missing[-1]}"
+        raise CommandError(f"{fleet} {missing[0]} is not loaded, and its marts need it: {load} loads it")
+    return replace(job, dag_id=f"trips_marts_{fleet}")
+
+
+JOBS = {"backfill": months_job, "demo": months_job, "backfill-weeks": weeks_job, "backfill-marts": marts_job}
 
 
 def run(command: str, fleet: str, first: str, last: str, reprocess: str, *, wait: bool = True) -> int:

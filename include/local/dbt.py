@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,14 +36,24 @@ def run(arguments: Sequence[str], fleet: str | None = None, first: str | None = 
     Raises:
         CommandError: there is no warehouse yet.
     """
+    state = home() / "dbt"
+    return call(arguments, state, months(fleet, first, last) | connect(state))
+
+
+def months(fleet: str | None, first: str | None, last: str | None) -> dict[str, str]:
+    """The variables that say which months dbt builds; none of them if these are the ones that the marts lack.
+
+    Raises:
+        FleetError: there is no such fleet.
+        MonthError: these are no months, or not in order.
+    """
     chosen = {}
     if fleet:
         chosen["MARTS_FLEET"] = catalogue.fleet(fleet).name
     if first or last:
-        months = month_range(first or last or "", last or first or "")
-        chosen |= {"MARTS_FROM": months[0], "MARTS_TO": months[-1]}
-    state = home() / "dbt"
-    return call(arguments, state, chosen | connect(state))
+        asked = month_range(first or last or "", last or first or "")
+        chosen |= {"MARTS_FROM": asked[0], "MARTS_TO": asked[-1]}
+    return chosen
 
 
 def connect(state: Path) -> dict[str, str]:
@@ -81,6 +92,26 @@ def call(arguments: Sequence[str], state: Path, variables: dict[str, str], *, qu
         SettingError: dbt is not installed.
         CommandError: dbt was interrupted.
     """
+    with started(arguments, state, variables, piped=quiet) as process:
+        output, _ = process.communicate()
+    if quiet and process.returncode:
+        say(output, error=True)
+    return process.returncode
+
+
+@contextmanager
+def started(
+    arguments: Sequence[str], state: Path, variables: dict[str, str], *, piped: bool = True
+) -> Iterator[subprocess.Popen[str]]:
+    """Start dbt like `call`, and wait for its end after the block. On a lake, it waits for its turn first.
+
+    Args:
+        piped: what dbt prints can be read from the process's `stdout`.
+
+    Raises:
+        SettingError: dbt is not installed.
+        CommandError: dbt was interrupted.
+    """
     program = settings.dbt_program()
     mine = {
         "DBT_PROJECT_DIR": PROJECT,
@@ -90,14 +121,16 @@ def call(arguments: Sequence[str], state: Path, variables: dict[str, str], *, qu
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MARTS_")}
     environment = inherited | {name: str(value) for name, value in mine.items()} | variables
-    pipe = subprocess.PIPE if quiet else None
-    with subprocess.Popen([program, *arguments], env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+    out, errors = (subprocess.PIPE, subprocess.STDOUT) if piped else (None, None)
+    # A profile with secrets is one of a lake, where dbt does not take turns by itself.
+    with (
+        dbt_profile.only_dbt() if any(name.startswith(dbt_profile.SECRET) for name in variables) else nullcontext(),
+        subprocess.Popen([program, *arguments], env=environment, stdout=out, stderr=errors, text=True) as process,
+    ):
         try:
-            output, errors = process.communicate()
+            yield process
+            process.wait()
         except KeyboardInterrupt:  # dbt rolls back what it has not committed
             process.send_signal(signal.SIGINT)
             process.communicate()
             raise CommandError("interrupted; the months that were finished stay built", INTERRUPTED) from None
-    if quiet and process.returncode:
-        say(output + errors, error=True)
-    return process.returncode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,6 +83,16 @@ def profile(hook: WarehouseHook, extensions: Path) -> tuple[dict[str, Any], dict
             }
         ],
     }, secrets
+
+
+@contextlib.contextmanager
+def only_dbt() -> Iterator[None]:
+    """On a lake, wait until no other dbt runs, whether in a task of any pool or by hand. A file needs no such turns."""
+    from include.nyc_taxi import settings
+    from include.nyc_taxi.files import locked
+
+    with locked(settings.data_dir() / "dbt" / ".lock"):
+        yield
 
 
 def _variable(name: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -80,7 +79,7 @@ class DbtBuildOperator(DbtBuildLocalOperator):  # type: ignore[misc]
 
         self.dbt_executable_path = str(settings.dbt_program())
         hook = WarehouseHook()
-        with _only_dbt(hook.writers):
+        with dbt_profile.only_dbt() if hook.is_lake else contextlib.nullcontext():
             with hook.opened():  # waits until a file is free, and creates what this version's views need
                 pass
             super().execute(context, **kwargs)
@@ -206,15 +205,3 @@ def _cache_dir() -> Path:
 
 def _state() -> Path:
     return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser() / "dbt"
-
-
-@contextlib.contextmanager
-def _only_dbt(writers: int) -> Iterator[None]:
-    """In a lake, wait until no other dbt runs, also one that was started by hand or stands in another pool."""
-    from include.nyc_taxi.files import locked
-
-    if writers == 1:
-        yield
-        return
-    with locked(settings.data_dir() / "dbt" / ".lock"):
-        yield

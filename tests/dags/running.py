@@ -13,11 +13,16 @@ from sqlalchemy import select
 from include.orchestration.compat import IS_AIRFLOW_3
 
 
-def run(dag: Any, day: str | None, **conf: Any) -> Any:
-    """Run all tasks of `dag` for a date, as `airflow dags test` does, and return the run, even if it failed."""
+def run(dag: Any, day: str | None, *, marked: str | None = None, **conf: Any) -> Any:
+    """Run all tasks of `dag` for a date, as `airflow dags test` does, and return the run, even if it failed.
+
+    Args:
+        marked: a pattern; tasks whose ids match it do not run, and are marked as success.
+    """
     moment = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None
     # It does not raise the errors of tasks.
-    return dag.test(**{"logical_date" if IS_AIRFLOW_3 else "execution_date": moment}, run_conf=conf or None)
+    date = {"logical_date" if IS_AIRFLOW_3 else "execution_date": moment}
+    return dag.test(**date, run_conf=conf or None, mark_success_pattern=marked)
 
 
 def states(done: Any) -> dict[str, str]:

@@ -55,7 +55,15 @@ def upstream(name: str, edges: list[tuple[str, str]]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "output", [assets.manhattan_map("green"), assets.trips_by_week("green"), assets.ADHOC_REQUEST], ids=lambda a: a.uri
+    "output",
+    [
+        assets.manhattan_map("green"),
+        assets.trips_by_week("green"),
+        assets.airport_chart("green"),
+        assets.MARKET_SHARE_CHART,
+        assets.ADHOC_REQUEST,
+    ],
+    ids=lambda a: a.uri,
 )
 def test_every_output_leads_back_to_the_files_of_the_tlc(output: Any) -> None:
     if IS_AIRFLOW_3:

@@ -1,0 +1,208 @@
+"""The DAG of marts run for real, in this process and with dbt's own program, on a small month."""
+
+import shutil
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from include.nyc_taxi import catalogue, settings, warehouse
+from include.nyc_taxi.errors import SettingError
+from include.nyc_taxi.months import Month
+from include.nyc_taxi.trips.load import load_month
+from include.orchestration import assets, dbt_tasks
+from include.orchestration.compat import asset_models
+from include.tlc_simulator.trips import write_month
+from tests.dags.running import query, run, states
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("metadata_database")]
+
+ROWS = 500
+COUNTED = "SELECT fleet, sum(num_trips)::BIGINT FROM marts.daily_trips GROUP BY ALL ORDER BY ALL"
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    try:
+        settings.dbt_program()
+    except SettingError:
+        pytest.skip("dbt is not installed; `make dbt-manifest` installs it")
+
+
+@pytest.fixture
+def loaded(data_dir: Path, tmp_path: Path) -> None:
+    """A warehouse with one month of two fleets, and with zones of which one is an airport."""
+    data_dir.mkdir(exist_ok=True)
+    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as con:
+        warehouse.make_ready(con)
+        for zone_id in range(1, catalogue.ZONES + 1):
+            name = "JFK Airport" if zone_id == 132 else f"Zone {zone_id}"
+            con.execute("INSERT INTO zones VALUES (?, ?, 'Queens', 'Boro Zone', NULL)", [zone_id, name])
+        for fleet in ("green", "yellow"):
+            file = tmp_path / catalogue.file_name(fleet, "2023-01")
+            write_month(file, fleet, "2023-01", rows=ROWS)
+            load_month(con, fleet, Month("2023-01"), file, "run 1")
+
+
+@pytest.fixture
+def marts(dag_bag: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The DAG of green marts, with retry delays of tenths of a second."""
+    dag = dag_bag.dags["trips_marts_green"]
+    for task in dag.tasks:
+        monkeypatch.setattr(task, "retry_delay", timedelta(seconds=0.1))
+        monkeypatch.setattr(task, "max_retry_delay", timedelta(seconds=0.5))
+    return dag
+
+
+def run_only(dag: Any, *task_ids: str) -> Any:
+    """Run these tasks of the month again, as if the others had been marked as success."""
+    return run(dag, "2023-01-01", marked="|".join(id_ for id_ in dag.task_ids if id_ not in task_ids))
+
+
+def tries(done: Any, task_id: str) -> int:
+    with create_session() as session:
+        found = session.scalars(select(TaskInstance).where(TaskInstance.run_id == done.run_id)).all()
+        return next(task.try_number for task in found if task.dag_id == done.dag_id and task.task_id == task_id)
+
+
+def rendered(done: Any, task_id: str) -> dict[str, Any]:
+    fields = RenderedTaskInstanceFields
+    with create_session() as session:
+        found = session.scalars(
+            select(fields.rendered_fields).where(
+                fields.dag_id == done.dag_id, fields.run_id == done.run_id, fields.task_id == task_id
+            )
+        ).one()
+        return dict(found)
+
+
+def event_of(asset: Any) -> dict[str, Any]:
+    """The facts in the asset's newest event."""
+    event, model, asset_id = asset_models()
+    with create_session() as session:
+        found = session.scalars(
+            select(event.extra)
+            .join(model, model.id == asset_id)
+            .where(model.uri == asset.uri)
+            .order_by(event.id.desc())
+        ).first()
+        return dict(found or {})
+
+
+def wrapper(path: Path, after: str) -> Path:
+    """A program that runs dbt, and kills it with SIGKILL when it has printed a line with these words."""
+    path.write_text(
+        f"#!{sys.executable}\n"
+        "import subprocess, sys\n"
+        f"dbt = subprocess.Popen([{str(settings.dbt_program())!r}, *sys.argv[1:]], stdout=subprocess.PIPE, text=True)\n"
+        "for line in dbt.stdout:\n"
+        "    print(line, end='', flush=True)\n"
+        f"    if {after!r} in line:\n"
+        "        dbt.kill()\n"
+        "        break\n"
+        "sys.exit(abs(dbt.wait()))\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def test_a_month_is_built_tested_published_and_drawn(loaded: None, marts: Any, data_dir: Path, logged: Any) -> None:
+    done = run(marts, "2023-01-01")
+
+    assert set(states(done).values()) == {"success"}
+    assert query(data_dir, COUNTED) == [("green", ROWS)], "no other fleet's months are touched"
+    built = "SELECT DISTINCT fleet, strftime(partition_month, '%Y-%m') FROM marts.built_months"
+    assert query(data_dir, built) == [("green", "2023-01")]
+    rows = query(data_dir, "SELECT count(*) FROM marts.daily_trips")[0][0]
+    facts = event_of(assets.mart("daily_trips", "green"))
+    assert (facts["month"], facts["rows"]) == ("2023-01", rows)
+    picture = data_dir / "outputs" / "green" / "airport_trips_2023-01.png"
+    assert event_of(assets.airport_chart("green"))["path"] == str(picture)
+    assert picture.exists()
+    assert (data_dir / "outputs" / "all_fleets" / "market_share_2023-01.png").exists()
+    fields = rendered(done, "build.daily_trips")
+    assert fields["env"] == {"MARTS_FLEET": "green", "MARTS_FROM": "2023-01", "MARTS_TO": "2023-01"}
+    assert "cast(pickup_datetime as date) as day" in fields["compiled_sql"]
+    log = logged()
+    assert log.count("daily_trips: built 1 month: green 2023-01") == 1, "each line of dbt is logged once"
+    assert "\x1b[3" not in log.replace("\x1b[0m", ""), "dbt prints no colours"
+
+    # One model of one month again, as after its task has been cleared.
+    query(data_dir, "UPDATE marts.daily_trips SET num_trips = 0")
+    assert states(run_only(marts, "build.daily_trips"))["build.daily_trips"] == "success"
+    assert query(data_dir, COUNTED) == [("green", ROWS)]
+
+
+def test_the_alert_of_a_wrong_model_says_what_dbt_says_and_the_model_is_not_tried_again(
+    loaded: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: Any, logged: Any
+) -> None:
+    copy = shutil.copytree(dbt_tasks.PROJECT, tmp_path / "project")
+    model = copy / "models" / "marts" / "daily_trips.sql"
+    model.write_text(model.read_text().replace("cast(pickup_datetime as date)", "cast(picked_up as date)"))
+    monkeypatch.setattr(marts.get_task("build.daily_trips"), "project_dir", str(copy))
+
+    done = run_only(marts, "stage", "build.daily_trips")
+
+    assert states(done)["build.daily_trips"] == "failed"
+    assert tries(done, "build.daily_trips") == 1
+    ((_, _, posted),) = chat.posts
+    text = posted["text"]
+    assert text.startswith("trips_marts_green.build.daily_trips failed for 2023-01")
+    assert "error: dbt has failed (exit status 1): model daily_trips (include/dbt/models/marts/daily_trips.sql)" in text
+    assert 'Binder Error: Referenced column "picked_up" not found' in text
+    assert "LINE " in text
+    assert logged().count("ERROR creating sql incremental model marts.daily_trips") == 1, "dbt's lines are not repeated"
+
+
+def test_a_test_that_finds_rows_fails_the_task_of_its_model(
+    loaded: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: Any
+) -> None:
+    copy = shutil.copytree(dbt_tasks.PROJECT, tmp_path / "project")
+    model = copy / "models" / "marts" / "daily_trips.sql"
+    model.write_text(model.read_text().replace("count(*) as num_trips", "count(*) - 1 as num_trips"))
+    monkeypatch.setattr(marts.get_task("build.daily_trips"), "project_dir", str(copy))
+
+    done = run_only(marts, "stage", "build.daily_trips")
+
+    assert states(done)["build.daily_trips"] == "failed"
+    assert tries(done, "build.daily_trips") == 1
+    ((_, _, posted),) = chat.posts
+    assert (
+        "test counts_every_trip_daily_trips_ of daily_trips (include/dbt/models/marts/marts.yml): Got 1 result"
+        in (posted["text"])
+    )
+
+
+def test_without_dbt_the_first_task_fails_at_once_and_says_what_to_do(
+    loaded: None, marts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chat: Any
+) -> None:
+    monkeypatch.setenv("NYC_TAXI_DBT", str(tmp_path / "none"))
+    done = run_only(marts, "stage", "build.daily_trips")
+    assert states(done)["stage"] == "failed"
+    assert states(done)["build.daily_trips"] == "upstream_failed"
+    assert tries(done, "stage") == 1
+    ((_, _, posted),) = chat.posts
+    assert (
+        f"NYC_TAXI_DBT: expected the path of the program dbt, found no program at {tmp_path / 'none'}" in posted["text"]
+    )
+
+
+@pytest.mark.parametrize("after", ["START sql incremental model", "OK created sql incremental model"])
+def test_after_a_kill_the_next_try_leaves_the_month_right(
+    loaded: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    monkeypatch.setattr(marts.get_task("build.daily_trips"), "retries", 0)
+    with monkeypatch.context() as killed:
+        killed.setenv("NYC_TAXI_DBT", str(wrapper(tmp_path / "dbt", after)))
+        done = run_only(marts, "stage", "build.daily_trips")
+    assert states(done)["build.daily_trips"] == "failed"
+    done = run_only(marts, "build.daily_trips")
+    assert states(done)["build.daily_trips"] == "success"
+    assert query(data_dir, COUNTED) == [("green", ROWS)]
