@@ -266,12 +266,12 @@ def test_a_dag_file_that_cannot_be_read_leaves_the_registry_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_dags(folder: Path) -> Any:
-        raise ValueError("dags/needy.py: no such table")
+        raise ValueError("dags/theirs.py: no such table")
 
     kept = tmp_path / "tables.json"
     kept.write_text("kept")
     monkeypatch.setattr(tables, "FILE", kept)
     monkeypatch.setattr(table_registry, "read_dags", read_dags)
-    with pytest.raises(CommandError, match=r"tables\.json was not written: dags/needy\.py: no such table"):
+    with pytest.raises(CommandError, match=r"tables\.json was not written: dags/theirs\.py: no such table"):
         table_registry.write()
     assert kept.read_text() == "kept"
