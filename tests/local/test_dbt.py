@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.local import dbt, dbt_manifest
+from include.local import dbt, dbt_backfill, dbt_manifest
 from include.local.errors import CommandError
 from include.nyc_taxi import catalogue, settings, warehouse
 from include.nyc_taxi.errors import SettingError
@@ -244,3 +244,13 @@ def test_every_model_and_column_has_a_description() -> None:
         assert node["description"], node["name"]
         assert node["columns"], node["name"]
         assert all(column["description"] for column in node["columns"].values()), node["name"]
+
+
+def test_a_range_is_built_in_one_process_that_says_how_it_goes(
+    all_months: list[tuple[str, str]], query: Query, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dbt_backfill.run("green", *MONTHS) == 0
+    printed = capsys.readouterr().out
+    assert "daily_trips: built 2 months: green 2023-01 to 2023-02" in printed
+    assert printed.endswith("The marts have 2023-01 to 2023-02 of green.\n")
+    assert counted(query) == dict.fromkeys([("green", month) for month in MONTHS], ROWS)
