@@ -16,4 +16,4 @@ def set_up_and_release() -> None:
     """Create the pools, and release slots held by tasks that nobody runs. Only if Airflow runs on no other machine."""
     pool.set_up()
     for holder in pool_holders.release():
-        say(f"A task held a slot of the pool `warehouse`, and has been marked failed: {holder}")
+        say(f"A task held a slot of the pool `{holder.pool}`, and has been marked failed: {holder}")

@@ -15,7 +15,6 @@ from include.local import console, runs, task_log
 from include.local.console import say
 from include.orchestration import pool_holders
 from include.orchestration.compat import IS_AIRFLOW_3
-from include.orchestration.defaults import WAREHOUSE_POOL
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -106,16 +105,16 @@ def reasons(dag_id: str, found: list[runs.Run]) -> list[str]:
     names = {run.run_id: run.partition for run in found}
     with create_session() as session:
         tasks = session.scalars(select(TaskInstance).where(*runs.of_runs(dag_id, found))).all()
-        waits_for_pool = any(task.pool == WAREHOUSE_POOL and str(task.state) == "scheduled" for task in tasks)
+        waited_for = {task.pool for task in tasks if task.pool in pool_holders.POOLS and str(task.state) == "scheduled"}
         for task in tasks:
             if str(task.state) in AT_WORK:
                 since = f" since {task.start_date:%Y-%m-%d %H:%M:%S} UTC" if task.start_date else ""
                 said.append(
                     f"`{task.task_id}` for {names[task.run_id]} is {runs.in_words(task.task_id, task.state)}{since}"
                 )
-    if waits_for_pool:
-        others = [holder for holder in pool_holders.find() if holder.run_id not in names]
-        said += [f"the pool `{WAREHOUSE_POOL}` is taken by {holder}" for holder in others]
+    if waited_for:
+        others = [holder for holder in pool_holders.find() if holder.run_id not in names and holder.pool in waited_for]
+        said += [f"the pool `{holder.pool}` is taken by {holder}" for holder in others]
     return [
         f"still waiting: {reason}" for reason in said or ["no task is running: is the scheduler working? See its log"]
     ]

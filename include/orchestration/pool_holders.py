@@ -1,4 +1,4 @@
-"""The tasks that hold a slot of the pool `warehouse`, including abandoned ones, which would hold it forever.
+"""The tasks that hold a slot of the pools `warehouse` and `dbt`, including abandoned ones, which would hold it forever.
 
 If `airflow dags test` is killed while it runs a task of the pool, the task keeps its state. No scheduler cleans it up,
 because no scheduler has queued it. This module reads the metadata database, so it is for commands and not for tasks.
@@ -17,8 +17,9 @@ from airflow.utils.state import DagRunState
 from sqlalchemy import select
 
 from include.orchestration.compat import DagRun, TaskInstance, create_session
-from include.orchestration.defaults import WAREHOUSE_POOL
+from include.orchestration.defaults import DBT_POOL, WAREHOUSE_POOL
 
+POOLS = (WAREHOUSE_POOL, DBT_POOL)
 HOLDING = ("queued", "running", "restarting")
 """The states in which a task occupies a slot."""
 
@@ -31,6 +32,7 @@ class Holder:
         state: queued, running or restarting.
         since: when the task entered that state (UTC), if known.
         is_abandoned: whether the task is abandoned: no process runs it or will run it.
+        pool: the pool.
     """
 
     dag_id: str
@@ -39,6 +41,7 @@ class Holder:
     state: str
     since: datetime | None
     is_abandoned: bool
+    pool: str
 
     def __str__(self) -> str:
         since = f" since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else ""
@@ -58,6 +61,7 @@ def find() -> list[Holder]:
                 str(task.state),
                 task.start_date or task.queued_dttm or getattr(task, "updated_at", None),
                 _is_abandoned(task, commands),
+                task.pool,
             )
             for task in session.scalars(_holding())
         ]
@@ -82,7 +86,7 @@ def release() -> list[Holder]:
 def _holding() -> Any:
     return (
         select(TaskInstance)
-        .where(TaskInstance.pool == WAREHOUSE_POOL, TaskInstance.state.in_(HOLDING))
+        .where(TaskInstance.pool.in_(POOLS), TaskInstance.state.in_(HOLDING))
         .order_by(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id)
     )
 

@@ -98,7 +98,7 @@ def _abandoned_tasks() -> list[str]:
     from include.orchestration import pool_holders
 
     return [
-        f"{holder}: it holds a slot of the pool `warehouse`; `make standalone` and `make backfill` release it."
+        f"{holder}: it holds a slot of the pool `{holder.pool}`; `make standalone` and `make backfill` release it."
         for holder in pool_holders.find()
         if holder.is_abandoned
     ]

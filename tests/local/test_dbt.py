@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from include.local import dbt, dbt_manifest
+from include.local import dbt, dbt_backfill, dbt_manifest
 from include.local.errors import CommandError
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.local.marts import (
@@ -420,3 +420,16 @@ def test_every_exposure_names_tables_that_exist_and_every_mart_has_a_reader_or_a
     for exposure in manifest["exposures"].values():
         assert exposure["depends_on"]["nodes"], exposure["name"]
         assert set(exposure["depends_on"]["nodes"]) <= manifest["sources"].keys() | manifest["nodes"].keys()
+
+
+def test_a_range_is_built_in_one_process_that_says_how_it_goes(
+    query: Query, capsys: pytest.CaptureFixture[str]
+) -> None:
+    months = "SELECT partition_month, sum(num_trips) FROM marts.daily_trips WHERE fleet = 'green' GROUP BY 1 ORDER BY 1"
+    before = query(months)
+    assert dbt_backfill.run("green", "2023-01", "2023-02") == 0
+    printed = capsys.readouterr().out
+    assert "daily_trips: built 2 months: green 2023-01 to 2023-02" in printed
+    assert printed.endswith("The marts have 2023-01 to 2023-02 of green.\n")
+    assert len(before) == 2
+    assert query(months) == before
