@@ -558,7 +558,9 @@ class TestServer:
         assert answer.headers["Content-Security-Policy"].endswith("; sandbox allow-scripts")
         assert answer.headers["Cache-Control"] == "private, no-cache"
 
-    @pytest.mark.parametrize("path", [INDEX, f"{INDEX}/", FILE, DBT_DOCS, f"{DBT_DOCS}/", "/nyc-taxi", "/nyc-taxi/", "/nyc-taxi/files"])
+    @pytest.mark.parametrize(
+        "path", [INDEX, f"{INDEX}/", FILE, DBT_DOCS, f"{DBT_DOCS}/", "/nyc-taxi", "/nyc-taxi/", "/nyc-taxi/files"]
+    )
     @pytest.mark.parametrize("accepted", ["text/html", "*/*"])
     def test_never_redirects_to_the_host_that_a_request_names(self, server, signed_in, path, accepted):
         for session in (requests, signed_in):
