@@ -354,7 +354,7 @@ def damage(query: Query, schema: str, name: str) -> None:
 
 MUTATIONS = {
     "staging/stg_trips.sql": ("/ 60e6 as minutes", "/ 61e6 as minutes", "a_trip_has_its_duration_and_speed"),
-    "staging/stg_zones.sql": ("like '%Airport'", "like '%port%'", "airports_are_known_by_their_names"),
+    "staging/stg_zones.sql": ("like '%Airport'", "like '%k Airport'", "airports_are_known_by_their_names"),
     "marts/daily_trips.sql": (
         "{{ sum_of('total_amount') }}",
         "sum(total_amount)",
