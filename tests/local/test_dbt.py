@@ -1,5 +1,6 @@
 """The dbt project on a real warehouse: `make dbt`, with dbt's own program, on months of all fleets."""
 
+import contextlib
 import json
 import os
 import random
@@ -254,7 +255,7 @@ def test_a_run_that_cannot_record_its_months_leaves_the_old_rows(
 
 
 def test_a_killed_run_leaves_each_mart_as_it_was_or_as_it_should_be_and_the_next_run_completes_them(
-    query: Query, load: Load
+    built: Path, query: Query, load: Load
 ) -> None:
     months = [("green", f"2023-{number:02}") for number in range(1, 13)]
     before = {mart: counted(query, mart) for mart in MARTS}
@@ -270,10 +271,10 @@ def test_a_killed_run_leaves_each_mart_as_it_was_or_as_it_should_be_and_the_next
             time.sleep(0.02)
             assert time.monotonic() - started < 300
         time.sleep(chance.uniform(0, 1.5))  # somewhere in the five marts, or after them
-        try:
-            process_group_kill(process)
-        finally:
-            process.wait()
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGKILL)  # dbt, and what has started it
+        process.wait()
+        wait_until_free(built)
         for mart in MARTS:
             assert counted(query, mart) in (before[mart], wanted), mart
             recorded = {(fleet, month) for of, fleet, month in built_at(query) if of == mart}
@@ -295,9 +296,13 @@ def written_since(log: tuple[Path, int]) -> str:
         return file.read().decode(errors="replace")
 
 
-def process_group_kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill dbt, and what has started it."""
-    os.killpg(process.pid, signal.SIGKILL)
+def wait_until_free(file: Path) -> None:
+    """Wait for the end of a killed process, which the kernel may need a moment for."""
+    for _ in range(300):
+        with contextlib.suppress(duckdb.IOException), duckdb.connect(str(file)):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{file} is still open")
 
 
 def test_every_data_test_can_fail(query: Query) -> None:
@@ -349,7 +354,7 @@ def damage(query: Query, schema: str, name: str) -> None:
 
 MUTATIONS = {
     "staging/stg_trips.sql": ("/ 60e6 as minutes", "/ 61e6 as minutes", "a_trip_has_its_duration_and_speed"),
-    "staging/stg_zones.sql": ("like '%Airport'", "like '%port%'", "airports_are_known_by_their_names"),
+    "staging/stg_zones.sql": ("like '%Airport'", "like '%k Airport'", "airports_are_known_by_their_names"),
     "marts/daily_trips.sql": (
         "{{ sum_of('total_amount') }}",
         "sum(total_amount)",

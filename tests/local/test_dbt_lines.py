@@ -34,7 +34,7 @@ def make(*arguments: str) -> str:
 
 def test_make_dbt_builds_the_months_of_a_range_on_this_line(metadata_database: None) -> None:
     make_warehouse(warehouse_path())
-    said = make("dbt", "FLEET=green", "FROM=2023-02", "ARGS=run --select +daily_trips")
+    said = make("dbt", "FLEET=green", "FROM=2023-02", "ARGS=build --select +daily_trips")
     assert "daily_trips: built 1 month: green 2023-02" in said
     with duckdb.connect(str(warehouse_path())) as con:
         assert con.execute("SELECT sum(num_trips)::BIGINT FROM marts.daily_trips").fetchall() == [(327,)]
