@@ -225,7 +225,7 @@ def test_the_dag_in_the_documentation_gets_its_mart_and_its_table(
     assert "zones has rows" in log
     by_day = "SELECT pickup_datetime::DATE::VARCHAR, count(*) FROM green_trips GROUP BY ALL"
     trips = dict(query(data_dir, by_day))
-    (day,) = re.findall(r"The busiest day of 2023-02 was (\S+)", log)
+    (day,) = {*re.findall(r"The busiest day of 2023-02 was (\d{4}-\d\d-\d\d)", log)}  # 2.11 logs it twice
     assert trips[day] == max(trips.values())
 
 
