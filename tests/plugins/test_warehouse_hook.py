@@ -111,18 +111,22 @@ class TestRecords:
 
     def test_a_change_leaves_a_snapshot_and_a_read_leaves_it_alone(self):
         with WarehouseHook().opened() as con:
-            con.execute("CREATE TABLE t (i INTEGER)")
+            warehouse.make_ready(con)
         first = snapshot.read()
         assert first.at.kind == "file"
         snapshot.path().touch()
         before = snapshot.path().stat().st_mtime_ns
         with WarehouseHook().transaction() as con:
-            con.execute("FROM t").fetchall()
+            con.execute("FROM zones").fetchall()
         assert snapshot.path().stat().st_mtime_ns == before
         with WarehouseHook().transaction() as con:
-            con.execute("INSERT INTO t VALUES (1)")
+            con.execute("CREATE TABLE t (i INTEGER)")  # the snapshot says nothing about it
+        assert snapshot.path().stat().st_mtime_ns == before
+        with WarehouseHook().transaction() as con:
+            con.execute("INSERT INTO zones VALUES (1, 'Zone 1', 'Queens', 'Yellow Zone', NULL)")
         assert snapshot.path().stat().st_mtime_ns > before
-        assert [use.wrote for use in uses.warehouse_uses()] == [True, False, True]
+        assert snapshot.read().zones == {1: "Zone 1"}
+        assert [use.wrote for use in uses.warehouse_uses()] == [True, False, True, True]
 
     def test_a_change_of_a_large_file_is_noticed_in_its_log(self, monkeypatch):
         monkeypatch.setattr(warehouse_hook, "LARGE_FILE_BYTES", 1)

@@ -126,7 +126,7 @@ def take(con: duckdb.DuckDBPyConnection, at: Place, before: Document | None) -> 
         changes = _changes_in_lake(con, before.head["state"], state) if before else _Changes()
     rules = Rules(tuple(rule) for rule in before.head["rules"]) if before else Rules()
     loads, refusals = _months(con, tables, changes.months)
-    texts = dict(before.months) if before else {}
+    texts = dict(before.months) if before and changes.months is not None else {}
     for key in changes.months or ():
         texts.pop(" ".join(key), None)
     for key in {*loads, *refusals}:
