@@ -20,5 +20,5 @@ def run() -> int:
     page = settings.dbt_docs()
     with replacing(page) as file:
         shutil.copyfile(state / "target" / "static_index.html", file)
-    say(f"wrote {page}; in the web UI, the page Taxi outputs links to it")
+    say(f"wrote {page}; in the web UI, Outputs on the page Taxi warehouse links to it")
     return 0

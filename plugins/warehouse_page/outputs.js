@@ -16,7 +16,7 @@ export class Outputs {
   #show;
 
   update(data) {
-    const { folders, folder, page, pages, whole, more, months, requests } = data;
+    const { folders, folder, page, pages, whole, more, months, requests, dbt_docs: tables } = data;
     if (!folder) {
       this.#show([{ name: "none", make: () => h("p", null, "There are no outputs yet. Run a DAG, and its outputs will be shown here.") }]);
       return;
@@ -31,7 +31,7 @@ export class Outputs {
       requests && { name: "results", data: requests.results, make: () => this.#results(requests.results) },
       months.length && { name: "months", data: months, make: () => h("section", null, h("h3", null, "By month"), cards(months.flatMap(({ month, outputs }) => outputs.map((output) => this.#ofMonth(folder, month, output))))) },
       whole.length && { name: "whole", data: [whole, more], make: () => this.#whole(whole, more) },
-      { name: "all", make: () => h("p", { class: "hint" }, h("a", { href: this.all }, "A list of all outputs, without pictures")) },
+      { name: "all", data: tables, make: () => h("p", { class: "hint" }, h("a", { href: this.all }, "A list of all outputs, without pictures"), tables && [", ", h("a", { href: tables }, "dbt's description of all tables and columns")]) },
     ].filter(Boolean));
   }
 

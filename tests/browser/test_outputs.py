@@ -75,3 +75,15 @@ def test_without_outputs_the_page_says_how_they_come_about(page: Any, site: str,
     state.may = state.has_runs = False
     opened(page, site, "#/outputs")
     page.get_by_text("There are no outputs yet. Run a DAG").wait_for()
+
+
+def test_the_description_of_tables_is_one_click_away_once_it_is_written(page: Any, site: str) -> None:
+    opened(page, site, "#/outputs/green/2023")
+    page.get_by_role("link", name="A list of all outputs").wait_for()
+    tables = page.get_by_role("link", name="dbt's description of all tables and columns")
+    assert tables.count() == 0
+    settings.dbt_docs().parent.mkdir(parents=True, exist_ok=True)
+    settings.dbt_docs().touch()
+    page.reload()
+    tables.wait_for()
+    assert tables.get_attribute("href") == "/nyc-taxi/dbt"

@@ -11,7 +11,6 @@ import pytest
 from include.local import dbt_docs
 from include.nyc_taxi.web import pages
 from include.orchestration.compat import IS_AIRFLOW_3
-from tests.browser.conftest import browser  # noqa: F401
 from tests.local.marts import needs_dbt
 
 pytestmark = [
@@ -46,7 +45,7 @@ def site() -> Iterator[str]:
 def test_shows_columns_and_lineage_without_the_session_and_without_another_host(
     built: Path,
     site: str,
-    browser: Any,  # noqa: F811
+    browser: Any,
 ) -> None:
     assert dbt_docs.run() == 0
     context = browser.new_context()

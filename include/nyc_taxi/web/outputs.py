@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
-from include.nyc_taxi import catalogue
+from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.web import grid, pages
 from include.nyc_taxi.web.month import Links
 from include.nyc_taxi.web.pages import Output
@@ -20,6 +20,8 @@ from include.nyc_taxi.web.pages import Output
 REQUESTS = "requests"
 """The folder with the results of requests."""
 REQUESTS_DAG = "adhoc_request"
+ALL_FLEETS = "all_fleets"
+"""The folder with charts that compare fleets."""
 AT_ONCE = 48
 """How many results of requests an answer has, and how many outputs without a month."""
 UNFINISHED = 20
@@ -70,20 +72,30 @@ def makers(path: str) -> frozenset[str]:
 
     Empty for an output in a folder that is neither a fleet's nor that of requests: a DAG of the user's own makes it.
     """
-    folder = path.partition("/")[0]
+    folder, name = path.partition("/")[0], path.rpartition("/")[2]
     if "/" not in path:
         return frozenset()
+    if folder == ALL_FLEETS:
+        return frozenset(marts_dag_id(fleet) for fleet in catalogue.FLEETS)
     if folder == REQUESTS:
         return frozenset({REQUESTS_DAG})
     if folder not in catalogue.FLEETS:
         return frozenset()
     months, weeks = grid.months_dag_id(folder), grid.weeks_dag_id(folder)
-    return frozenset({months} if path.rpartition("/")[2].startswith("manhattan_") else {months, weeks})
+    if name.startswith("airport_trips_"):
+        return frozenset({marts_dag_id(folder)})
+    return frozenset({months} if name.startswith("manhattan_") else {months, weeks})
+
+
+def marts_dag_id(fleet: str) -> str:
+    """The DAG that builds the fleet's marts and draws their charts."""
+    return f"trips_marts_{fleet}"
 
 
 def dag_ids() -> frozenset[str]:
     """All DAGs that `makers` names, also those of fleets that have no DAGs here any more."""
-    fleets = (name(fleet) for fleet in catalogue.FLEETS for name in (grid.months_dag_id, grid.weeks_dag_id))
+    named = (grid.months_dag_id, grid.weeks_dag_id, marts_dag_id)
+    fleets = (name(fleet) for fleet in catalogue.FLEETS for name in named)
     return frozenset({*fleets, REQUESTS_DAG})
 
 
@@ -126,6 +138,7 @@ def outputs(
         "more": 0,
         "months": [],
         "requests": None,
+        "dbt_docs": f"{base}/dbt" if settings.dbt_docs().is_file() else None,
     }
     if not folder and not folders:
         return made
