@@ -133,7 +133,7 @@ def build(task_id: str, fleet: str, select: str) -> DbtBuildOperator:
 
 def build_each(group_id: str, fleet: str, select: str) -> DbtTaskGroup:
     """A group with a task for each model that `select` selects, which builds and tests the model."""
-    return DbtTaskGroup(
+    group = DbtTaskGroup(
         group_id=group_id,
         project_config=_project_config(fleet),
         profile_config=_profile_config(),
@@ -151,6 +151,11 @@ def build_each(group_id: str, fleet: str, select: str) -> DbtTaskGroup:
         ),
         operator_args=_arguments(),
     )
+    # Cosmos selects models as a set, so that their order would change with each process.
+    group.children = dict(sorted(group.children.items()))
+    for task_id, task in group.children.items():
+        task.dag.task_dict[task_id] = task.dag.task_dict.pop(task_id)
+    return group
 
 
 def models(group: DbtTaskGroup) -> list[str]:

@@ -1,5 +1,6 @@
 """The DAG of marts run for real, in this process and with dbt's own program, on a small month."""
 
+import json
 import shutil
 import sys
 from datetime import timedelta
@@ -21,6 +22,7 @@ from include.orchestration import assets, dbt_tasks
 from include.orchestration.compat import IS_AIRFLOW_3, asset_models
 from include.tlc_simulator.trips import write_month
 from tests.dags.running import query, run, states
+from warehouse_hook import WarehouseHook
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("metadata_database")]
 
@@ -36,19 +38,24 @@ def installed() -> None:
         pytest.skip("dbt is not installed; `make dbt-manifest` installs it")
 
 
+def fill(con: duckdb.DuckDBPyConnection, folder: Path, *fleets: str) -> None:
+    """Load a month of each fleet, and zones of which one is an airport."""
+    for zone_id in range(1, catalogue.ZONES + 1):
+        name = "JFK Airport" if zone_id == 132 else f"Zone {zone_id}"
+        con.execute("INSERT INTO zones VALUES (?, ?, 'Queens', 'Boro Zone', NULL)", [zone_id, name])
+    for fleet in fleets:
+        file = folder / catalogue.file_name(fleet, "2023-01")
+        write_month(file, fleet, "2023-01", rows=ROWS)
+        load_month(con, fleet, Month("2023-01"), file, "run 1")
+
+
 @pytest.fixture
 def loaded(data_dir: Path, tmp_path: Path) -> None:
-    """A warehouse with one month of two fleets, and with zones of which one is an airport."""
+    """A warehouse with one month of two fleets."""
     data_dir.mkdir(exist_ok=True)
     with duckdb.connect(str(data_dir / "warehouse.duckdb")) as con:
         warehouse.make_ready(con)
-        for zone_id in range(1, catalogue.ZONES + 1):
-            name = "JFK Airport" if zone_id == 132 else f"Zone {zone_id}"
-            con.execute("INSERT INTO zones VALUES (?, ?, 'Queens', 'Boro Zone', NULL)", [zone_id, name])
-        for fleet in ("green", "yellow"):
-            file = tmp_path / catalogue.file_name(fleet, "2023-01")
-            write_month(file, fleet, "2023-01", rows=ROWS)
-            load_month(con, fleet, Month("2023-01"), file, "run 1")
+        fill(con, tmp_path, "green", "yellow")
 
 
 @pytest.fixture
@@ -205,3 +212,20 @@ def test_after_a_kill_the_next_try_leaves_the_month_right(
     done = run_only(marts, "build.daily_trips")
     assert states(done)["build.daily_trips"] == "success"
     assert query(data_dir, COUNTED) == [("green", ROWS)]
+
+
+def test_a_lake_is_built_like_a_file(
+    marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = {
+        "conn_type": "duckdb",
+        "host": f"ducklake:{tmp_path}/catalog.db",
+        "extra": {"data_path": f"{tmp_path}/lake/"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+    with WarehouseHook().opened() as con:
+        fill(con, tmp_path, "green")
+    done = run_only(marts, "wait_for_month", "stage", "build.daily_trips")
+    assert states(done)["build.daily_trips"] == "success"
+    with WarehouseHook().opened() as con:
+        assert con.execute(COUNTED).fetchall() == [("green", ROWS)]
