@@ -162,7 +162,7 @@ class TestRights:
         assert ask()["dbt_docs"] is None
         settings.dbt_docs().parent.mkdir(parents=True)
         settings.dbt_docs().touch()
-        assert ask()["dbt_docs"] == "/nyc-taxi/dbt"
+        assert ask()["dbt_docs"] == "/airflow/nyc-taxi/dbt"
 
 
 class TestRequests:
