@@ -357,6 +357,21 @@ class TestServer:
         assert grid["fleets"][0]["is_paused"] is True
         assert grid["fleets"][0]["may_trigger"] is True
 
+    @pytest.mark.parametrize("damaged", [None, b"", b'{"version":1,"months":{}}', b"\xff\x00"])
+    def test_without_a_snapshot_that_it_can_read_says_what_to_run(self, server, admin, damaged):
+        path = server.status_dir / "warehouse.json"
+        good = path.read_bytes()
+        try:
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            grid, month, resource = (server.get(address, admin) for address in (GRID, MONTH, RESOURCE))
+            assert [answer.status_code for answer in (grid, month, resource)] == [200, 200, 200]
+            assert "make status" in grid.json()["hint"]
+            assert grid.json()["hint"] == resource.json()["hint"]
+            assert month.json()["load"] is None
+        finally:
+            path.write_bytes(good)
+        assert server.get(GRID, admin).json()["hint"] is None
+
     def test_shows_a_run_from_queued_to_failed(self, server, admin):
         run_id = trigger(server, admin, "2022-03")
         grid = server.get(GRID, admin).json()
