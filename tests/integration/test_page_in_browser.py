@@ -365,6 +365,9 @@ def test_the_page_is_accessible_in_both_themes_and_fits_a_small_screen(browser, 
             assert page.evaluate("document.documentElement.scrollWidth") <= 1024
             # Airflow's own navigation has a picture without a text.
             assert violations(page, OURS if IS_AIRFLOW_3 else "document") == []
-        background = page.evaluate(f"getComputedStyle({OURS}).backgroundColor")
-        lightness = sum(int(float(part)) for part in re.findall(r"[\d.]+", background)[:3])
-        assert (lightness < 200) == (scheme == "dark"), background
+        painted = page.evaluate(
+            f"() => {{ const pen = document.createElement('canvas').getContext('2d'); "
+            f"pen.fillStyle = getComputedStyle({OURS}).backgroundColor; pen.fillRect(0, 0, 1, 1); "
+            "return [...pen.getImageData(0, 0, 1, 1).data]; }"
+        )
+        assert (sum(painted[:3]) < 200) == (scheme == "dark"), painted
