@@ -276,8 +276,9 @@ def test_a_month_shows_its_map_and_a_zone_tells_its_name(page, demo):
     cell(page, "2023-01").wait_for()
 
 
-def test_the_tabs_lead_to_the_resource_and_to_the_outputs(page, demo):
+def test_the_tabs_lead_to_the_resource_and_to_the_outputs_and_back_to_the_same_months(page, demo):
     opened(page, demo)
+    select(page, MONTHS)
     page.get_by_role("link", name="Resource", exact=True).click()
     page.get_by_role("heading", name="Uses").wait_for()
     load = page.get_by_role("row").filter(has=page.get_by_role("link", name=f"{DAG}.load", exact=True))
@@ -286,6 +287,7 @@ def test_the_tabs_lead_to_the_resource_and_to_the_outputs(page, demo):
     page.locator(".thumb").first.wait_for()
     page.get_by_role("link", name="Months", exact=True).click()
     cell(page, "2023-01").wait_for()
+    assert page.locator('[aria-selected="true"]').count() == 3, "Airflow 3 makes its component anew at each address"
 
 
 def test_a_month_that_is_not_there_says_so_and_breaks_nothing_else(page, demo):
