@@ -96,7 +96,12 @@ def weekly_figures(fleet: str) -> str:
 
 def mart(name: str, fleet: str) -> Asset:
     """The fleet's months in a mart that dbt builds."""
-    return _asset(MARTS, name, fleet, description=f"{catalogue.fleet(fleet).title}: the mart {name}, built by dbt")
+    return make_asset(
+        name=f"marts_{name}_{fleet}",  # a DAG of the user's own may well make an asset that is called after its table
+        uri=f"x-nyc-taxi://{MARTS}/{name}/{fleet}",
+        group=MARTS,
+        description=f"{catalogue.fleet(fleet).title}: the mart {name}, built by dbt",
+    )
 
 
 def airport_chart(fleet: str) -> Asset:

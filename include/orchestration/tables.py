@@ -147,6 +147,11 @@ class Registry:
             TableError: there is no such table, or its file does not say what makes it.
         """
         table = self.table(name)
+        if table.kind == "ephemeral":
+            raise TableError(
+                f"{name} is a step within other queries ({table.file} is ephemeral), and no table that could be read: "
+                "wait for the mart that is made from it"
+            )
         if table.made_by is None:
             raise TableError(
                 f"{table.file} does not say what makes {name}, so nothing could end the wait for it: add `meta: "

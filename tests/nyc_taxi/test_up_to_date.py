@@ -51,7 +51,7 @@ def test_a_month_with_its_edition_loaded_and_its_map_drawn_is_up_to_date_and_the
     assert reason(downloaded, outputs) == (
         "nothing new: green 2023-02 has been loaded from this edition since 2023-04-21 05:31 UTC "
         '(ETag "1", Last-Modified Tue, 21 Mar 2023), and its map is drawn. '
-        "To repeat the work anyway, clear this task and those after it, or backfill the month"
+        "To repeat the work anyway, clear this task and those after it, or trigger the month with Load again"
     )
 
 

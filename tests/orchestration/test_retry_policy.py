@@ -9,16 +9,18 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from include.nyc_taxi import errors
 from include.nyc_taxi.audit import engine
-from include.nyc_taxi.reports import request_inbox
+from include.nyc_taxi.reports import marts, request_inbox
 from include.nyc_taxi.source import download
 from include.nyc_taxi.status import editions
 from include.nyc_taxi.warehouse import compact, lake, migrate
+from include.orchestration import dbt_failure
 from include.orchestration.retry_policy import no_retry_when_permanent
 from tests.conftest import ROOT
 
 PERMANENT = [
     request_inbox.LedgerError,
     compact.CompactError,
+    dbt_failure.DbtModelError,
     editions.AnswersError,
     errors.DamagedFileError,
     errors.FleetError,
@@ -34,9 +36,11 @@ PERMANENT = [
     errors.WeekError,
     errors.ZonesError,
     lake.LakeStateError,
+    marts.MartError,
     migrate.MigrateError,
 ]
 RETRIED = [
+    dbt_failure.DbtError,
     download.TransientDownloadError,
     editions.SiteError,
     errors.DownloadError,

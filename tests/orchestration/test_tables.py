@@ -163,6 +163,9 @@ class TestWhatCannotBeWaitedFor:
         assert "did you mean marts.daily_trips?" in self.refused("daily_trips", MONTH)
         assert "did you mean" not in self.refused("qqqqqqqq")
 
+    def test_a_step_that_is_no_table(self, dag: DAG) -> None:
+        assert "marts.int_trip_ends is a step within other queries" in self.refused("marts.int_trip_ends")
+
     def test_a_table_without_a_maker(self, dag: DAG, use: Callable[..., None]) -> None:
         def forget(manifest: Any) -> None:
             del manifest["sources"]["source.nyc_taxi.warehouse.zones"]["config"]["meta"]["made_by"]
