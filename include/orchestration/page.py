@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from include.nyc_taxi import settings
 from include.nyc_taxi.months import Month
-from include.nyc_taxi.web import grid, month, resource, snapshot
+from include.nyc_taxi.web import grid, month, outputs, resource, snapshot
 from include.orchestration import assets, compat
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.defaults import WAREHOUSE_POOL
@@ -107,6 +107,12 @@ def dag_ids() -> frozenset[str]:
     return frozenset(name(fleet) for fleet in settings.fleets() for name in (grid.months_dag_id, grid.weeks_dag_id))
 
 
+def month_dag_ids(fleet: str) -> frozenset[str]:
+    """The DAGs that the panel of a month of this fleet is about; none if there is no such fleet here."""
+    names = (grid.months_dag_id, grid.weeks_dag_id, outputs.marts_dag_id)
+    return frozenset(name(fleet) for name in names) if fleet in settings.fleets() else frozenset()
+
+
 def project_dag_ids(session: Any) -> frozenset[str]:
     """The DAGs of the project that Airflow knows."""
     from sqlalchemy import select
@@ -139,6 +145,7 @@ def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str,
         seconds=_seconds(session, fleet),
         site=_places()[1],
         failed=_failed_tasks(session, dag_id, [run.run_id for run in dag.runs]),
+        may_see=outputs.visible(rights.readable),
     )
     contents = snapshot.read()
     if contents and grid.weeks_dag_id(fleet) not in rights.readable:
@@ -352,6 +359,7 @@ def _as_run(row: Any, partition: str | None, tasks: Mapping[str, str]) -> grid.R
         waits=any(name.startswith(WAITING) and task == "up_for_reschedule" for name, task in tasks.items()),
         ended=row.end_date,
         date=row.logical_date,
+        accepts=isinstance(row.conf, dict) and bool(row.conf.get("accept")),
     )
 
 

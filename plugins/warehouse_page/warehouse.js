@@ -196,7 +196,9 @@ class Page {
     if (ended.length) this.say(`${ended.join(", ")}: ended.`);
     this.underWay = list.map(({ title }) => title);
     this.progress.hidden = !list.length;
+    const focused = this.progress.contains(this.shadow.activeElement) && this.shadow.activeElement.dataset.key;
     this.progress.replaceChildren(...(list.length ? [h("h2", null, "Backfills under way"), fleets.some(({ is_paused: paused }) => paused) && h("p", { class: "note" }, PAUSED), progressBars(list)].filter(Boolean) : []));
+    if (focused) this.progress.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
   /** A link that Airflow 3 follows without loading its whole UI again. */

@@ -53,6 +53,8 @@ class State:
     states: dict[tuple[str, str], str] = field(default_factory=dict)
     backfills: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    accepted: set[tuple[str, str]] = field(default_factory=set)
+    run_state: str = "success"
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def state_of(self, fleet: str, month: str) -> str:
@@ -240,6 +242,7 @@ class State:
             "runs": [
                 {
                     "run_id": f"scheduled__{month}",
+                    "accepts": (fleet, month) in self.accepted,
                     "state": {"failed": "failed", "running": "running", "queued": "queued"}.get(state, "success"),
                     "started": "2026-11-20T09:58:00+00:00",
                     "ended": "2026-11-20T10:01:00+00:00",
@@ -374,6 +377,8 @@ class State:
         if path.endswith("/dagRuns") and method == "GET":
             found = [run for run in self.runs if query.get("state", [run["state"]])[0] == run["state"]]
             return {"dag_runs": found, "total_entries": len(found)}
+        if "/dagRuns/" in path and method == "GET":
+            return {"dag_run_id": path.rpartition("/")[2], "state": self.run_state}
         return {"dag_run_id": "manual__1"}
 
 

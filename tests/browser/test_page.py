@@ -165,6 +165,27 @@ def test_what_failed_runs_again_and_its_log_is_linked(page: Any, site: str, stat
     ]
 
 
+def test_a_run_that_was_started_again_elsewhere_is_not_cleared(page: Any, site: str, state: State) -> None:
+    opened(page, site, "#/green/2024-02")
+    state.run_state = "running"
+    page.get_by_role("button", name="Run what failed").click()
+    page.get_by_role("dialog").get_by_role("button", name="Run what failed").click()
+    page.get_by_text("not done, because the run scheduled__2024-02 is running").wait_for()
+    assert sent(state, "/clearTaskInstances") == []
+
+
+def test_a_run_that_accepted_an_edition_is_not_repeated(page: Any, site: str, state: State) -> None:
+    state.accepted = {("green", "2023-01")}
+    opened(page, site, "#/green/2023-01")
+    page.get_by_role("button", name="Run again").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("""{"month":"2023-01","again":true}""").wait_for()
+    dialog.get_by_role("button", name="Run again").click()
+    page.get_by_text("Run again: started.").wait_for()
+    assert [body["conf"] for body in sent(state, "/dagRuns")] == [{"month": "2023-01", "again": True}]
+    assert sent(state, "/clear") == []
+
+
 def test_accepting_an_edition_names_the_broken_rule_first(page: Any, site: str, state: State) -> None:
     opened(page, site, "#/green/2023-06")
     page.get_by_role("button", name="Accept this edition").click()

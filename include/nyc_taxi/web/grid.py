@@ -78,6 +78,7 @@ class Run:
         waits: whether it only waits for the TLC to publish the month.
         ended: in UTC; None until then.
         date: its logical date in UTC, if it has one.
+        accepts: whether it loads an edition even if the audit refuses it, because a user has asked for that.
     """
 
     run_id: str
@@ -89,6 +90,7 @@ class Run:
     waits: bool = False
     ended: datetime | None = None
     date: datetime | None = None
+    accepts: bool = False
 
     @property
     def month(self) -> str | None:
