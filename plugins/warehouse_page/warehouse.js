@@ -180,7 +180,7 @@ class Page {
 
   /** Backfills are asked for only where something is under way, and only for those who may also end them. */
   async #drawProgress(current) {
-    const fleets = this.data.fleets.filter((fleet) => fleet.may_trigger && fleet.months.some(({ state }) => ["queued", "running"].includes(state)));
+    const fleets = this.data.fleets.filter((fleet) => fleet.may_trigger && (fleet.has_backfill || fleet.months.some(({ state }) => ["queued", "running"].includes(state))));
     let list = [];
     try {
       list = (await Promise.all(fleets.map((fleet) => this.actions.progress(fleet)))).flat();

@@ -110,6 +110,7 @@ class State:
                     "is_paused": self.paused,
                     "may_trigger": self.may,
                     "why_not": None if self.may else "You have no right to start runs of this DAG.",
+                    "has_backfill": name == "green" and bool(self.backfills),
                     "months": months,
                     "counts": counts,
                     "weeks": weeks,

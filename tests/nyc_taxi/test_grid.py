@@ -184,6 +184,20 @@ class TestGrid:
         dag = Dag("taxi_trips_green", runs=(run("2023-08", state=state, waits=waits),))
         assert grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["is_busy"] is busy
 
+    @pytest.mark.parametrize(
+        ("run_id", "state", "has_backfill"),
+        [
+            ("backfill__2023-08-31T23:59:59+00:00", "running", True),
+            ("taxi_warehouse_page__2023-09-15T12:00:00.000Z__2023-08", "queued", True),
+            ("backfill__2023-08-31T23:59:59+00:00", "failed", False),
+            ("scheduled__2023-08-31T23:59:59+00:00", "running", False),
+        ],
+    )
+    def test_knows_of_a_backfill_although_its_runs_only_wait(self, run_id, state, has_backfill):
+        dag = Dag("taxi_trips_green", runs=(run("2023-08", state=state, waits=state == "running", run_id=run_id),))
+        (fleet,) = grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["fleets"]
+        assert fleet["has_backfill"] is has_backfill
+
     def test_has_the_weeks_of_loaded_months_and_of_runs(self):
         weeks = Dag(
             "trips_by_week_green",

@@ -25,6 +25,8 @@ SURELY_PUBLISHED = timedelta(days=92)
 """The TLC publishes a month about two months after its end. A month that ended longer ago than this is taken as
 published, although nobody has asked."""
 ACTIVE = freshness.ACTIVE
+BACKFILLS = ("backfill__", "taxi_warehouse_page__")
+"""How the ids of runs begin that a backfill of Airflow, or of the page, has made (see actions.js)."""
 
 
 class State(StrEnum):
@@ -205,6 +207,8 @@ def _fleet(fleet: str, snapshot: Snapshot | None, dags: Mapping[str, Dag], now: 
         "is_paused": dag.is_paused,
         "may_trigger": dag.may_trigger,
         "why_not": dag.why_not,
+        # Also one whose runs only wait for the TLC, which keeps Airflow from starting another.
+        "has_backfill": any(run.state in ACTIVE and run.run_id.startswith(BACKFILLS) for run in dag.runs),
         "months": [cell.as_json() for cell in months],
         "counts": {state: counts[state] for state, *_ in LEGEND if counts[state]},
         "weeks": _weeks(fleet, snapshot, dags.get(weeks_dag_id(fleet))),
