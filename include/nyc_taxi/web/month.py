@@ -261,7 +261,9 @@ def _commands(
     repeated = newest if newest and not newest.accepts else None
     return {
         "again": _running(dag_id, repeated, facts.line) or _triggering(dag_id, month, again=True),
-        "failed": failed and (_running(dag_id, failed, facts.line, " --only-failed") or _triggering(dag_id, month)),
+        "failed": (_running(dag_id, failed, facts.line, " --only-failed") or _triggering(dag_id, month))
+        if failed
+        else None,
         "accept": _accepting(dag_id, month, refusal) if refusal else None,
         "backfill": backfill,
     }
