@@ -5,6 +5,7 @@ import { number, plural, spanNames, spans, time } from "./format.js";
 
 const PREFIX = "taxi_warehouse_page";
 const LOADED = (month) => month.rows != null || Boolean(month.loaded_at);
+const UNDER_WAY = ({ state }) => ["queued", "running"].includes(state);
 export const PAUSED = "The DAG is paused. Its runs would wait, and unpausing it starts the catch-up of all months since NYC_TAXI_FIRST_MONTH. So nothing is started from here.";
 
 /** The command that does what the page does when it starts a run. */
@@ -24,7 +25,7 @@ export class Actions {
     const reason = obstacle(month.actions);
     if (reason) return [h("p", { class: "note", "data-test": "why-not" }, reason)];
     const run = month.runs[0];
-    const busy = ["queued", "running"].includes(run?.state);
+    const busy = Boolean(run) && UNDER_WAY(run);
     const failed = month.runs.find((each) => each.failed.length);
     const button = (key, text, act, attributes) => h("button", { "data-key": key, onclick: act, ...attributes }, text);
     return [
@@ -52,8 +53,8 @@ export class Actions {
 
   /** Clear a run by `clear`, unless it has been started again since the page was read: in another tab, or by somebody else. */
   async #cleared(dagId, { run_id: runId }, clear) {
-    const { state } = await this.api.run(dagId, runId);
-    if (["queued", "running"].includes(state)) throw new Error(`the run ${runId} is ${state}`);
+    const now = await this.api.run(dagId, runId);
+    if (UNDER_WAY(now)) throw new Error(`the run ${runId} is ${now.state}`);
     return clear(dagId, runId);
   }
 
@@ -94,7 +95,7 @@ export class Actions {
       let text;
       try {
         if (isBackfill) runs = await this.api.dryRun(wish);
-        else runs = wish.again ? names : months.filter((month) => !LOADED(month)).map(({ month }) => month);
+        else runs = wish.again ? names : months.filter((month) => !LOADED(month) && !UNDER_WAY(month)).map(({ month }) => month);
         text = runs.length ? `${plural(runs.length, "month")} will run: ${spanNames(runs)}.` : "Nothing would run.";
       } catch (error) {
         runs = [];
@@ -108,7 +109,7 @@ export class Actions {
     const dialog = this.#dialog(`Backfill ${plural(names.length, "month")} of ${fleet.title}`, [
       h("dl", null, h("dt", null, "Months"), h("dd", null, spanNames(names)), h("dt", null, "DAG"), h("dd", null, h("code", null, fleet.dag_id), fleet.is_paused ? " (paused)" : " (not paused)"),
         h("dt", null, "Loaded already"), h("dd", null, `${number(loaded)} of ${number(names.length)}`)),
-      h("fieldset", null, h("legend", null, "Run"), choice(false, isBackfill ? "months that have no run yet, and those whose run failed" : "months that are not loaded"), choice(true, "all of them again")),
+      h("fieldset", null, h("legend", null, "Run"), choice(false, isBackfill ? "months that have no run yet, and those whose run failed" : "months that are neither loaded nor under way"), choice(true, "all of them again")),
       will,
       !isBackfill && h("p", { class: "hint" }, gaps && this.env.airflow === 3 ? "The selection has gaps, and a backfill of Airflow has none: each month becomes a run of its own." : "On this Airflow, each month becomes a run of its own."),
     ], [start]);

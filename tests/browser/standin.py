@@ -55,6 +55,7 @@ class State:
     runs: list[dict[str, Any]] = field(default_factory=list)
     accepted: set[tuple[str, str]] = field(default_factory=set)
     run_state: str = "success"
+    cannot_run: str = ""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def state_of(self, fleet: str, month: str) -> str:
@@ -434,6 +435,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self._send(403, b'{"detail": "Forbidden"}', "application/json")
             if state.cannot_backfill and self.command == "POST" and place.endswith("/backfills"):
                 return self._send(503, b'{"detail": "Database is locked."}', "application/json")
+            if self.command == "POST" and place.endswith("/dagRuns") and body["conf"]["month"] == state.cannot_run:
+                return self._send(400, b'{"detail": "No more runs today."}', "application/json")
             return self._json(state.rest(self.command, place, parse_qs(url.query), body))
         if place.startswith(("/nyc-taxi/files/", "/nyc-taxi/thumbnails/")):
             name = "map.png" if place.endswith(".png") else "stats.geojson"

@@ -150,6 +150,28 @@ def test_airflow_2_starts_a_run_with_its_month_for_each_month(page: Any, site: s
     assert not any("logical_date" in body for body in sent(state, "/dagRuns"))
 
 
+def test_of_many_runs_it_says_how_many_were_started_before_one_could_not(page: Any, site: str, state: State) -> None:
+    page.expected_errors.append("400")
+    state.airflow, state.cannot_run = 2, "2026-09"
+    opened(page, site)
+    cell(page, "Green taxis", "2026-08").click(modifiers=["Control"])
+    cell(page, "Green taxis", "2026-09").click(modifiers=["Shift"])
+    page.get_by_role("button", name="Backfill the selection").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    page.get_by_text("only 1 of 2 runs could be started. The run of 2026-09 could not, because No more runs").wait_for()
+    assert selected(page) == ["2026-08", "2026-09"]
+
+
+def test_a_month_that_is_under_way_is_not_started_a_second_time(page: Any, site: str, state: State) -> None:
+    state.airflow = 2
+    state.states["green", "2026-08"] = "queued"
+    opened(page, site)
+    cell(page, "Green taxis", "2026-08").click(modifiers=["Control"])
+    cell(page, "Green taxis", "2026-09").click(modifiers=["Shift"])
+    page.get_by_role("button", name="Backfill the selection").click()
+    page.get_by_role("dialog").get_by_text("1 month will run: 2026-09.").wait_for()
+
+
 def test_what_failed_runs_again_and_its_log_is_linked(page: Any, site: str, state: State) -> None:
     opened(page, site, "#/green/2024-02")
     assert (
