@@ -8,6 +8,9 @@ const LOADED = (month) => month.rows != null || Boolean(month.loaded_at);
 const UNDER_WAY = ({ state }) => ["queued", "running"].includes(state);
 export const PAUSED = "The DAG is paused. Its runs would wait, and unpausing it starts the catch-up of all months since NYC_TAXI_FIRST_MONTH. So nothing is started from here.";
 
+/** The states of runs. */
+const STATES = ["success", "failed", "running", "queued"];
+
 /** The command that does what the page does when it starts a run. */
 const triggering = (dagId, conf) => `airflow dags trigger ${dagId} --conf '${JSON.stringify(conf)}'`;
 
@@ -148,8 +151,9 @@ export class Actions {
   async progress(fleet) {
     if (this.env.airflow === 3) {
       const open = (await this.api.backfills(fleet.dag_id)).filter((backfill) => !backfill.completed_at);
-      const months = (backfill) => this.api.runs(fleet.dag_id, { run_type: "backfill", logical_date_gte: backfill.from_date, logical_date_lte: backfill.to_date });
-      const made = open.map(async (backfill) => this.#counted(fleet, `Backfill ${backfill.from_date.slice(0, 7)} to ${backfill.to_date.slice(0, 7)}`, await months(backfill), () => this.api.cancelBackfill(backfill.id), `since ${time(backfill.created_at)}`));
+      const counts = async ({ from_date: first, to_date: last }) => Object.fromEntries(await Promise.all(STATES.map(async (state) =>
+        [state, await this.api.count(fleet.dag_id, { run_type: "backfill", logical_date_gte: first, logical_date_lte: last, state })])));
+      const made = open.map(async (backfill) => this.#counted(fleet, `Backfill ${backfill.from_date.slice(0, 7)} to ${backfill.to_date.slice(0, 7)}`, await counts(backfill), () => this.api.cancelBackfill(backfill.id), `since ${time(backfill.created_at)}`));
       return (await Promise.all(made)).concat(await this.#ownRuns(fleet));
     }
     return this.#ownRuns(fleet);
@@ -167,14 +171,14 @@ export class Actions {
       const runs = await ours({ [after]: since });
       // Which runs are queued is asked again: one that has begun since must go on.
       const cancel = async () => Promise.all((await ours({ state: "queued" })).map((run) => this.api.failRun(fleet.dag_id, run.dag_run_id)));
-      return this.#counted(fleet, `${plural(runs.length, "month")} from this page`, runs, cancel, `since ${time(stamp)}`);
+      const counts = Object.fromEntries(STATES.map((state) => [state, runs.filter((run) => run.state === state).length]));
+      return this.#counted(fleet, `${plural(runs.length, "month")} from this page`, counts, cancel, `since ${time(stamp)}`);
     }));
   }
 
-  #counted(fleet, what, runs, cancel, note) {
-    const counts = { success: 0, failed: 0, running: 0, queued: 0 };
-    for (const { state } of runs) counts[state] = (counts[state] ?? 0) + 1;
-    return { title: `${fleet.title}: ${what}`, counts, total: runs.length, note, cancel: () => this.#confirm(`Cancel the backfill?`, [`${fleet.title}: ${what}. Queued runs are marked as failed. Running ones go on to their end.`], null, "Cancel the backfill", cancel) };
+  #counted(fleet, what, counts, cancel, note) {
+    const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    return { title: `${fleet.title}: ${what}`, counts, total, note, cancel: () => this.#confirm(`Cancel the backfill?`, [`${fleet.title}: ${what}. Queued runs are marked as failed. Running ones go on to their end.`], null, "Cancel the backfill", cancel) };
   }
 
   // -- Dialogs --

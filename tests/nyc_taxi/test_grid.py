@@ -184,6 +184,11 @@ class TestGrid:
         dag = Dag("taxi_trips_green", runs=(run("2023-08", state=state, waits=waits),))
         assert grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["is_busy"] is busy
 
+    @pytest.mark.parametrize(("state", "busy"), [("queued", False), ("running", True)])
+    def test_is_not_busy_while_runs_of_a_paused_dag_are_queued(self, state, busy):
+        dag = Dag("taxi_trips_green", is_paused=True, runs=(run(state=state),))
+        assert grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["is_busy"] is busy
+
     @pytest.mark.parametrize(
         ("run_id", "state", "has_backfill"),
         [

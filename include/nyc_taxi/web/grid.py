@@ -180,19 +180,26 @@ def grid(
         hint: why there is no snapshot, and what to run.
     """
     shown = [_fleet(fleet, snapshot, dags, now) for fleet in fleets if months_dag_id(fleet) in dags]
-    busy = {State.QUEUED, State.RUNNING, WeekState.RUNNING}
     return {
         "now": now.isoformat(timespec="seconds"),
         "snapshot": snapshot
         and {"written_at": snapshot.written_at, "kind": snapshot.at.kind, "place": snapshot.at.place},
         "hint": hint,
-        "is_busy": any(cell["state"] in busy for fleet in shown for cell in (*fleet["months"], *fleet["weeks"])),
+        "is_busy": any(_is_busy(fleet) for fleet in shown),
         "states": [
             {"name": state, "label": state.replace("_", " "), "mark": mark, "meaning": meaning}
             for state, mark, meaning in LEGEND
         ],
         "fleets": shown,
     }
+
+
+def _is_busy(fleet: Mapping[str, Any]) -> bool:
+    """Whether the page must ask again soon. Queued runs of a paused DAG may stay so for days."""
+    months = {State.RUNNING} if fleet["is_paused"] else {State.QUEUED, State.RUNNING}
+    return any(month["state"] in months for month in fleet["months"]) or any(
+        week["state"] == WeekState.RUNNING for week in fleet["weeks"]
+    )
 
 
 def _fleet(fleet: str, snapshot: Snapshot | None, dags: Mapping[str, Dag], now: datetime) -> dict[str, Any]:
