@@ -43,9 +43,11 @@ export class Actions {
 
   /** Why Airflow would not start this run after it is cleared; null if it would. */
   async #cannotBeCleared(dagId, month, { run_id: runId }) {
-    if (!runId.startsWith("backfill__")) return null;
-    if (this.env.airflow === 2) return "because on 2.11 a run of a backfill command cannot be cleared";
     try {
+      // A backfill that repeats a run of the schedule leaves it its name.
+      const { run_type: kind } = await this.api.run(dagId, runId);
+      if (kind !== "backfill" && !runId.startsWith("backfill__")) return null;
+      if (this.env.airflow === 2) return "because on 2.11 a run of a backfill command cannot be cleared";
       // A backfill that was cancelled stays paused for ever, and Airflow starts no run of it.
       const isOver = ({ completed_at: ended, is_paused: paused, from_date: from, to_date: to }) => ended && paused && from.slice(0, 7) <= month && month <= to.slice(0, 7);
       return (await this.api.backfills(dagId, 100)).some(isOver) ? "because Airflow starts no run of a backfill that was cancelled" : null;

@@ -114,7 +114,7 @@ class Page {
     if (at.view && part.value) this.part = { key, data: part.value };
     const error = grid.reason ?? part.reason;
     const kept = this.data && (!at.view || this.part.key === key) ? ` What is shown is from ${time(this.readAt)}.` : "";
-    this.trouble.replaceChildren(...(error ? [h("p", { class: "note bad" }, `The page's data could not be read: ${error.message}.${kept} `, h("button", { onclick: () => this.refresh() }, "Try again"))] : []));
+    this.#complain(error ? `The page's data could not be read: ${error.message}.${kept} ` : "");
     if (!this.data || at.view && this.part.key !== key) this.main.replaceChildren(...(at.view ? [h("p", null, h("a", { href: "#/" }, "← All months"))] : []));
     if (this.data) {
       this.#draw();
@@ -125,6 +125,13 @@ class Page {
     const isBusy = Boolean(this.data?.is_busy);
     this.timer = setTimeout(() => this.refresh(), isBusy || this.wasBusy ? BUSY : QUIET);
     this.wasBusy = isBusy;
+  }
+
+  /** Say what is wrong; only once, because each change is read aloud and takes the focus from the button. */
+  #complain(text) {
+    if (this.trouble.shown === text) return;
+    this.trouble.shown = text;
+    this.trouble.replaceChildren(...(text ? [h("p", { class: "note bad" }, text, h("button", { onclick: () => this.refresh() }, "Try again"))] : []));
   }
 
   #read(at) {
