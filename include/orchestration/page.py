@@ -359,6 +359,7 @@ def _as_run(row: Any, partition: str | None, tasks: Mapping[str, str]) -> grid.R
         waits=any(name.startswith(WAITING) and task == "up_for_reschedule" for name, task in tasks.items()),
         ended=row.end_date,
         date=row.logical_date,
+        is_backfill=str(getattr(row.run_type, "value", row.run_type)) == "backfill",
         accepts=isinstance(row.conf, dict) and bool(row.conf.get("accept")),
     )
 

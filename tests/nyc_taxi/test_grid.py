@@ -190,16 +190,18 @@ class TestGrid:
         assert grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["is_busy"] is busy
 
     @pytest.mark.parametrize(
-        ("run_id", "state", "has_backfill"),
+        ("run_id", "state", "is_backfill", "has_backfill"),
         [
-            ("backfill__2023-08-31T23:59:59+00:00", "running", True),
-            ("taxi_warehouse_page__2023-09-15T12:00:00.000Z__2023-08", "queued", True),
-            ("backfill__2023-08-31T23:59:59+00:00", "failed", False),
-            ("scheduled__2023-08-31T23:59:59+00:00", "running", False),
+            ("backfill__2023-08-31T23:59:59+00:00", "running", True, True),
+            ("scheduled__2023-08-31T23:59:59+00:00", "running", True, True),
+            ("taxi_warehouse_page__2023-09-15T12:00:00.000Z__2023-08", "queued", False, True),
+            ("backfill__2023-08-31T23:59:59+00:00", "failed", True, False),
+            ("scheduled__2023-08-31T23:59:59+00:00", "running", False, False),
         ],
     )
-    def test_knows_of_a_backfill_although_its_runs_only_wait(self, run_id, state, has_backfill):
-        dag = Dag("taxi_trips_green", runs=(run("2023-08", state=state, waits=state == "running", run_id=run_id),))
+    def test_knows_of_a_backfill_although_its_runs_only_wait(self, run_id, state, is_backfill, has_backfill):
+        facts = {"run_id": run_id, "is_backfill": is_backfill, "waits": state == "running"}
+        dag = Dag("taxi_trips_green", runs=(run("2023-08", state=state, **facts),))
         (fleet,) = grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["fleets"]
         assert fleet["has_backfill"] is has_backfill
 

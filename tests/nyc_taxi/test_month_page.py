@@ -192,7 +192,7 @@ def test_has_this_lines_command_that_loads_the_month_again(line, command):
 def test_the_commands_of_the_buttons_do_what_these_do():
     """They clear the newest run; a new run if there is none, or one that 2.11 would not run again, or that accepts."""
     by_hand = run(run_id="manual__it's", date=LOADED)
-    backfill = run(run_id="backfill__2023-01-01", date=LOADED)
+    backfill = run(run_id="scheduled__2023-01-01", date=LOADED, is_backfill=True)
 
     def commands(line, *runs):
         failed = {each.run_id: [FailedTask("load", 1)] for each in runs if each.state == "failed"}

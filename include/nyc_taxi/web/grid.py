@@ -25,8 +25,8 @@ SURELY_PUBLISHED = timedelta(days=92)
 """The TLC publishes a month about two months after its end. A month that ended longer ago than this is taken as
 published, although nobody has asked."""
 ACTIVE = freshness.ACTIVE
-BACKFILLS = ("backfill__", "taxi_warehouse_page__")
-"""How the ids of runs begin that a backfill of Airflow, or of the page, has made (see actions.js)."""
+OF_PAGE = "taxi_warehouse_page__"
+"""How the ids of runs begin that the page has started for a selection of months (see actions.js)."""
 
 
 class State(StrEnum):
@@ -81,6 +81,7 @@ class Run:
         ended: in UTC; None until then.
         date: its logical date in UTC, if it has one.
         accepts: whether it loads an edition even if the audit refuses it, because a user has asked for that.
+        is_backfill: whether a backfill has made it, or has repeated it, which leaves it its id.
     """
 
     run_id: str
@@ -93,6 +94,7 @@ class Run:
     ended: datetime | None = None
     date: datetime | None = None
     accepts: bool = False
+    is_backfill: bool = False
 
     @property
     def month(self) -> str | None:
@@ -215,7 +217,9 @@ def _fleet(fleet: str, snapshot: Snapshot | None, dags: Mapping[str, Dag], now: 
         "may_trigger": dag.may_trigger,
         "why_not": dag.why_not,
         # Also one whose runs only wait for the TLC, which keeps Airflow from starting another.
-        "has_backfill": any(run.state in ACTIVE and run.run_id.startswith(BACKFILLS) for run in dag.runs),
+        "has_backfill": any(
+            run.state in ACTIVE and (run.is_backfill or run.run_id.startswith(OF_PAGE)) for run in dag.runs
+        ),
         "months": [cell.as_json() for cell in months],
         "counts": {state: counts[state] for state, *_ in LEGEND if counts[state]},
         "weeks": _weeks(fleet, snapshot, dags.get(weeks_dag_id(fleet))),

@@ -273,7 +273,7 @@ def _running(dag_id: str, run: grid.Run | None, line: int, option: str = "") -> 
     """The command that clears a run; None if there is none, or if 2.11 would not run it again when cleared."""
     if run and line == 3:
         return f"airflow dags clear {dag_id} --run-id {shlex.quote(run.run_id)}{option} --yes"
-    if run and run.date and not run.run_id.startswith("backfill__"):
+    if run and run.date and not run.is_backfill:
         date = run.date.isoformat()
         return f"airflow tasks clear {dag_id} --start-date {date} --end-date {date}{option} --yes"
     return None
