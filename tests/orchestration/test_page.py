@@ -242,13 +242,13 @@ class TestRunsThatMatter:
             MONTHS,
             [
                 ("of the date", "2023-02-01", "success", "2023-04-01", None),
-                ("by hand", "2024-04-05", "success", "2024-04-05", {"month": "2023-02"}),
+                ("by hand", "2024-04-05", "success", "2024-04-05", {"month": "2023-02", "accept": True}),
                 ("another", "2023-03-01", "success", "2023-06-01", None),
                 ("by hand too", "2023-02-10", "success", "2023-06-01", {"month": "2023-05"}),
             ],
         )
         runs = ask(page.month_data, READER, "green", "2023-02")["runs"]
-        assert [each["run_id"] for each in runs] == ["by hand", "of the date"]
+        assert [(each["run_id"], each["accepts"]) for each in runs] == [("by hand", True), ("of the date", False)]
 
 
 def test_the_number_of_queries_does_not_depend_on_the_number_of_runs(ask):
