@@ -18,7 +18,8 @@ from include.nyc_taxi import catalogue, settings, warehouse
 from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
-from include.orchestration import assets, dbt_tasks
+from include.nyc_taxi.web import uses
+from include.orchestration import assets, dbt_tasks, page
 from include.orchestration.compat import IS_AIRFLOW_3, asset_models
 from include.tlc_simulator.trips import write_month
 from tests.dags.running import query, run, states
@@ -124,6 +125,8 @@ def test_a_month_is_built_tested_published_and_drawn(loaded: None, marts: Any, d
     done = run(marts, "2023-01-01")
 
     assert set(states(done).values()) == {"success"}
+    declared = {task.task_id for task in marts.tasks if page.uses_of(task, marts.dag_id)[0]}
+    assert {use.task_id for use in uses.warehouse_uses()} == declared, "the page shows who opens the warehouse"
     assert query(data_dir, COUNTED) == [("green", ROWS)], "no other fleet's months are touched"
     built = "SELECT DISTINCT fleet, strftime(partition_month, '%Y-%m') FROM marts.built_months"
     assert query(data_dir, built) == [("green", "2023-01")]
