@@ -87,11 +87,13 @@ def test_every_task_that_opened_the_warehouse_or_asked_the_site_is_declared(dag_
         ("adhoc_request", "2023-01-01", REPORT),
         ("adhoc_request_sensor", "2023-01-01", {}),
         ("taxi_trips_editions", "2023-01-01", {}),
+        ("trips_marts_reloads", "2023-01-01", {}),
         ("warehouse_status", "2023-01-01", {}),
         ("warehouse_maintenance", "2023-01-01", {}),
     ]:
         assert str(run(dag_bag.dags[dag_id], day, **conf).state) == "success", dag_id
-    others = {f"{kind}_{fleet}" for kind in ("taxi_trips", "trips_by_week") for fleet in settings.fleets()}
+    kinds = ("taxi_trips", "trips_by_week", "trips_marts")
+    others = {f"{kind}_{fleet}" for kind in kinds for fleet in settings.fleets()}
     ran = set(dag_bag.dags) - others | {MONTHS, WEEKS}
     declared = ask(page.declared_uses, ran)
     opened = {(use.dag_id, use.task_id) for use in uses.warehouse_uses()}
