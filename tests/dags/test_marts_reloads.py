@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 MOMENTS = itertools.count()
-LOAD = "INSERT INTO loads VALUES ('green', '2023-01-01', 'u', 'e', NULL, 1, 1, 1, '1', '{}', 'a run', NULL, '[]', false)"
+LOAD = "INSERT INTO loads VALUES ('green', '2023-01-01', 'u', 'e', NULL, 1, 1, 1, '1', '{}', 'run', NULL, '[]', false)"
 
 
 @pytest.fixture
