@@ -1,5 +1,5 @@
--- Two marts that count the same trips in different ways agree, for each airport and direction. The range is in each part,
--- because DuckDB does not pass it through the full join: a month's run would read the flows of all months.
+-- Two marts that count the same trips in different ways agree, for each airport and direction. The range is in each
+-- part, because DuckDB does not pass it through the full join: a month's run would read the flows of all months.
 with flows as (
     select
         fleet,
