@@ -165,7 +165,7 @@ def test_a_month_is_built_tested_published_and_drawn(loaded: None, marts: Any, d
     rows = query(data_dir, "SELECT count(*) FROM marts.daily_trips")[0][0]
     facts = event_of(assets.mart("daily_trips", "green"))
     assert (facts["month"], facts["rows"]) == ("2023-01", rows)
-    picture = data_dir / "outputs" / "green" / "airport_trips_2023-01.png"
+    picture = data_dir / "outputs" / "green" / "trips_at_airports_2023-01.png"
     assert event_of(assets.airport_chart("green"))["path"] == str(picture)
     assert picture.exists()
     assert (data_dir / "outputs" / "all_fleets" / "market_share_2023-01.png").exists()

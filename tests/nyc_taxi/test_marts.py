@@ -1,6 +1,7 @@
 """Figures and charts from the marts, on a small warehouse with made-up marts."""
 
 import csv
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_charts_are_pictures_that_the_pages_list_with_their_figures(
     assert shares.read_bytes().startswith(b"\x89PNG")
     assert [(output.folder, output.title) for output in pages.list_outputs() if output.is_picture] == [
         ("all_fleets", "Market share, January 2023"),
-        ("green", "Airport trips, January 2023"),
+        ("green", "Trips at airports, January 2023"),
     ]
 
 
@@ -172,3 +173,10 @@ def test_the_run_of_a_reloaded_month_has_a_date_within_the_month_but_not_that_of
     moment = datetime(1970, 1, 1, tzinfo=UTC) + 700 * timedelta(days=28) + since
     date = marts.ReloadedMonth("green", Month("2023-02"), moment).logical_date
     assert datetime(2023, 2, 1, tzinfo=UTC) < date < datetime(2023, 3, 1, tzinfo=UTC)
+
+
+def test_the_charts_have_other_files_than_the_report_that_users_are_shown_how_to_add(data_dir: Path) -> None:
+    example = (Path(__file__).parents[2] / "docs" / "how-to" / "add-a-report.md").read_text()
+    (name,) = {*re.findall(r'outputs / f"(\w+)_\{month\}\.csv"', example)}
+    for path in (marts.airports_path(JANUARY, data_dir), marts.shares_path(JANUARY, data_dir)):
+        assert path.name != f"{name}_{JANUARY}.csv"

@@ -100,7 +100,7 @@ def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
 
 def airports_path(month: Month, outputs: Path) -> Path:
     """The path of the CSV file of a month's airport trips; `outputs` is the fleet's outputs folder."""
-    return outputs / f"airport_trips_{month}.csv"
+    return outputs / f"trips_at_airports_{month}.csv"
 
 
 def shares_path(month: Month, outputs: Path) -> Path:
