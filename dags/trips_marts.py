@@ -41,7 +41,7 @@ model or test, its file, and dbt's message with the line of the SQL. The task's 
 - `publish`, `draw_airports`, `draw_market_share`: the disk may be full.
 - If a task stays `scheduled` forever, its pool is missing: `make pool`, or `airflow pools set dbt 1 "one dbt at a time"`.
 
-**A month that is loaded again** is built again by a run that `trips_marts_reloads` starts, or by `make dbt`.
+**A month that is loaded again** is built again by a run that `marts_of_reloaded_months` starts, or by `make dbt`.
 
 **To run a month again**, clear its run in the UI (on 2.11, not if a backfill made the run: docs/how-to/rerun.md), or run
 `airflow backfill create --dag-id trips_marts_<fleet> --from-date 2023-02-01 --to-date 2023-02-01 --reprocess-behavior completed`

@@ -19,12 +19,11 @@ from include.orchestration.month_sensor import TableSensor
 from tests.conftest import ROOT
 
 PER_FLEET = ("taxi_trips", "trips_by_week", "trips_marts")
-DAILY = ("taxi_trips_editions", "trips_marts_reloads")
-"""DAGs of all fleets whose ids begin like those of one."""
 SNAPSHOT = Path(__file__).with_name("structure.json")
 DAG_IDS = [
     "adhoc_request",
     "adhoc_request_sensor",
+    "marts_of_reloaded_months",
     "taxi_trips_editions",
     "taxi_trips_fhv",
     "taxi_trips_fhvhv",
@@ -38,7 +37,6 @@ DAG_IDS = [
     "trips_marts_fhv",
     "trips_marts_fhvhv",
     "trips_marts_green",
-    "trips_marts_reloads",
     "trips_marts_yellow",
     "warehouse_maintenance",
     "warehouse_status",
@@ -101,7 +99,7 @@ class TestEveryDag:
     def test_says_whether_it_catches_up_and_how_many_runs_it_has_at_once(self, dag_bag: Any, dag_id: str) -> None:
         dag = dag_bag.dags[dag_id]
         assert dag.max_active_runs <= (16 if dag_id.startswith("trips_by_week_") else 6)
-        per_fleet = dag_id not in DAILY and dag_id.startswith(tuple(f"{kind}_" for kind in PER_FLEET))
+        per_fleet = dag_id != "taxi_trips_editions" and dag_id.startswith(tuple(f"{kind}_" for kind in PER_FLEET))
         assert dag.catchup == per_fleet
 
     def test_has_tasks_with_owner_retries_timeout_and_alert(self, dag_bag: Any, dag_id: str) -> None:

@@ -64,7 +64,7 @@ def find_reloaded() -> list[dict[str, Any]]:
 
 
 with DAG(
-    dag_id="trips_marts_reloads",
+    dag_id="marts_of_reloaded_months",
     description="Builds the marts of months again that have been loaded again",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("0 6 * * *", timezone="UTC"),

@@ -1,4 +1,4 @@
-"""trips_marts_reloads run for real: it starts a run of trips_marts_green for a month that was loaded again."""
+"""marts_of_reloaded_months run for real: it starts a run of trips_marts_green for a month that was loaded again."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -30,11 +30,11 @@ LOAD = "INSERT INTO loads VALUES ('green', '2023-01-01', 'u', 'e', NULL, 1, 1, 1
 
 @pytest.fixture
 def check(dag_bag: Any) -> Iterator[Callable[[], str]]:
-    """Run `trips_marts_reloads` once, and return the state of its task `start`."""
+    """Run `marts_of_reloaded_months` once, and return the state of its task `start`."""
 
     def once() -> str:
         moment = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=next(MOMENTS))
-        done = run(dag_bag.dags["trips_marts_reloads"], moment.isoformat())
+        done = run(dag_bag.dags["marts_of_reloaded_months"], moment.isoformat())
         assert str(done.state) == "success"
         found = instances(done)
         return found.get(("start", 0)) or found["start", -1]
