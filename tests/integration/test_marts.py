@@ -47,7 +47,7 @@ def test_a_backfill_builds_the_marts_of_a_month_and_one_task_at_a_time_opens_the
     assert text.count("daily_trips: built 1 month: green 2023-01") == 1, "each line of dbt is logged once"
     assert "\x1b" not in text, "without colours"
     assert "u001b" not in text
-    assert re.search(r"2023-01 +success .*airport_trips_2023-01\.png", output)
+    assert re.search(r"2023-01 +success .*trips_at_airports_2023-01\.png", output)
     with contextlib.closing(duckdb.connect(str(project.data_dir / "warehouse.duckdb"))) as con:
         assert con.execute("SELECT sum(num_trips)::BIGINT FROM marts.daily_trips").fetchall() == [(ROWS,)]
     with contextlib.closing(sqlite3.connect(project.state / "airflow.db")) as con:

@@ -172,7 +172,7 @@ def test_has_another_address_for_a_map_that_was_drawn_again_so_that_an_open_page
 def test_lists_the_charts_of_the_marts_for_those_who_may_read_the_dag_that_draws_them():
     folder = settings.outputs_dir("green")
     folder.mkdir(parents=True)
-    names = ["airport_trips_2023-01.csv", "airport_trips_2023-01.png"]
+    names = ["trips_at_airports_2023-01.csv", "trips_at_airports_2023-01.png"]
     for name in names:
         (folder / name).write_bytes(b"x")
     assert [output["label"] for output in panel()["outputs"]] == names

@@ -87,6 +87,7 @@ def test_every_task_that_opened_the_warehouse_or_asked_the_site_is_declared(dag_
         ("adhoc_request", "2023-01-01", REPORT),
         ("adhoc_request_sensor", "2023-01-01", {}),
         ("taxi_trips_editions", "2023-01-01", {}),
+        ("marts_of_reloaded_months", "2023-01-01", {}),
         ("warehouse_status", "2023-01-01", {}),
         ("warehouse_maintenance", "2023-01-01", {}),
     ]:

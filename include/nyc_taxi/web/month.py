@@ -201,8 +201,8 @@ def _outputs(fleet: str, month: Month, facts: Facts) -> list[dict[str, Any]]:
         f"manhattan_stats_{month}.geojson",
         f"manhattan_map_{month}.png",
         f"manhattan_map_density_{month}.png",
-        f"airport_trips_{month}.csv",
-        f"airport_trips_{month}.png",
+        f"trips_at_airports_{month}.csv",
+        f"trips_at_airports_{month}.png",
     )
     paths = [f"{fleet}/{name}" for name in names]
     found = filter(None, (pages.find(path) for path in paths if facts.may_see(path)))
