@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
 
 # Airflow reads its configuration when it is first imported: all of this must be set before any test module is.
-for name in [name for name in os.environ if name.startswith(("AIRFLOW", "NYC_TAXI_", "_AIRFLOW"))]:
+# A test that runs `make` would else be given the variables of the `make` that runs the tests, such as ARGS.
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS")
+for name in [name for name in os.environ if name.startswith(("AIRFLOW", "NYC_TAXI_", "_AIRFLOW")) or name in OF_MAKE]:
     del os.environ[name]
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-tests-"))
 atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
