@@ -91,8 +91,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection(session: pytest.Session) -> None:
     """Let Airflow load the plugins before a test or a conftest imports them.
 
-    It makes each module anew whenever it first needs a plugin. Classes that were imported before would then be others
-    than those that the code uses.
+    It makes each module anew when it first needs a plugin, on 3.x once in the server's code and once in that of tasks.
+    Classes that were imported before would then be others than those that the code uses.
     """
     config = session.config
     collects = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
@@ -101,6 +101,10 @@ def pytest_collection(session: pytest.Session) -> None:
         from airflow import plugins_manager
 
         plugins_manager.ensure_plugins_loaded()
+        if not IS_AIRFLOW_2:
+            from airflow.sdk import plugins_manager as plugins_of_tasks
+
+            plugins_of_tasks.integrate_macros_plugins()
 
 
 @pytest.hookimpl(wrapper=True)
