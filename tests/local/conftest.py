@@ -54,7 +54,7 @@ def built(marts_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def one_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow may have made the module of the hook anew after the commands imported it; an error is to be known again."""
+    """Airflow may have made the hook's module anew since the commands imported it; they are to know its error again."""
     from include.local import compact
 
     error = compact.WarehouseHook.get_conn.__globals__["WarehouseLockedError"]
