@@ -50,12 +50,3 @@ def built(marts_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data_dir.mkdir()
     monkeypatch.setenv("NYC_TAXI_DATA_DIR", str(data_dir))
     return Path(shutil.copy(marts_template, warehouse_path()))
-
-
-@pytest.fixture
-def one_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow may have made the hook's module anew since the commands imported it; they are to know its error again."""
-    from include.local import compact
-
-    error = compact.WarehouseHook.get_conn.__globals__["WarehouseLockedError"]
-    monkeypatch.setattr("warehouse_hook.WarehouseLockedError", error)

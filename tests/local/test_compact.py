@@ -67,7 +67,7 @@ def test_without_a_warehouse_nothing_is_made(data_dir, capsys):
     assert not data_dir.exists()
 
 
-def test_says_who_has_it_open(database, hold_open, capsys, monkeypatch, one_hook):
+def test_says_who_has_it_open(database, hold_open, capsys, monkeypatch):
     monkeypatch.setenv(
         "AIRFLOW_CONN_WAREHOUSE", f'{{"conn_type": "duckdb", "host": "{database}", "extra": {{"lock_timeout": 0}}}}'
     )

@@ -60,7 +60,7 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
         failing(monkeypatch, ZeroDivisionError())
 
 
-def test_a_warehouse_that_stays_locked_is_one_sentence(data_dir, hold_open, capsys, monkeypatch, one_hook):
+def test_a_warehouse_that_stays_locked_is_one_sentence(data_dir, tmp_path, hold_open, capsys, monkeypatch):
     data_dir.mkdir()
     database = data_dir / "warehouse.duckdb"
     with duckdb.connect(str(database)) as con:

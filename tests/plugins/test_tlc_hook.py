@@ -158,10 +158,10 @@ class TestRecords:
 
     @pytest.fixture(autouse=True)
     def in_a_task(self, monkeypatch):
-        monkeypatch.setitem(TlcHook.get_conn.__globals__, "current_user", lambda: uses.User("d", "r", "t"))
+        monkeypatch.setattr("tlc_hook.current_user", lambda: uses.User("d", "r", "t"))
 
     def test_a_command_leaves_none(self, tlc_url, data_dir, monkeypatch):
-        monkeypatch.setitem(TlcHook.get_conn.__globals__, "current_user", uses.User)
+        monkeypatch.setattr("tlc_hook.current_user", uses.User)
         TlcHook().fetch(PATH, {})
         assert not data_dir.exists()
 
