@@ -16,7 +16,6 @@ from sqlalchemy import select
 
 from include.local import dbt
 from include.nyc_taxi import catalogue, settings, warehouse
-from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 from include.nyc_taxi.web import uses
@@ -24,10 +23,12 @@ from include.orchestration import assets, dbt_tasks, page
 from include.orchestration.compat import IS_AIRFLOW_3, asset_models
 from include.tlc_simulator.trips import write_month
 from tests.dags.running import query, run, states
+from tests.with_dbt import needs_dbt
 from warehouse_hook import WarehouseHook
 
 pytestmark = [
     pytest.mark.slow,
+    needs_dbt,
     pytest.mark.usefixtures("metadata_database"),
     pytest.mark.xdist_group("trips_marts"),  # one prepared warehouse for all tests
 ]
@@ -52,10 +53,6 @@ def fill(con: duckdb.DuckDBPyConnection, folder: Path, *fleets: str) -> None:
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two warehouses: `loaded.duckdb` with a month of two fleets, and `staged.duckdb` after `stage`."""
-    try:
-        settings.dbt_program()
-    except SettingError:
-        pytest.skip("dbt is not installed; `make dbt-manifest` installs it")
     folder = tmp_path_factory.mktemp("trips_marts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NYC_TAXI_DATA_DIR", str(folder / "data"))

@@ -10,11 +10,13 @@ import duckdb
 import pytest
 
 from include.nyc_taxi import catalogue, settings, warehouse
-from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 from include.tlc_simulator.trips import write_month
 from tests.integration.project import Project
+from tests.with_dbt import needs_dbt
+
+pytestmark = needs_dbt
 
 ROWS = 500
 
@@ -22,11 +24,8 @@ ROWS = 500
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A project whose warehouse has one month of green trips."""
-    try:
-        program = settings.dbt_program()
-    except SettingError:
-        pytest.skip("dbt is not installed; `make dbt-manifest` installs it")
-    project = Project(tmp_path, "http://127.0.0.1:9", NYC_TAXI_FLEETS="green", NYC_TAXI_DBT=str(program))
+    program = str(settings.dbt_program())
+    project = Project(tmp_path, "http://127.0.0.1:9", NYC_TAXI_FLEETS="green", NYC_TAXI_DBT=program)
     project.data_dir.mkdir()
     file = tmp_path / catalogue.file_name("green", "2023-01")
     write_month(file, "green", "2023-01", rows=ROWS)

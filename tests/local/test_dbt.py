@@ -26,10 +26,10 @@ from tests.local.marts import (
     Load,
     Query,
     load_files,
-    needs_dbt,
     results,
     simulated,
 )
+from tests.with_dbt import needs_dbt
 
 pytestmark = [
     pytest.mark.slow,
