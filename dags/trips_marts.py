@@ -27,7 +27,9 @@ that have the month; each fleet's run draws it again.
 
 **Waiting is normal.** A run waits for its month, whether the schedule, a backfill or a user loads it, and even if nobody
 has started that yet. The sensor checks every five minutes without occupying a worker, and gives up after 150 days. The
-sensor for the zones, which every load of a month makes if there are none, gives up after 7 days.
+sensor for the zones, which every load of a month makes if there are none, gives up after 7 days. At most six runs of a
+fleet are active at once: months that nobody loads hold the later ones back. Set `NYC_TAXI_FIRST_MONTH` to the first month
+that you load before you unpause the DAG.
 
 **What a failure means.** The marts have the month as it was before, or as this run has built it. The error names the
 model or test, its file, and dbt's message with the line of the SQL. The task's rendered field `compiled_sql` shows the SQL.
