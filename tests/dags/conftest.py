@@ -24,10 +24,21 @@ else:
     from airflow.models.dagbag import DagBag
 
 
+def read_all_dags() -> Any:
+    """Read the DAG files, which takes 0.15 s of processor time."""
+    return DagBag(str(ROOT / "dags"), **({} if IS_AIRFLOW_3 else {"include_examples": False}))
+
+
 @pytest.fixture
 def dag_bag() -> Any:
     """All DAGs of the repository. They are read again for each test, because `dag.test` changes a DAG's params."""
-    return DagBag(str(ROOT / "dags"), **({} if IS_AIRFLOW_3 else {"include_examples": False}))
+    return read_all_dags()
+
+
+@pytest.fixture(scope="session")
+def dags_to_read() -> Any:
+    """All DAGs of the repository, for tests that neither run nor change them."""
+    return read_all_dags()
 
 
 @pytest.fixture(scope="session")

@@ -47,20 +47,20 @@ class TestDags:
     def test_the_page_is_as_the_dag_files_are(self) -> None:
         assert self.page == describe(ROOT), "docs/reference/dags.md is stale: run `make docs`"
 
-    def test_its_first_table_has_every_dag_with_its_description(self, dag_bag: Any) -> None:
+    def test_its_first_table_has_every_dag_with_its_description(self, dags_to_read: Any) -> None:
         listed = {names(row["DAG"])[0]: row["what it does"] for row in next(tables(self.page))}
         assert list(listed) == DAG_IDS
-        assert listed == {dag_id: dag.description for dag_id, dag in dag_bag.dags.items()}
+        assert listed == {dag_id: dag.description for dag_id, dag in dags_to_read.dags.items()}
 
     @pytest.mark.parametrize("dag_id", DAG_IDS)
-    def test_it_has_every_task_with_its_pool_its_order_and_its_assets(self, dag_bag: Any, dag_id: str) -> None:
+    def test_it_has_every_task_with_its_pool_its_order_and_its_assets(self, dags_to_read: Any, dag_id: str) -> None:
         (section,) = [
             part
             for part in re.split(r"^\*\*Tasks\*\* of ", self.page, flags=re.MULTILINE)[1:]
             if dag_id in names(part.partition(":")[0])
         ]
         described = {names(row["task"])[0]: row for row in next(tables(section))}
-        dag = dag_bag.dags[dag_id]
+        dag = dags_to_read.dags[dag_id]
         assert sorted(described) == sorted(dag.task_ids)
         first = names(section)[0]  # of DAGs that share a manual, the page shows the assets of the first
         for task_id, row in described.items():
@@ -206,11 +206,11 @@ class TestSources:
     def test_it_is_as_the_registry_and_the_catalogue_are(self) -> None:
         assert self.text == describe_sources(), f"{SOURCES} is stale: run `make docs`"
 
-    def test_what_makes_a_table_is_a_task_of_a_dag_that_says_so(self, dag_bag: Any) -> None:
+    def test_what_makes_a_table_is_a_task_of_a_dag_that_says_so(self, dags_to_read: Any) -> None:
         configs = [json.loads(line) for line in re.findall(r"^        config: (.+)$", self.text, re.MULTILINE)]
         makers = [config["meta"]["made_by"] for config in configs]
         assert len(makers) > 10
         for made_by in makers:
             for fleet in catalogue.FLEETS:
-                task = dag_bag.dags[made_by["dag"].format(fleet=fleet)].get_task(made_by["task"])
+                task = dags_to_read.dags[made_by["dag"].format(fleet=fleet)].get_task(made_by["task"])
                 assert task.outlets, f"{made_by}: the task makes nothing"

@@ -19,7 +19,7 @@ DATE = datetime(2023, 2, 17, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def begin(dag_bag: Any) -> Iterator[Callable[..., str | None]]:
+def begin(dags_to_read: Any) -> Iterator[Callable[..., str | None]]:
     """Start a run as the scheduler does, which tells the listeners and then commits; return the stored note."""
     made = []
 
@@ -42,7 +42,7 @@ def begin(dag_bag: Any) -> Iterator[Callable[..., str | None]]:
             session.add(found)
             session.commit()
             made.append((dag_id, run_id))
-            found.dag = dag_bag.dags[dag_id]
+            found.dag = dags_to_read.dags[dag_id]
             found.notify_dagrun_state_changed(msg="started")
         with create_session() as session:
             stored = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one()

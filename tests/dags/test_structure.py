@@ -68,16 +68,16 @@ def structure(dag: Any) -> dict[str, Any]:
     }
 
 
-def test_every_dag_file_imports(dag_bag: Any) -> None:
-    assert dag_bag.import_errors == {}
+def test_every_dag_file_imports(dags_to_read: Any) -> None:
+    assert dags_to_read.import_errors == {}
 
 
-def test_the_list_of_dags_is_exactly_this(dag_bag: Any) -> None:
-    assert sorted(dag_bag.dags) == DAG_IDS, "a DAG came or went: please change the list here, and run `make docs`"
+def test_the_list_of_dags_is_exactly_this(dags_to_read: Any) -> None:
+    assert sorted(dags_to_read.dags) == DAG_IDS, "a DAG came or went: please change the list here, and run `make docs`"
 
 
-def test_the_structure_is_as_recorded(dag_bag: Any) -> None:
-    found = {dag_id: structure(dag_bag.dags[dag_id]) for dag_id in sorted(dag_bag.dags)}
+def test_the_structure_is_as_recorded(dags_to_read: Any) -> None:
+    found = {dag_id: structure(dags_to_read.dags[dag_id]) for dag_id in sorted(dags_to_read.dags)}
     if os.environ.get("UPDATE_SNAPSHOT"):
         SNAPSHOT.write_text(json.dumps(found, indent=2) + "\n")
     assert found == json.loads(SNAPSHOT.read_text()), "if meant: UPDATE_SNAPSHOT=1 make test ARGS=tests/dags"
@@ -85,25 +85,25 @@ def test_the_structure_is_as_recorded(dag_bag: Any) -> None:
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
 class TestEveryDag:
-    def test_has_a_manual_that_says_what_a_failure_means(self, dag_bag: Any, dag_id: str) -> None:
-        manual = dag_bag.dags[dag_id].doc_md
+    def test_has_a_manual_that_says_what_a_failure_means(self, dags_to_read: Any, dag_id: str) -> None:
+        manual = dags_to_read.dags[dag_id].doc_md
         for part in ("**partition**", "**schedule**", "**inputs**", "**outputs**", "failure", "again"):
             assert part in manual, f"the module docstring of {dag_id} lacks {part}"
 
-    def test_has_known_tags_and_a_description(self, dag_bag: Any, dag_id: str) -> None:
-        dag = dag_bag.dags[dag_id]
+    def test_has_known_tags_and_a_description(self, dags_to_read: Any, dag_id: str) -> None:
+        dag = dags_to_read.dags[dag_id]
         assert set(dag.tags) <= TAGS
         assert "nyc_taxi" in dag.tags
         assert dag.description
 
-    def test_says_whether_it_catches_up_and_how_many_runs_it_has_at_once(self, dag_bag: Any, dag_id: str) -> None:
-        dag = dag_bag.dags[dag_id]
+    def test_says_whether_it_catches_up_and_how_many_runs_it_has_at_once(self, dags_to_read: Any, dag_id: str) -> None:
+        dag = dags_to_read.dags[dag_id]
         assert dag.max_active_runs <= (16 if dag_id.startswith("trips_by_week_") else 6)
         per_fleet = dag_id != "taxi_trips_editions" and dag_id.startswith(tuple(f"{kind}_" for kind in PER_FLEET))
         assert dag.catchup == per_fleet
 
-    def test_has_tasks_with_owner_retries_timeout_and_alert(self, dag_bag: Any, dag_id: str) -> None:
-        for task in dag_bag.dags[dag_id].tasks:
+    def test_has_tasks_with_owner_retries_timeout_and_alert(self, dags_to_read: Any, dag_id: str) -> None:
+        for task in dags_to_read.dags[dag_id].tasks:
             callbacks = task.on_failure_callback
             assert task.owner == "nyc_taxi", task.task_id
             assert task.retries >= 1, task.task_id
@@ -111,15 +111,15 @@ class TestEveryDag:
             assert timedelta(0) < task.execution_timeout <= timedelta(hours=1), task.task_id
             assert alert_on_failure in (callbacks if isinstance(callbacks, list | tuple) else [callbacks])
 
-    def test_has_tasks_that_are_not_retried_when_no_retry_can_help(self, dag_bag: Any, dag_id: str) -> None:
-        for task in dag_bag.dags[dag_id].tasks:
+    def test_has_tasks_that_are_not_retried_when_no_retry_can_help(self, dags_to_read: Any, dag_id: str) -> None:
+        for task in dags_to_read.dags[dag_id].tasks:
             given = getattr(task, "partial_kwargs", {})  # of a task that is mapped
             function = getattr(task, "python_callable", given.get("python_callable"))
             if function is not None:
                 assert hasattr(function, "__wrapped__"), f"decorate {task.task_id} with @no_retry_when_permanent"
 
-    def test_opens_the_warehouse_only_in_its_pool(self, dag_bag: Any, dag_id: str) -> None:
-        for task in dag_bag.dags[dag_id].tasks:
+    def test_opens_the_warehouse_only_in_its_pool(self, dags_to_read: Any, dag_id: str) -> None:
+        for task in dags_to_read.dags[dag_id].tasks:
             function = getattr(task, "python_callable", None)
             opens = isinstance(task, TableSensor | DbtBuildOperator) or (
                 function is not None and "WarehouseHook" in inspect.getsource(inspect.unwrap(function))
@@ -127,9 +127,9 @@ class TestEveryDag:
             assert (task.pool == WAREHOUSE_POOL) == opens, task.task_id
 
 
-def test_waiting_holds_no_worker_and_is_patient(dag_bag: Any) -> None:
+def test_waiting_holds_no_worker_and_is_patient(dags_to_read: Any) -> None:
     for fleet in ("yellow", "green", "fhv", "fhvhv"):
-        sensor = dag_bag.dags[f"taxi_trips_{fleet}"].get_task("wait_for_file")
+        sensor = dags_to_read.dags[f"taxi_trips_{fleet}"].get_task("wait_for_file")
         assert sensor.mode == "reschedule"
         assert sensor.reschedule
         assert not sensor.deferrable
@@ -173,34 +173,34 @@ def test_reading_the_dag_files_imports_nothing_heavy() -> None:
     ],
 )
 def test_settings_say_which_fleets_there_are_and_when_catchup_begins(
-    settings: dict[str, str], dag_ids: list[str], first: str, monkeypatch: pytest.MonkeyPatch, dag_bag: Any
+    settings: dict[str, str], dag_ids: list[str], first: str, monkeypatch: pytest.MonkeyPatch, dags_to_read: Any
 ) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    read = type(dag_bag)(str(ROOT / "dags" / "taxi_trips.py"))
+    read = type(dags_to_read)(str(ROOT / "dags" / "taxi_trips.py"))
     assert read.import_errors == {}
     assert sorted(read.dags) == dag_ids
     assert read.dags[dag_ids[0]].timetable.first == date.fromisoformat(first)
 
 
 def test_a_fleet_added_to_the_catalogue_has_dags_and_can_be_asked_for(
-    monkeypatch: pytest.MonkeyPatch, dag_bag: Any
+    monkeypatch: pytest.MonkeyPatch, dags_to_read: Any
 ) -> None:
     hover = catalogue.Fleet("hover", "Hovercrafts", catalogue.fleet("green").layouts, catalogue.fleet("green").columns)
     monkeypatch.setitem(catalogue.FLEETS, "hover", hover)
-    read = type(dag_bag)(str(ROOT / "dags"))
+    read = type(dags_to_read)(str(ROOT / "dags"))
     assert read.import_errors == {}
-    assert read.dags.keys() - dag_bag.dags.keys() == {f"{kind}_hover" for kind in PER_FLEET}
+    assert read.dags.keys() - dags_to_read.dags.keys() == {f"{kind}_hover" for kind in PER_FLEET}
     for kind in PER_FLEET:
-        added, known = structure(read.dags[f"{kind}_hover"]), structure(dag_bag.dags[f"{kind}_green"])
+        added, known = structure(read.dags[f"{kind}_hover"]), structure(dags_to_read.dags[f"{kind}_green"])
         assert json.dumps(added).replace("hover", "green") == json.dumps(known)
     assert "hover" in read.dags["adhoc_request"].params.get_param("fleet").schema["enum"]
 
 
 def test_an_unknown_fleet_is_an_import_error_that_lists_the_known_ones(
-    monkeypatch: pytest.MonkeyPatch, dag_bag: Any
+    monkeypatch: pytest.MonkeyPatch, dags_to_read: Any
 ) -> None:
     monkeypatch.setenv("NYC_TAXI_FLEETS", "purple")
-    read = type(dag_bag)(str(ROOT / "dags" / "taxi_trips.py"))
+    read = type(dags_to_read)(str(ROOT / "dags" / "taxi_trips.py"))
     (error,) = read.import_errors.values()
     assert "no fleet 'purple' in the catalogue: expected one of yellow, green" in error

@@ -29,8 +29,8 @@ ALSO = {("zones", "taxi_trips_green.prepare"), ("trips_by_week", "taxi_trips_gre
 """Tables and tasks that write them besides their makers: where there are no zones, and where a month changes weeks."""
 
 
-def test_the_registry_is_as_the_manifest_and_the_dags_are(dag_bag: Any) -> None:
-    expected = table_registry.describe(MANIFEST, table_registry.waits(dag_bag.dags))
+def test_the_registry_is_as_the_manifest_and_the_dags_are(dags_to_read: Any) -> None:
+    expected = table_registry.describe(MANIFEST, table_registry.waits(dags_to_read.dags))
     assert tables.FILE.read_text() == expected, "stale: run `make dbt-manifest` or `make docs`"
 
 
@@ -43,26 +43,26 @@ def test_every_table_of_the_warehouse_and_every_mart_has_a_maker() -> None:
 
 
 @pytest.mark.parametrize("table", MADE, ids=lambda table: table.name)
-def test_the_maker_of_a_table_is_a_task_whose_runs_make_what_it_says(dag_bag: Any, table: Table) -> None:
+def test_the_maker_of_a_table_is_a_task_whose_runs_make_what_it_says(dags_to_read: Any, table: Table) -> None:
     assert table.made_by is not None
     for fleet in [table.fleet] if table.fleet else catalogue.FLEETS:
         maker = table.made_by.of(fleet)
-        dag = dag_bag.dags[maker.dag]
+        dag = dags_to_read.dags[maker.dag]
         assert maker.task in dag.task_ids, (
             f"{maker.dag} has no task {maker.task}, which {table.file} says makes {table.name}"
         )
         assert {"month", "week"} & set(dag.params) == ({maker.partition} if maker.partition else set())
 
 
-def test_every_task_of_dbt_that_builds_a_model_is_that_models_maker(dag_bag: Any) -> None:
+def test_every_task_of_dbt_that_builds_a_model_is_that_models_maker(dags_to_read: Any) -> None:
     for fleet in catalogue.FLEETS:
-        tasks = {name for name in dag_bag.dags[f"trips_marts_{fleet}"].task_ids if name.startswith("build.")}
+        tasks = {name for name in dags_to_read.dags[f"trips_marts_{fleet}"].task_ids if name.startswith("build.")}
         makers = [table.made_by.of(fleet) for table in MADE if table.made_by]
         assert tasks == {maker.task for maker in makers if maker.dag == f"trips_marts_{fleet}"}
 
 
-def test_every_wait_ends_and_is_for_the_task_that_makes_the_table(dag_bag: Any) -> None:
-    sensors = [task for dag in dag_bag.dags.values() for task in dag.tasks if isinstance(task, TableSensor)]
+def test_every_wait_ends_and_is_for_the_task_that_makes_the_table(dags_to_read: Any) -> None:
+    sensors = [task for dag in dags_to_read.dags.values() for task in dag.tasks if isinstance(task, TableSensor)]
     assert len(sensors) >= 4 * len(catalogue.FLEETS)
     for sensor in sensors:
         maker = tables.registry().maker(sensor.table).of(sensor.fleet)
@@ -77,11 +77,11 @@ class TestThePicture:
     def test_is_as_the_registry_is(self) -> None:
         assert PICTURE.read_text() == table_picture.draw(tables.registry()), "stale: run `make docs`"
 
-    def test_has_an_arrow_for_each_dag_that_waits_for_another_and_no_other(self, dag_bag: Any) -> None:
+    def test_has_an_arrow_for_each_dag_that_waits_for_another_and_no_other(self, dags_to_read: Any) -> None:
         arrows = {(path.get("data-from"), path.get("data-to")) for path in self.root.iter() if path.get("data-from")}
         waits = {
             (task.external_dag_id.replace("green", "<fleet>"), dag_id.replace("green", "<fleet>"))
-            for dag_id, dag in dag_bag.dags.items()
+            for dag_id, dag in dags_to_read.dags.items()
             for task in dag.tasks
             if isinstance(task, TableSensor) and dag_id.endswith("_green")
         }
@@ -111,7 +111,7 @@ class TestThePicture:
     ],
 )
 def test_a_need_that_cannot_be_met_is_an_import_error_of_the_dag_file(
-    dag_bag: Any, tmp_path: Path, line: str, sentence: str
+    dags_to_read: Any, tmp_path: Path, line: str, sentence: str
 ) -> None:
     path = tmp_path / "needy.py"
     path.write_text(
@@ -121,7 +121,7 @@ def test_a_need_that_cannot_be_met_is_an_import_error_of_the_dag_file(
         "from include.orchestration.tables import needs\n"
         f"with DAG('trips_by_week_green', schedule=None, start_date=START_DATE):\n    {line}\n"
     )
-    bag = type(dag_bag)(str(path))
+    bag = type(dags_to_read)(str(path))
     (error,) = bag.import_errors.values()
     assert f"TableError: {path}: needs(" in error
     assert sentence in error
@@ -189,13 +189,13 @@ def test_each_task_that_writes_a_table_is_that_tables_maker(
 
 
 @pytest.fixture
-def example(dag_bag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def example(dags_to_read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The DAG in docs/how-to/marts.md, exactly as the page shows it."""
     page = (ROOT / "docs" / "how-to" / "marts.md").read_text()
     ((name, text),) = re.findall(r"```python\n# dags/(\S+)\n(.*?)```", page, re.DOTALL)
     path = tmp_path / name
     path.write_text(text)
-    bag = type(dag_bag)(str(path))
+    bag = type(dags_to_read)(str(path))
     assert bag.import_errors == {}
     if IS_AIRFLOW_3:
         # Airflow 3 only runs DAGs that are in its database, from a bundle that it knows.
