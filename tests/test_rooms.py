@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, list[str]] = {
     NYC_TAXI: ["catalogue"],  # the basics themselves
     "include/tlc_simulator": ["basics", "catalogue", "source.parquet"],
     "include/orchestration": [
-        *("basics", "catalogue", "source", "warehouse.lake", "warehouse.made", "trips", "status", "web"),
+        *("basics", "catalogue", "source", "audit", "warehouse.lake", "warehouse.made", "warehouse.registry"),
+        *("trips", "status", "web", "reports.adhoc_report", "reports.by_week", "reports.by_zone", "reports.marts"),
         *("airflow", "plugins"),
     ],
     "include/local": [
