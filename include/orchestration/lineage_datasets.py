@@ -213,7 +213,8 @@ def _load(warehouse: Warehouse, fleet_name: str, facts: Facts) -> Work:
     origins = _origins_of_trips(fleet, month, match, file, places)
     made = [trips.made(origins=origins, rows=facts["rows"], bytes_=facts["bytes"])]
     if weeks := facts["weeks_counted_again"]:
-        made += _weeks_made(warehouse, fleet, trips.read(), weeks, settings.outputs_dir(fleet_name))
+        read.append(_trips(warehouse, fleet).read())  # of other months, too
+        made += _weeks_made(warehouse, fleet, read[-1], weeks, settings.outputs_dir(fleet_name))
     return Work(read, made)
 
 

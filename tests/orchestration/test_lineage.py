@@ -1,0 +1,147 @@
+"""When lineage is sent, and that it never costs a task more than a few seconds."""
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from include.nyc_taxi.audit.engine import Check, QualityError
+from include.nyc_taxi.audit.rules import Severity
+from include.nyc_taxi.warehouse import lake
+from include.orchestration import assets, lineage
+from include.orchestration.lineage_datasets import Warehouse
+from warehouse_hook import WarehouseHook
+
+MART = "x-nyc-taxi://marts/daily_trips/green"
+FACTS = {"month": "2023-02", "rows": 4}
+
+
+class Receiver:
+    """Stands for the provider: what it is asked to send, and what it does then."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.active = True
+        self.answer: Callable[[], None] = lambda: None
+
+    def emit(self, **datasets: Any) -> None:
+        self.sent.append(datasets)
+        self.answer()
+
+    def names(self) -> list[list[str]]:
+        return [[dataset.name for kind in ("inputs", "outputs") for dataset in x[kind]] for x in self.sent]
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    """A provider that is installed and active, and a task that runs."""
+    made = Receiver()
+    api = ModuleType("airflow.providers.openlineage.api")
+    api.is_openlineage_active = lambda: made.active  # type: ignore[attr-defined]
+    api.emit_dataset_lineage = made.emit  # type: ignore[attr-defined]
+    package = ModuleType("airflow.providers.openlineage")
+    package.__path__ = []
+    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage", package)
+    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.api", api)
+    monkeypatch.setattr(lineage, "get_current_context", lambda: {"ti": "this task"})
+    monkeypatch.setattr(lineage, "_given_up", False)
+    monkeypatch.setattr(lineage, "LONGEST_SECONDS", 0.2)
+    return made
+
+
+def test_an_event_tells_what_its_task_has_read_and_made(receiver: Receiver) -> None:
+    asset = assets.airport_chart("green")
+    events = {asset: SimpleNamespace(extra={})}
+    with assets.event(events, asset, month="2023-02") as facts:  # type: ignore[arg-type]
+        facts.update(path="/srv/outputs/green/airport_trips_2023-02.png")
+    (sent,) = receiver.sent
+    assert sent["task_instance"] == "this task"
+    assert [Path(dataset.name).name for dataset in (*sent["inputs"], *sent["outputs"])] == [
+        "airport_trips_YYYY-MM.csv",
+        "airport_trips_YYYY-MM.png",
+    ]
+
+
+def test_a_block_that_fails_tells_nothing(receiver: Receiver) -> None:
+    asset = assets.trips("green")
+    with pytest.raises(ZeroDivisionError), assets.event({}, asset, month="2023-02"):
+        raise ZeroDivisionError
+    assert receiver.sent == []
+
+
+def test_a_refused_month_tells_what_the_audit_found(receiver: Receiver) -> None:
+    error = QualityError("refused", [Check("unknown_zone", Severity.ERROR, 0, 0.5, "half of them")])
+    with pytest.raises(QualityError), assets.event({}, assets.trips("green"), month="2023-02"):
+        raise error
+    (sent,) = receiver.sent
+    (file,) = sent["inputs"]
+    assert [check.success for check in file.inputFacets["dataQualityAssertions"].assertions] == [False]
+    assert sent["outputs"] == []
+
+
+def test_a_provider_that_is_not_active_is_sent_nothing(receiver: Receiver) -> None:
+    receiver.active = False
+    lineage.tell(MART, FACTS)
+    assert receiver.sent == []
+
+
+def test_without_the_provider_nothing_is_even_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage", None)
+    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.api", None)
+    monkeypatch.delitem(sys.modules, "include.orchestration.lineage_datasets", raising=False)
+    lineage.tell(MART, FACTS)
+    assert not lineage.is_on()
+    assert "include.orchestration.lineage_datasets" not in sys.modules
+
+
+def test_a_receiver_that_does_not_answer_is_left_after_the_first_time(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    answered = threading.Event()
+    receiver.answer = lambda: answered.wait() and None
+    for _ in range(3):
+        lineage.tell(MART, FACTS)
+    answered.set()
+    assert len(receiver.sent) == 1
+    assert [record.levelname for record in caplog.records if "has not answered" in record.message] == ["WARNING"]
+
+
+def test_what_cannot_be_described_is_a_warning_and_no_error(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    lineage.tell(MART, {"month": "February"})
+    assert receiver.sent == []
+    assert "the lineage of this task is not sent: MonthError" in caplog.text
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, SystemExit])
+def test_who_ends_a_task_ends_it_here_too(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, ended: type[BaseException]
+) -> None:
+    def end() -> None:
+        raise ended
+
+    monkeypatch.setattr(lineage, "get_current_context", end)
+    with pytest.raises(ended):
+        lineage.tell(MART, FACTS)
+
+
+class TestPlace:
+    def test_is_the_file_as_dbt_names_it(self, data_dir: Path) -> None:
+        assert lineage.place() == Warehouse(f"duckdb://{data_dir}/warehouse.duckdb", "warehouse")
+
+    def test_is_where_a_lakes_files_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        connection = '{"conn_type": "duckdb", "host": "ducklake:postgres:", "extra": {"data_path": "s3://lake/taxi"}}'
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", connection)
+        assert lineage.place() == Warehouse("ducklake:s3://lake/taxi", lake.DATABASE)
+
+    def test_has_no_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        catalog = "ducklake:postgres:dbname=lake host=db password=s3cret"
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", f'{{"conn_type": "duckdb", "host": "{catalog}"}}')
+        found = lineage.place_of(WarehouseHook())
+        assert "s3cret" not in str(found)
+        assert found.namespace.startswith("ducklake:postgres:dbname=lake host=db")
