@@ -110,7 +110,7 @@ def move(warehouse: Warehouse, datasets: Iterable[Dataset]) -> None:
         dataset.namespace = warehouse.namespace
         facets: dict[str, Any] = dict(dataset.facets or {})
         if source := facets.get("dataSource"):
-            source.name, source.uri = _source_of(warehouse).values()
+            source.name, source.uri = "warehouse", _uri(warehouse)
         if lineage := facets.get("columnLineage"):
             fields = [field for column in lineage.fields.values() for field in column.inputFields]
             for field in (*fields, *(lineage.dataset or [])):
@@ -439,7 +439,7 @@ class _Table(_Source):
 
     def facets(self) -> dict[str, Any]:
         kind = facet_v2.dataset_type_dataset.DatasetTypeDatasetFacet(datasetType="TABLE")
-        source = facet_v2.datasource_dataset.DatasourceDatasetFacet(**_source_of(self.warehouse))
+        source = facet_v2.datasource_dataset.DatasourceDatasetFacet(name="warehouse", uri=_uri(self.warehouse))
         facets: dict[str, Any] = {"datasetType": kind, "dataSource": source}
         if self.table is None:
             return facets
@@ -448,9 +448,9 @@ class _Table(_Source):
         return facets | {"documentation": row} | _schema(columns, _meanings(self.table))
 
 
-def _source_of(warehouse: Warehouse) -> dict[str, str]:
-    """The warehouse's name and URI."""
-    return {"name": "warehouse", "uri": quote(warehouse.namespace, "/:=")}
+def _uri(warehouse: Warehouse) -> str:
+    """The namespace as a valid URI."""
+    return quote(warehouse.namespace, "/:=")
 
 
 def _trips(warehouse: Warehouse, fleet: catalogue.Fleet, month: Month | None = None) -> _Table:

@@ -2,10 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,39 +12,17 @@ from include.nyc_taxi.audit.rules import Severity
 from include.nyc_taxi.warehouse import lake
 from include.orchestration import assets, lineage
 from include.orchestration.lineage_datasets import Warehouse
+from tests.openlineage_receiver import Receiver, installed
 from warehouse_hook import WarehouseHook
 
 MART = "x-nyc-taxi://marts/daily_trips/green"
 FACTS = {"month": "2023-02", "rows": 4}
 
 
-class Receiver:
-    """Stands for the provider: what it is asked to send, and what it does then."""
-
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self.active = True
-        self.answer: Callable[[], None] = lambda: None
-
-    def emit(self, **datasets: Any) -> None:
-        self.sent.append(datasets)
-        self.answer()
-
-    def names(self) -> list[list[str]]:
-        return [[dataset.name for kind in ("inputs", "outputs") for dataset in x[kind]] for x in self.sent]
-
-
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
     """A provider that is installed and active, and a task that runs."""
-    made = Receiver()
-    api = ModuleType("airflow.providers.openlineage.api")
-    api.is_openlineage_active = lambda: made.active  # type: ignore[attr-defined]
-    api.emit_dataset_lineage = made.emit  # type: ignore[attr-defined]
-    package = ModuleType("airflow.providers.openlineage")
-    package.__path__ = []
-    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage", package)
-    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage.api", api)
+    made = installed(monkeypatch)
     monkeypatch.setattr(lineage, "get_current_context", lambda: {"ti": "this task"})
     monkeypatch.setattr(lineage, "_given_up", False)
     monkeypatch.setattr(lineage, "LONGEST_SECONDS", 0.2)

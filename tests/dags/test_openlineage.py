@@ -1,0 +1,116 @@
+"""Whole runs of DAGs, and what they tell OpenLineage."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openlineage.client.serde import Serde
+
+from include.orchestration import lineage
+from include.tlc_simulator.server import TlcSimulator
+from tests import openlineage_schemas
+from tests.dags.running import run, states
+from tests.openlineage_graph import graph
+from tests.openlineage_receiver import Receiver, installed
+
+pytestmark = [pytest.mark.usefixtures("metadata_database", "no_pauses"), pytest.mark.slow]
+
+
+@pytest.fixture
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    """A provider that is installed and active."""
+    monkeypatch.setattr(lineage, "_given_up", False)
+    return installed(monkeypatch)
+
+
+def events(receiver: Receiver) -> list[dict[str, Any]]:
+    """The datasets that each task has told, in order, as they are sent."""
+    return [
+        {
+            "job": {"name": f"{told['task_instance'].dag_id}.{told['task_instance'].task_id}"},
+            **{kind: [json.loads(Serde.to_json(dataset)) for dataset in told[kind]] for kind in ("inputs", "outputs")},
+        }
+        for told in receiver.sent
+    ]
+
+
+def rows(event: dict[str, Any]) -> dict[str, int | None]:
+    """The numbers of rows by the last part of the dataset's name."""
+    facets = {
+        dataset["name"].rpartition("/")[2]: {**dataset.get("inputFacets", {}), **dataset.get("outputFacets", {})}
+        for dataset in (*event["inputs"], *event["outputs"])
+    }
+    found = {name: x.get("inputStatistics") or x.get("outputStatistics") for name, x in facets.items()}
+    return {
+        name: statistics["rowCount"] for name, statistics in found.items() if statistics and "rowCount" in statistics
+    }
+
+
+@pytest.fixture
+def told(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> list[dict[str, Any]]:
+    """What a month, its weeks and a report on request tell."""
+    request = {"fleet": "green", "borough": "Queens", "start_date": "2023-01-09", "end_date": "2023-01-10", "name": "q"}
+    for dag_id, day, conf in (
+        ("taxi_trips_green", "2023-01-01", {}),
+        ("trips_by_week_green", "2023-01-09", {}),
+        ("adhoc_request", "2023-02-01", request),
+    ):
+        assert set(states(run(dag_bag.dags[dag_id], day, **conf)).values()) == {"success"}
+    assert "the lineage of this task" not in caplog.text
+    return events(receiver)
+
+
+def test_every_task_that_reads_or_makes_data_tells_so(told: list[dict[str, Any]]) -> None:
+    assert [event["job"]["name"] for event in told] == [
+        "taxi_trips_green.prepare",  # downloads the zones …
+        "taxi_trips_green.prepare",  # … and loads them
+        "taxi_trips_green.download",
+        "taxi_trips_green.load",
+        "taxi_trips_green.aggregate",
+        "taxi_trips_green.map",
+        "trips_by_week_green.aggregate",
+        "trips_by_week_green.draw",
+        "adhoc_request.count",
+        "adhoc_request.draw",
+    ]
+    _, zones, _, load, _, _, _, _, count, _ = told
+    assert rows(zones)["warehouse.main.zones"] == 265
+    assert rows(load) == {"green_tripdata_YYYY-MM.parquet": 1000, "warehouse.main.green_trips": 1000}
+    assert rows(count)["q.csv"] == 168
+
+
+def test_the_graph_leads_from_the_tlc_to_each_output(told: list[dict[str, Any]]) -> None:
+    drawn = graph(told)
+    names = {line.split("[")[0].strip(): line for line in drawn.splitlines() if "[" in line}
+    arrows = [tuple(line.strip().split(" --> ")) for line in drawn.splitlines() if "-->" in line]
+    before: dict[str, set[str]] = {}
+    for source, target in arrows:
+        before.setdefault(target, set()).add(source)
+    for output in ("manhattan_map.png", "trips_by_week.png", "q.png"):
+        (node,) = (node for node, line in names.items() if f'"{output}"' in line)
+        seen, todo = set[str](), [node]
+        while todo:
+            new = before.get(todo.pop(), set()) - seen
+            seen |= new
+            todo += new
+        assert any("TLC: green_tripdata" in names[each] for each in seen), output
+
+
+def test_files_that_are_named_as_made_exist(told: list[dict[str, Any]]) -> None:
+    made = [dataset for event in told for dataset in event["outputs"] if dataset["namespace"] == "file"]
+    assert len(made) > 8
+    for dataset in made:
+        uri = dataset["facets"]["dataSource"]["uri"]
+        assert Path(uri.removeprefix("file://")).exists(), uri
+
+
+@openlineage_schemas.NEEDED
+def test_all_datasets_of_the_runs_are_valid(told: list[dict[str, Any]]) -> None:
+    kinds = {"inputs": "InputDataset", "outputs": "OutputDataset"}
+    for event in told:
+        for field, kind in kinds.items():
+            for dataset in event[field]:
+                assert openlineage_schemas.problems_of_dataset(dataset, kind) == []
