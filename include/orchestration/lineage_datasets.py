@@ -14,7 +14,7 @@ Names are those of OpenLineage's naming convention and of dbt's own events, so t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -211,7 +211,13 @@ def _load(warehouse: Warehouse, fleet_name: str, facts: Facts) -> Work:
     if any(isinstance(origin, catalogue.Coordinates) for _, origin in match.columns):
         read.append(places)
     origins = _origins_of_trips(fleet, month, match, file, places)
-    made = [trips.made(origins=origins, rows=facts["rows"], bytes_=facts["bytes"])]
+    key = [{"fleet": fleet_name, "partition_month": month}]
+    made = [
+        trips.made(origins=origins, rows=facts["rows"], bytes_=facts["bytes"]),
+        _Table(warehouse, "loads", key).made(rows=1),
+        _Table(warehouse, "quality_checks", key).made(rows=len(facts["quality_checks"])),
+        *_views_made(warehouse, fleet, key, origins),
+    ]
     if weeks := facts["weeks_counted_again"]:
         read.append(_trips(warehouse, fleet).read())  # of other months, too
         made += _weeks_made(warehouse, fleet, read[-1], weeks, settings.outputs_dir(fleet_name))
@@ -438,14 +444,42 @@ class _Table(_Source):
         self.table = registry.table(table) if schema == "main" else None
 
     def facets(self) -> dict[str, Any]:
-        kind = facet_v2.dataset_type_dataset.DatasetTypeDatasetFacet(datasetType="TABLE")
-        source = facet_v2.datasource_dataset.DatasourceDatasetFacet(name="warehouse", uri=_uri(self.warehouse))
-        facets: dict[str, Any] = {"datasetType": kind, "dataSource": source}
+        facets = _relation(self.warehouse, "TABLE")
         if self.table is None:
             return facets
         columns = {name: column.type for name, column in self.table.columns.items()}
-        row = facet_v2.documentation_dataset.DocumentationDatasetFacet(description=f"One row is {self.table.row}.")
-        return facets | {"documentation": row} | _schema(columns, _meanings(self.table))
+        return facets | _documentation(self.table.row) | _schema(columns, _meanings(self.table))
+
+
+class _View(_Source):
+    """A view of the warehouse."""
+
+    def __init__(
+        self, warehouse: Warehouse, view: registry.View, partitions: Sequence[Mapping[str, str]], columns: Columns
+    ) -> None:
+        self.namespace, self.name = warehouse.namespace, warehouse.name(view.name)
+        self.warehouse, self.view, self.partitions, self.columns = warehouse, view, partitions, columns
+
+    def facets(self) -> dict[str, Any]:
+        meanings = {name: catalogue.MEANINGS[name] for name in self.columns if name in catalogue.MEANINGS}
+        return {
+            **_relation(self.warehouse, "VIEW"),
+            **_documentation(self.view.row),
+            **_schema(self.columns, meanings),
+        }
+
+
+def _relation(warehouse: Warehouse, kind: str) -> dict[str, Any]:
+    source = facet_v2.datasource_dataset.DatasourceDatasetFacet(name="warehouse", uri=_uri(warehouse))
+    return {
+        "datasetType": facet_v2.dataset_type_dataset.DatasetTypeDatasetFacet(datasetType=kind),
+        "dataSource": source,
+    }
+
+
+def _documentation(row: str) -> dict[str, Any]:
+    facet = facet_v2.documentation_dataset.DocumentationDatasetFacet
+    return {"documentation": facet(description=f"One row is {row}.")}
 
 
 def _uri(warehouse: Warehouse) -> str:
@@ -543,6 +577,37 @@ def _origins_of_trips(
         names = [name for key in same if key in published for name in catalogue.published_names(published[key])]
         origins["is_reversed"] = [Origin(file, name, "TRANSFORMATION", twins) for name in names]
     return origins
+
+
+def _views_made(
+    warehouse: Warehouse, fleet: catalogue.Fleet, key: Sequence[Mapping[str, str]], origins: Origins
+) -> list[OutputDataset]:
+    """The views that show what a load has changed, from which dbt and analysts read."""
+    known = {name: origins[name] for name, _ in catalogue.COMMON_COLUMNS if name in origins}
+    for ours, names in registry.FARES.items():
+        if found := next((name for name in names if name in origins), None):
+            known[ours] = origins[found]
+    of_rules = {name for rule in rules.rules_of(fleet) for name in rule.columns_of(fleet)}
+    known["flags"] = known["is_clean"] = [
+        replace(origin, how="CONDITIONAL") for name in sorted(of_rules) for origin in origins.get(name, ())
+    ]
+    made = []
+    for view in registry.views():
+        columns = _columns_of_view(view.name)
+        kept = {name: found for name, found in known.items() if name in columns and found}
+        made.append(_View(warehouse, view, key, columns).made(origins=kept))
+    return made
+
+
+def _columns_of_view(name: str) -> dict[str, str]:
+    """The columns of a view and their types."""
+    if name == "latest_loads":
+        return {name: column.type for name, column in registry.table("loads").columns.items()}
+    trips = {"fleet": "VARCHAR", "partition_month": "DATE", **dict(catalogue.COMMON_COLUMNS)}
+    if name == "trips":
+        return trips
+    clean = trips | dict.fromkeys(registry.FARES, "DOUBLE") | {"flags": "VARCHAR[]"}
+    return clean if name == "trips_clean" else clean | {"is_clean": "BOOLEAN"}
 
 
 def _weeks_made(

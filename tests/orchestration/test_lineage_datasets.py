@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from openlineage.client.event_v2 import Dataset, InputDataset, OutputDataset
 from openlineage.client.serde import Serde
@@ -12,6 +13,7 @@ from openlineage.client.serde import Serde
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.audit.engine import Check
 from include.nyc_taxi.audit.rules import MONTH_RULES, TRIP_RULES, Severity
+from include.nyc_taxi.warehouse import make_ready
 from include.orchestration import assets
 from include.orchestration.lineage_datasets import (
     Warehouse,
@@ -23,6 +25,7 @@ from include.orchestration.lineage_datasets import (
     of_weeks_chart,
 )
 from tests import openlineage_schemas
+from tests.conftest import ROOT
 
 WAREHOUSE = Warehouse("duckdb:///srv/taxi/warehouse.duckdb", "warehouse")
 EDITION = {"etag": '"e1"', "last_modified": "Mon, 20 Mar 2023 10:00:00 GMT", "bytes": 1234}
@@ -199,7 +202,7 @@ def test_rows_bytes_and_edition_of_a_load() -> None:
 def test_weeks_that_a_load_has_counted_again_are_outputs_of_it() -> None:
     done = load("green", "2023-02")
     assert [dataset.name for dataset in done.inputs][1:] == ["warehouse.main.green_trips"]
-    _, weeks, csv_file = done.outputs
+    weeks, csv_file = done.outputs[-2:]
     assert (weeks.name, csv_file.name) == (
         "warehouse.main.trips_by_week",
         str(settings.outputs_dir("green") / "trips_by_week.csv"),
@@ -218,6 +221,27 @@ def test_the_audit_is_a_list_of_assertions_about_the_file() -> None:
     assert (negative.success, negative.severity, negative.column) == (False, "warn", "trip_distance")
     assert (negative.expected, negative.actual) == ("at most 0.001", "0.1")
     assert found["rows_equal_footer"].success
+
+
+def test_what_dbt_and_analysts_read_is_made_by_the_load(tmp_path: Path) -> None:
+    made = {dataset.name.removeprefix("warehouse.main."): dataset for dataset in load("green", "2023-02").outputs}
+    sources = (ROOT / "include" / "dbt" / "models" / "staging" / "stg_trips.sql").read_text()
+    assert "source('warehouse', 'trips_flagged')" in sources
+    assert {"green_trips", "loads", "quality_checks", "trips", "trips_flagged", "trips_clean"} <= made.keys()
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+        make_ready(con)
+        for name, dataset in made.items():
+            if dataset.namespace == WAREHOUSE.namespace:
+                schema: Any = (dataset.facets or {})["schema"]
+                described = con.execute(f"SELECT column_name, column_type FROM (DESCRIBE {name})").fetchall()
+                assert [(field.name, field.type) for field in schema.fields] == described, name
+
+
+def test_a_flag_depends_on_the_columns_that_its_rules_read() -> None:
+    found = next(dataset for dataset in load("fhvhv", "2023-01").outputs if dataset.name.endswith("trips_flagged"))
+    flags = {(column, how) for _, column, how in origins(found)["flags"]}
+    assert ("trip_miles", "CONDITIONAL") in flags
+    assert [column for _, column, _ in origins(found)["fare_amount"]] == ["base_passenger_fare"]
 
 
 def test_a_rule_that_does_not_apply_is_no_assertion() -> None:
