@@ -18,6 +18,7 @@ from include.nyc_taxi import settings
 from include.nyc_taxi.errors import SettingError
 from include.tlc_simulator.server import TlcSimulator
 from tests import openlineage_schemas
+from tests.conftest import ROOT
 from tests.integration.project import Project
 from tests.openlineage_graph import graph
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.skipif(
     not find_spec("airflow.providers.openlineage"), reason="OpenLineage's provider is not installed: make openlineage"
 )
 
+PAGE = ROOT / "docs" / "how-to" / "openlineage.md"
 MONTH = {"FLEET": "green", "FROM": "2023-01"}
 
 
@@ -85,6 +87,8 @@ def test_dbts_tables_are_in_the_same_graph(events: list[dict[str, Any]]) -> None
     drawn = graph(events)
     if "trips_marts_green" not in drawn:
         pytest.skip("dbt is not installed")
+    _, shown = re.findall(r"```mermaid\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
+    assert shown == drawn, f"replace the second graph in docs/how-to/openlineage.md by\n{drawn}"
     ids = {label: node for node, label in re.findall(r'^    (n\d+)\[+\(?"([^"]+)"', drawn, re.MULTILINE)}
     arrows = set(re.findall(r"(n\d+) --> (n\d+)", drawn))
     build = ids["trips_marts_green.build.daily_trips"]
