@@ -1,6 +1,7 @@
 """Whole runs of DAGs, and what they tell OpenLineage."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,21 @@ def test_all_datasets_of_the_runs_are_valid(told: list[dict[str, Any]]) -> None:
         for field, kind in kinds.items():
             for dataset in event[field]:
                 assert openlineage_schemas.problems_of_dataset(dataset, kind) == []
+
+
+@pytest.mark.skipif(not find_spec("airflow.providers.openlineage"), reason="it is not installed: make openlineage")
+def test_the_real_provider_sends_what_the_tasks_of_a_run_tell(
+    dag_bag: Any, simulator: TlcSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "events.ndjson"
+    transport = {"type": "file", "log_file_path": str(file), "append": True}
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(transport))
+    monkeypatch.setattr(lineage, "_given_up", False)
+    assert set(states(run(dag_bag.dags["taxi_trips_green"], "2023-02-01")).values()) == {"success"}
+    sent = [json.loads(line) for line in file.read_text().splitlines()]
+    told = [event["job"]["name"] for event in sent if event["eventType"] == "RUNNING"]
+    assert told == [
+        f"taxi_trips_green.{name}" for name in ("prepare", "prepare", "download", "load", "aggregate", "map")
+    ]
+    if openlineage_schemas.SPEC.exists():
+        assert [problem for event in sent for problem in openlineage_schemas.problems(event)] == []
