@@ -9,7 +9,7 @@ Builds and tests the marts for one month of one fleet with dbt: `wait_for_month`
 | **partition** | the calendar month that contains the run's logical date, unless `month` in the form or in `--conf` names another one |
 | **schedule** | monthly, after the end of the month, with catch-up from `NYC_TAXI_FIRST_MONTH` |
 | **inputs** | the month in the table `<fleet>_trips`; the table `zones` |
-| **outputs** | the fleet's rows of the month in each table of the schema `marts`, and its record in `marts.built_months`; the views and small tables of codes in the schema `staging`; `outputs/<fleet>/airport_trips_YYYY-MM.csv` and `.png`; `outputs/all_fleets/market_share_YYYY-MM.csv` and `.png` |
+| **outputs** | the fleet's rows of the month in each table of the schema `marts`, and its record in `marts.built_months`; the views and small tables of codes in the schema `staging`; `outputs/<fleet>/trips_at_airports_YYYY-MM.csv` and `.png`; `outputs/all_fleets/market_share_YYYY-MM.csv` and `.png` |
 
 **dbt must be installed.** `make dbt` installs it beside Airflow, and the image contains it. Without it, `stage` fails at
 once, and its error says what to do. Nothing else in the project needs dbt.
@@ -40,6 +40,8 @@ model or test, its file, and dbt's message with the line of the SQL. The task's 
 - `compare`: two tables that count the same trips differ.
 - `publish`, `draw_airports`, `draw_market_share`: the disk may be full.
 - If a task stays `scheduled` forever, its pool is missing: `make pool`, or `airflow pools set dbt 1 "one dbt at a time"`.
+
+**A month that is loaded again** is built again by a run that `marts_of_reloaded_months` starts, or by `make dbt`.
 
 **To run a month again**, clear its run in the UI (on 2.11, not if a backfill made the run: docs/how-to/rerun.md), or run
 `airflow backfill create --dag-id trips_marts_<fleet> --from-date 2023-02-01 --to-date 2023-02-01 --reprocess-behavior completed`

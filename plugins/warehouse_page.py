@@ -122,7 +122,7 @@ def month_answer(session: Any, rights: Rights, fleet: str, month: str) -> Answer
     from include.nyc_taxi.errors import MonthError
 
     try:
-        found = page.month_data(session, page.Rights(*rights(page.dag_ids())), fleet, month)
+        found = page.month_data(session, page.Rights(*rights(page.month_dag_ids(fleet))), fleet, month)
     except MonthError as error:
         return json_answer({"detail": str(error)}, 404)
     return missing() if found is None else json_answer(found)

@@ -12,7 +12,6 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,7 +24,9 @@ OPENLINEAGE_SPEC = Path(os.environ.get("NYC_TAXI_OPENLINEAGE_SPEC") or ROOT.pare
 REAL_DATA = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
 
 # Airflow reads its configuration when it is first imported: all of this must be set before any test module is.
-for name in [name for name in os.environ if name.startswith(("AIRFLOW", "NYC_TAXI_", "_AIRFLOW"))]:
+# A test that runs `make` would else be given the variables of the `make` that runs the tests, such as ARGS.
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS")
+for name in [name for name in os.environ if name.startswith(("AIRFLOW", "NYC_TAXI_", "_AIRFLOW")) or name in OF_MAKE]:
     del os.environ[name]
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="nyc-taxi-tests-"))
 atexit.register(shutil.rmtree, AIRFLOW_HOME, ignore_errors=True)
@@ -75,17 +76,6 @@ def is_pure(path: Path) -> bool:
     return any(path.is_relative_to(ROOT / folder) for folder in PURE)
 
 
-@cache
-def load_plugins() -> None:
-    """Let Airflow load the plugins before a test imports them.
-
-    It makes each module anew, so that classes which were imported before would be others than those that the code uses.
-    """
-    from airflow import plugins_manager
-
-    plugins_manager.ensure_plugins_loaded()
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", dest="all_tests", help="run slow tests too")
     parser.addoption("--screenshots", action="store_true", help="put the pictures that tests take into docs/images")
@@ -98,12 +88,31 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.allow_unix_socket = True
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Let Airflow load the plugins before a test or a conftest imports them.
+
+    It makes each module anew when it first needs a plugin, on 3.x once in the server's code and once in that of tasks.
+    Classes that were imported before would then be others than those that the code uses.
+    """
+    config = session.config
+    collects = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    paths = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    if collects and not all(is_pure(path) for path in paths):
+        from airflow import plugins_manager
+
+        plugins_manager.ensure_plugins_loaded()
+        if not IS_AIRFLOW_2:
+            from airflow.sdk import plugins_manager as plugins_of_tasks
+
+            plugins_of_tasks.integrate_macros_plugins()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
     """Deprecation warnings of Airflow are errors when a test's module is imported …"""
     with warnings.catch_warnings():
         if isinstance(collector, pytest.Module) and not is_pure(collector.path):
-            load_plugins()
             for line in DEPRECATIONS:
                 action, message, category = line.split(":", maxsplit=2)
                 module, _, name = category.lstrip(":").rpartition(".")

@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, list[str]] = {
     "include/tlc_simulator": ["basics", "catalogue", "source.parquet"],
     "include/orchestration": [
         *("basics", "catalogue", "source", "audit", "warehouse.lake", "warehouse.made", "warehouse.registry"),
-        *("trips", "status", "web", "reports.adhoc_report", "reports.by_week", "reports.by_zone", "reports.marts"),
+        *("warehouse.tables", "trips", "status", "web"),
+        *("reports.adhoc_report", "reports.by_week", "reports.by_zone", "reports.marts"),
         *("airflow", "plugins"),
     ],
     "include/local": [

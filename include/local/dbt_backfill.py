@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RESULTS = ("LogModelResult", "LogSeedResult", "LogTestResult", "LogSnapshotResult", "LogNodeNoOpResult")
 """dbt's events of a model, a table of codes or a test that has ended."""
+NOTHING = ": no such month is loaded"
+"""What a mart says if a range has no months that it could build: see include/dbt/macros/months.sql."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def run(fleet: str | None, first: str, last: str) -> int:
         SettingError: dbt is not installed.
     """
     state = home() / "dbt"
+    (state / "target" / "run_results.json").unlink(missing_ok=True)  # an error must not be that of an earlier run
     variables = dbt.months(fleet, first, last) | dbt.connect(state)
     arguments = [
         "--log-format",
@@ -79,7 +82,8 @@ def run(fleet: str | None, first: str, last: str) -> int:
     if process.returncode:
         complain(f"make dbt-backfill: {explained(process.returncode, state / 'target', said)}")
         return process.returncode
-    say(f"The marts have {variables['MARTS_FROM']} to {variables['MARTS_TO']} of {fleet or 'all fleets'}.")
+    months = f"{variables['MARTS_FROM']} to {variables['MARTS_TO']} of {fleet or 'all fleets'}"
+    say(f"The marts have what is loaded of {months}.")
     return 0
 
 
@@ -93,7 +97,7 @@ def _shown(events: Iterable[Event]) -> Iterator[str]:
                 ended += 1
             if event.total and bar and task is not None:
                 bar.update(task, total=event.total, completed=ended, description=event.node.split(".")[-1][:40])
-            if (event.has_ended and not event.is_test) or " built " in event.text:
+            if (event.has_ended and not event.is_test) or event.text.endswith(NOTHING) or " built " in event.text:
                 say(event.text)
             yield event.text
 

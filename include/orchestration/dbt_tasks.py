@@ -75,14 +75,15 @@ class DbtBuildOperator(DbtBuildLocalOperator):  # type: ignore[misc]
             SettingError: dbt is not installed.
             DbtError: dbt has failed; says which model or test, and why.
         """
+        from include.nyc_taxi.warehouse import tables  # imports DuckDB, which parsing DAG files must not
         from warehouse_hook import WarehouseHook
 
         self.dbt_executable_path = str(settings.dbt_program())
         hook = WarehouseHook()
         self._place = lineage.place_of(hook) if lineage.is_on() else None
         with dbt_profile.only_dbt() if hook.is_lake else contextlib.nullcontext():
-            with hook.opened():  # waits until a file is free, and creates what this version's views need
-                pass
+            with hook.opened() as con:  # waits until a file is free
+                tables.make_ready(con)  # an older version may have made it, whose views lack columns that dbt reads
             super().execute(context, **kwargs)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
@@ -103,7 +104,7 @@ class DbtBuildOperator(DbtBuildLocalOperator):  # type: ignore[misc]
     def run_subprocess(self, command: list[str], env: dict[str, str], cwd: str, **kwargs: Any) -> Any:
         """Run dbt in cosmos's copy of the project, without what Airflow's own environment contains."""
         self._target = Path(cwd, "target")
-        ours = {name: value for name, value in env.items() if not name.startswith(("AIRFLOW_", "AIRFLOW__"))}
+        ours = {name: value for name, value in env.items() if not name.startswith("AIRFLOW_")}
         return super().run_subprocess(command, ours, cwd, **kwargs)
 
     def handle_exception_subprocess(self, result: Any) -> None:

@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 
 from include.nyc_taxi import settings
 from include.nyc_taxi.months import Month
-from include.nyc_taxi.web import grid, month, resource, snapshot
+from include.nyc_taxi.web import grid, month, outputs, resource, snapshot
 from include.orchestration import assets, compat
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.defaults import WAREHOUSE_POOL
@@ -107,6 +107,12 @@ def dag_ids() -> frozenset[str]:
     return frozenset(name(fleet) for fleet in settings.fleets() for name in (grid.months_dag_id, grid.weeks_dag_id))
 
 
+def month_dag_ids(fleet: str) -> frozenset[str]:
+    """The DAGs that the panel of a month of this fleet is about; none if there is no such fleet here."""
+    names = (grid.months_dag_id, grid.weeks_dag_id, outputs.marts_dag_id)
+    return frozenset(name(fleet) for name in names) if fleet in settings.fleets() else frozenset()
+
+
 def project_dag_ids(session: Any) -> frozenset[str]:
     """The DAGs of the project that Airflow knows."""
     from sqlalchemy import select
@@ -139,6 +145,7 @@ def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str,
         seconds=_seconds(session, fleet),
         site=_places()[1],
         failed=_failed_tasks(session, dag_id, [run.run_id for run in dag.runs]),
+        may_see=outputs.visible(rights.readable),
     )
     contents = snapshot.read()
     if contents and grid.weeks_dag_id(fleet) not in rights.readable:
@@ -352,6 +359,8 @@ def _as_run(row: Any, partition: str | None, tasks: Mapping[str, str]) -> grid.R
         waits=any(name.startswith(WAITING) and task == "up_for_reschedule" for name, task in tasks.items()),
         ended=row.end_date,
         date=row.logical_date,
+        is_backfill=str(getattr(row.run_type, "value", row.run_type)) == "backfill",
+        accepts=isinstance(row.conf, dict) and bool(row.conf.get("accept")),
     )
 
 
@@ -415,23 +424,22 @@ def _names_of_this_machine() -> frozenset[str]:
     return frozenset({socket.gethostname(), socket.getfqdn(), "localhost", "127.0.0.1"})
 
 
-def declared_uses(
-    session: Any, readable: Collection[str]
-) -> list[tuple[resource.DeclaredUse | None, resource.DeclaredUse | None]]:
+Uses = tuple[resource.DeclaredUse | None, resource.DeclaredUse | None]
+"""How a task uses the warehouse, and the TLC's site; None if it does not."""
+
+
+def declared_uses(session: Any, readable: Collection[str]) -> list[Uses]:
     """For each task of the project, how it uses the warehouse and the TLC's site, according to its DAG.
 
     A task that opens the warehouse stands in the pool `warehouse`; a task that runs dbt opens it in dbt's own process,
     and stands in a pool of its own if the warehouse is a lake. A task that asks the site is a sensor for its files, or
     makes an asset of them.
     """
-    return [
-        uses_of(task, dag_id)
-        for dag_id, tasks in _tasks(session, project_dag_ids(session) & set(readable)).items()
-        for task in tasks
-    ]
+    ids = sorted(project_dag_ids(session) & set(readable))
+    return [use for dag_id in ids for use in _uses_of_dag(session, dag_id)]
 
 
-def uses_of(task: Any, dag_id: str) -> tuple[resource.DeclaredUse | None, resource.DeclaredUse | None]:
+def uses_of(task: Any, dag_id: str) -> Uses:
     """How a task uses the warehouse and the TLC's site; None if it does not."""
     is_dbt = task.task_type.startswith("Dbt")
     use = resource.DeclaredUse(
@@ -444,11 +452,15 @@ def uses_of(task: Any, dag_id: str) -> tuple[resource.DeclaredUse | None, resour
     )
 
 
-def _tasks(session: Any, ids: Iterable[str]) -> dict[str, list[Any]]:
-    """The tasks of DAGs as Airflow has stored them: the web server does not read DAG files."""
-    found = {}
-    for dag_id in sorted(ids):
-        stored = compat.SerializedDagModel.get(dag_id, session=session)
-        if stored:
-            found[dag_id] = list(stored.dag.tasks)
-    return found
+_known_uses: dict[str, tuple[str, list[Uses]]] = {}
+"""By DAG, the hash of its version and the uses of its tasks: restoring all DAGs at each poll would cost too much."""
+
+
+def _uses_of_dag(session: Any, dag_id: str) -> list[Uses]:
+    """`uses_of` each task of a DAG as Airflow has stored it: the web server does not read DAG files."""
+    stored = compat.SerializedDagModel.get(dag_id, session=session)
+    if not stored:
+        return []
+    if dag_id not in _known_uses or _known_uses[dag_id][0] != stored.dag_hash:
+        _known_uses[dag_id] = stored.dag_hash, [uses_of(task, dag_id) for task in stored.dag.tasks]
+    return _known_uses[dag_id][1]

@@ -1,5 +1,7 @@
 // Requests: the page's own data, which is only read, and Airflow's REST API, with the session of the user who looks.
 
+const ENDED = "your session has ended; load this page again to sign in";
+
 /** A request that failed, with a message for people. */
 export class RequestError extends Error {
   constructor(message, status) {
@@ -35,6 +37,7 @@ export class Api {
     return this.#send("POST", `${this.#dag(dagId)}/dagRuns`, { conf, note: "From the page Taxi warehouse", ...(runId ? { dag_run_id: runId } : {}), ...line });
   }
 
+  run = (dagId, runId) => this.#ask(this.#run(dagId, runId));
   failRun = (dagId, runId) => this.#send("PATCH", this.#run(dagId, runId), { state: "failed" });
 
   /** All runs that fit the filters. */
@@ -47,6 +50,9 @@ export class Api {
       if (!page.dag_runs.length || found.length >= page.total_entries) return found;
     }
   }
+
+  /** How many runs fit the filters: for that, Airflow need not send hundreds of them every few seconds. */
+  count = async (dagId, filters) => (await this.#ask(`${this.#dag(dagId)}/dagRuns?${new URLSearchParams({ limit: "1", ...filters })}`)).total_entries;
 
   // Backfills are a part of the REST API since Airflow 3.
   backfills = async (dagId, limit = 5) => (await this.#ask(`${this.rest}/backfills?${new URLSearchParams({ dag_id: dagId, order_by: "-id", limit: String(limit) })}`)).backfills;
@@ -85,7 +91,7 @@ export class Api {
       throw new RequestError("the web server did not answer", 0);
     }
     // 2.11 sends strangers to its login page, which is an answer with status 200.
-    if (answer.status === 401 || (answer.redirected && /\/login/.test(answer.url))) throw new RequestError("your session has ended; load this page again to sign in", 401);
+    if (answer.status === 401 || (answer.redirected && /\/login/.test(answer.url))) throw new RequestError(ENDED, 401);
     if (!answer.ok) throw new RequestError(await reason(answer), answer.status);
     return answer;
   }
@@ -110,6 +116,7 @@ async function reason(answer) {
   } catch {
     // Not JSON: its status is all there is to say.
   }
-  if (answer.status === 403) return "you may not do this (403)";
+  // A token that was issued before Airflow 3 was started again with another secret is no longer valid.
+  if (answer.status === 403) return detail === "Invalid JWT token" ? ENDED : "you may not do this (403)";
   return `${typeof detail === "string" && detail ? detail : answer.statusText || "an error"} (${answer.status})`;
 }

@@ -28,13 +28,13 @@ export function seconds(value) {
 /** "2023-01-05 14:02 UTC" */
 export const time = (iso) => (iso ? `${new Date(iso).toISOString().slice(0, 16).replace("T", " ")} UTC` : NONE);
 
-/** "3 minutes ago", relative to `now`, which is the server's: the browser's clock may be wrong. */
+/** "3 minutes ago", relative to `now`, which is the server's: the browser's clock may be wrong. A worker's clock may be ahead. */
 export function ago(iso, now) {
   if (!iso) return NONE;
   const past = (new Date(now) - new Date(iso)) / 1000;
   const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   for (const [unit, name] of [[86400, "day"], [3600, "hour"], [60, "minute"]])
-    if (Math.abs(past) >= unit) return words.format(-Math.round(past / unit), name);
+    if (past >= unit) return words.format(-Math.round(past / unit), name);
   return "just now";
 }
 

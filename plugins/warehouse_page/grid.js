@@ -59,7 +59,8 @@ export class Grid {
   #build() {
     this.#cells.clear();
     this.sections = this.#data.fleets.map((fleet) => this.#fleet(fleet));
-    this.fleets.replaceChildren(...this.sections.map(({ node }) => node));
+    const none = h("p", { class: "note" }, "There is no fleet here whose DAG you may read.");
+    this.fleets.replaceChildren(...(this.sections.length ? this.sections.map(({ node }) => node) : [none]));
   }
 
   #fleet(fleet) {

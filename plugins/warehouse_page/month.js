@@ -117,7 +117,7 @@ export class Month {
 
   #runs({ runs }) {
     if (!runs.length) return h("section", { class: "card wide" }, h("h3", null, "Runs"), h("p", null, "No run of this month is on record."));
-    const failed = (run) => run.failed.length ? h("ul", null, run.failed.map((task) => h("li", null, this.link(task.log_url, `${task.task_id}, try ${task.try}: log`)))) : "–";
+    const failed = (run) => run.failed.length ? h("ul", null, run.failed.map((task) => h("li", null, task.try ? this.link(task.log_url, `${task.task_id}, try ${task.try}: log`) : `${task.task_id}, not started`))) : "–";
     return h("section", { class: "card wide" }, h("h3", null, "Runs"), table("Runs of this month, newest first", [{ title: "Run" }, { title: "State" }, { title: "Started" }, { title: "Ended" }, { title: "Failed tasks" }],
       runs.map((run) => [this.link(run.url, run.run_id), h("span", { class: run.state === "failed" ? "bad" : null }, run.state), time(run.started), time(run.ended), failed(run)])));
   }

@@ -29,7 +29,7 @@ export class Resource {
   #warehouse({ kind, place, bytes: size, duckdb, open_now: holders, open_now_note: note, waiting }, now) {
     const list = (items) => h("ul", null, items.map((item) => h("li", null, item)));
     return h("section", { class: "card" }, h("h3", null, "The warehouse"), facts([["Type", kind === "lake" ? "DuckLake" : "DuckDB file"], ["Where", h("code", null, place)], ["Size", bytes(size)], ["DuckDB", duckdb],
-      ["Open now", holders.length ? list(holders.map(({ pid, mode, task, since }) => [this.#task(task) ?? `process ${pid}, not a task of this Airflow`, `, ${mode === "write" ? "to write" : "to read"}${since ? `, ${ago(since, now)}` : ""}`])) : "by nobody"],
+      ["Open now", holders.length ? list(holders.map(({ pid, mode, task, since }) => [this.#task(task) ?? (pid == null ? "a process in another container or on another machine" : `process ${pid}, which is no task that you may see`), `${mode ? `, to ${mode}` : ""}${since ? `, ${ago(since, now)}` : ""}`])) : "by nobody"],
       ["Waiting", waiting.length ? list(waiting.map(({ task, since }) => [this.#task(task), since ? `, ${ago(since, now)}` : ""])) : "no task"]]), note && h("p", { class: "hint" }, note));
   }
 
@@ -41,7 +41,8 @@ export class Resource {
     const unit = growth.some(({ bytes: size }) => size != null) ? "bytes" : "rows";
     const format = unit === "bytes" ? bytes : number;
     const most = Math.max(1, ...growth.map((each) => each[unit] ?? 0));
-    return h("section", { class: "card wide" }, h("h3", null, "Growth"), table(`${unit === "bytes" ? "Size" : "Rows"} by month`, [{ title: "Month" }, { title: unit === "bytes" ? "Size" : "Rows", number: true }, { title: "" }],
+    return h("section", { class: "card wide" }, h("h3", null, "Growth"), h("p", { class: "hint" }, "What each calendar month has loaded, as far as it is still in use. The warehouse stores the same trips in another size."),
+      table(`${unit === "bytes" ? "Size of the TLC's files" : "Trips"} by the month in which they were loaded`, [{ title: "Month" }, { title: unit === "bytes" ? "The TLC's files" : "Trips", number: true }, { title: "" }],
       [...growth].reverse().map((each) => [each.month, format(each[unit]), h("span", { class: "meter", style: { width: `${(100 * (each[unit] ?? 0)) / most}%` } })])));
   }
 

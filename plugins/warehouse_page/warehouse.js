@@ -114,7 +114,7 @@ class Page {
     if (at.view && part.value) this.part = { key, data: part.value };
     const error = grid.reason ?? part.reason;
     const kept = this.data && (!at.view || this.part.key === key) ? ` What is shown is from ${time(this.readAt)}.` : "";
-    this.trouble.replaceChildren(...(error ? [h("p", { class: "note bad" }, `The page's data could not be read: ${error.message}.${kept} `, h("button", { onclick: () => this.refresh() }, "Try again"))] : []));
+    this.#complain(error ? `The page's data could not be read: ${error.message}.${kept} ` : "");
     if (!this.data || at.view && this.part.key !== key) this.main.replaceChildren(...(at.view ? [h("p", null, h("a", { href: "#/" }, "← All months"))] : []));
     if (this.data) {
       this.#draw();
@@ -125,6 +125,13 @@ class Page {
     const isBusy = Boolean(this.data?.is_busy);
     this.timer = setTimeout(() => this.refresh(), isBusy || this.wasBusy ? BUSY : QUIET);
     this.wasBusy = isBusy;
+  }
+
+  /** Say what is wrong; only once, because each change is read aloud and takes the focus from the button. */
+  #complain(text) {
+    if (this.trouble.shown === text) return;
+    this.trouble.shown = text;
+    this.trouble.replaceChildren(...(text ? [h("p", { class: "note bad" }, text, h("button", { onclick: () => this.refresh() }, "Try again"))] : []));
   }
 
   #read(at) {
@@ -180,7 +187,7 @@ class Page {
 
   /** Backfills are asked for only where something is under way, and only for those who may also end them. */
   async #drawProgress(current) {
-    const fleets = this.data.fleets.filter((fleet) => fleet.may_trigger && fleet.months.some(({ state }) => ["queued", "running"].includes(state)));
+    const fleets = this.data.fleets.filter((fleet) => fleet.may_trigger && (fleet.has_backfill || fleet.months.some(({ state }) => ["queued", "running"].includes(state))));
     let list = [];
     try {
       list = (await Promise.all(fleets.map((fleet) => this.actions.progress(fleet)))).flat();
@@ -196,7 +203,9 @@ class Page {
     if (ended.length) this.say(`${ended.join(", ")}: ended.`);
     this.underWay = list.map(({ title }) => title);
     this.progress.hidden = !list.length;
+    const focused = this.progress.contains(this.shadow.activeElement) && this.shadow.activeElement.dataset.key;
     this.progress.replaceChildren(...(list.length ? [h("h2", null, "Backfills under way"), fleets.some(({ is_paused: paused }) => paused) && h("p", { class: "note" }, PAUSED), progressBars(list)].filter(Boolean) : []));
+    if (focused) this.progress.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
   /** A link that Airflow 3 follows without loading its whole UI again. */

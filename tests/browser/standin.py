@@ -53,6 +53,9 @@ class State:
     states: dict[tuple[str, str], str] = field(default_factory=dict)
     backfills: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    accepted: set[tuple[str, str]] = field(default_factory=set)
+    run_state: str = "success"
+    cannot_run: str = ""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def state_of(self, fleet: str, month: str) -> str:
@@ -108,6 +111,7 @@ class State:
                     "is_paused": self.paused,
                     "may_trigger": self.may,
                     "why_not": None if self.may else "You have no right to start runs of this DAG.",
+                    "has_backfill": name == "green" and bool(self.backfills),
                     "months": months,
                     "counts": counts,
                     "weeks": weeks,
@@ -240,6 +244,7 @@ class State:
             "runs": [
                 {
                     "run_id": f"scheduled__{month}",
+                    "accepts": (fleet, month) in self.accepted,
                     "state": {"failed": "failed", "running": "running", "queued": "queued"}.get(state, "success"),
                     "started": "2026-11-20T09:58:00+00:00",
                     "ended": "2026-11-20T10:01:00+00:00",
@@ -374,6 +379,8 @@ class State:
         if path.endswith("/dagRuns") and method == "GET":
             found = [run for run in self.runs if query.get("state", [run["state"]])[0] == run["state"]]
             return {"dag_runs": found, "total_entries": len(found)}
+        if "/dagRuns/" in path and method == "GET":
+            return {"dag_run_id": path.rpartition("/")[2], "state": self.run_state}
         return {"dag_run_id": "manual__1"}
 
 
@@ -428,6 +435,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self._send(403, b'{"detail": "Forbidden"}', "application/json")
             if state.cannot_backfill and self.command == "POST" and place.endswith("/backfills"):
                 return self._send(503, b'{"detail": "Database is locked."}', "application/json")
+            if self.command == "POST" and place.endswith("/dagRuns") and body["conf"]["month"] == state.cannot_run:
+                return self._send(400, b'{"detail": "No more runs today."}', "application/json")
             return self._json(state.rest(self.command, place, parse_qs(url.query), body))
         if place.startswith(("/nyc-taxi/files/", "/nyc-taxi/thumbnails/")):
             name = "map.png" if place.endswith(".png") else "stats.geojson"

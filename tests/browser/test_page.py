@@ -123,6 +123,37 @@ def test_a_backfill_says_what_will_run_and_then_shows_how_far_it_is(page: Any, s
     page.get_by_text("Backfills under way").wait_for(state="hidden")
 
 
+def under_way(state: State, first: str, last: str) -> None:
+    """A backfill of green months, of which Airflow has one run so far."""
+    dates = {"from_date": f"{first}-01T00:00:00Z", "to_date": f"{last}-01T00:00:00Z"}
+    about = {"id": 7, "dag_id": "taxi_trips_green", "completed_at": None, "created_at": "2026-11-27T10:00:00Z"}
+    state.backfills.append(about | dates)
+    state.runs = [{"dag_run_id": f"backfill__{first}", "state": "running"}]
+
+
+def test_a_backfill_that_only_waits_for_the_tlc_is_shown_and_can_be_cancelled(
+    page: Any, site: str, state: State
+) -> None:
+    under_way(state, "2026-10", "2026-11")
+    opened(page, site)
+    page.get_by_text("0 of 1 ended").wait_for()
+    assert "not published" in cell(page, "Green taxis", "2026-10").get_attribute("aria-label")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the backfill").click()
+    page.get_by_text("Backfills under way").wait_for(state="hidden")
+
+
+def test_the_button_that_cancels_keeps_the_focus_when_the_counts_change(page: Any, site: str, state: State) -> None:
+    under_way(state, "2024-01", "2024-02")
+    state.states["green", "2024-02"] = "running"
+    opened(page, site)
+    page.get_by_role("button", name="Cancel").focus()
+    state.runs[0]["state"] = "success"
+    page.get_by_text("1 of 1 ended").wait_for()
+    shown = page.evaluate("document.querySelector('[data-env]').shadowRoot.activeElement?.textContent ?? null")
+    assert shown == "Cancel"
+
+
 def test_where_airflow_cannot_create_a_backfill_runs_are_started_instead(page: Any, site: str, state: State) -> None:
     page.expected_errors.append("503")
     state.cannot_backfill = True
@@ -150,6 +181,28 @@ def test_airflow_2_starts_a_run_with_its_month_for_each_month(page: Any, site: s
     assert not any("logical_date" in body for body in sent(state, "/dagRuns"))
 
 
+def test_of_many_runs_it_says_how_many_were_started_before_one_could_not(page: Any, site: str, state: State) -> None:
+    page.expected_errors.append("400")
+    state.airflow, state.cannot_run = 2, "2026-09"
+    opened(page, site)
+    cell(page, "Green taxis", "2026-08").click(modifiers=["Control"])
+    cell(page, "Green taxis", "2026-09").click(modifiers=["Shift"])
+    page.get_by_role("button", name="Backfill the selection").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    page.get_by_text("only 1 of 2 runs could be started. The run of 2026-09 could not, because No more runs").wait_for()
+    assert selected(page) == ["2026-08", "2026-09"]
+
+
+def test_a_month_that_is_under_way_is_not_started_a_second_time(page: Any, site: str, state: State) -> None:
+    state.airflow = 2
+    state.states["green", "2026-08"] = "queued"
+    opened(page, site)
+    cell(page, "Green taxis", "2026-08").click(modifiers=["Control"])
+    cell(page, "Green taxis", "2026-09").click(modifiers=["Shift"])
+    page.get_by_role("button", name="Backfill the selection").click()
+    page.get_by_role("dialog").get_by_text("1 month will run: 2026-09.").wait_for()
+
+
 def test_what_failed_runs_again_and_its_log_is_linked(page: Any, site: str, state: State) -> None:
     opened(page, site, "#/green/2024-02")
     assert (
@@ -163,6 +216,27 @@ def test_what_failed_runs_again_and_its_log_is_linked(page: Any, site: str, stat
     assert sent(state, "/clearTaskInstances") == [
         {"dry_run": False, "dag_run_id": "scheduled__2024-02", "only_failed": True, "reset_dag_runs": True}
     ]
+
+
+def test_a_run_that_was_started_again_elsewhere_is_not_cleared(page: Any, site: str, state: State) -> None:
+    opened(page, site, "#/green/2024-02")
+    state.run_state = "running"
+    page.get_by_role("button", name="Run what failed").click()
+    page.get_by_role("dialog").get_by_role("button", name="Run what failed").click()
+    page.get_by_text("not done, because the run scheduled__2024-02 is running").wait_for()
+    assert sent(state, "/clearTaskInstances") == []
+
+
+def test_a_run_that_accepted_an_edition_is_not_repeated(page: Any, site: str, state: State) -> None:
+    state.accepted = {("green", "2023-01")}
+    opened(page, site, "#/green/2023-01")
+    page.get_by_role("button", name="Run again").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("""{"month":"2023-01","again":true}""").wait_for()
+    dialog.get_by_role("button", name="Run again").click()
+    page.get_by_text("Run again: started.").wait_for()
+    assert [body["conf"] for body in sent(state, "/dagRuns")] == [{"month": "2023-01", "again": True}]
+    assert sent(state, "/clear") == []
 
 
 def test_accepting_an_edition_names_the_broken_rule_first(page: Any, site: str, state: State) -> None:
@@ -301,6 +375,7 @@ def test_airflow_3_has_the_page_as_a_component_that_follows_its_theme_and_its_ro
 def test_the_resource_is_shown(page: Any, site: str) -> None:
     opened(page, site, "#/resource")
     page.get_by_text("taxi_trips_green.load, run scheduled__2023-01").wait_for()
+    assert page.get_by_text("Size of the TLC's files by the month in which they were loaded").count() > 0
     assert page.locator("tbody tr", has_text="taxi_trips_green.load").first.inner_text().split("\t")[4] == "6 s"
 
 

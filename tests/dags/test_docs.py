@@ -146,6 +146,7 @@ def test_the_page_calls_exactly_those_tasks_mapped_that_the_dag_file_expands(dag
 def test_there_are_mapped_tasks_to_be_told_from_others() -> None:
     assert expanded(ROOT / "dags" / "adhoc_request_sensor.py") == {"report", "request"}
     assert expanded(ROOT / "dags" / "taxi_trips_editions.py") == {"start"}
+    assert expanded(ROOT / "dags" / "marts_of_reloaded_months.py") == {"start"}
 
 
 class TestCommands:

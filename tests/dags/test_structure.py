@@ -23,6 +23,7 @@ SNAPSHOT = Path(__file__).with_name("structure.json")
 DAG_IDS = [
     "adhoc_request",
     "adhoc_request_sensor",
+    "marts_of_reloaded_months",
     "taxi_trips_editions",
     "taxi_trips_fhv",
     "taxi_trips_fhvhv",

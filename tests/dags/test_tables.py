@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import get_current_context
 
 from include.local import dbt, table_picture, table_registry
-from include.nyc_taxi import catalogue, settings
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.warehouse import registry as warehouse_tables
 from include.nyc_taxi.web.visit import Visit
 from include.orchestration import tables
@@ -20,6 +20,7 @@ from include.orchestration.tables import Table
 from include.tlc_simulator.server import TlcSimulator
 from tests.conftest import ROOT
 from tests.dags.running import query, run, states
+from tests.with_dbt import needs_dbt
 
 MANIFEST = json.loads(table_registry.MANIFEST.read_text())
 MADE = [table for table in tables.registry() if table.made_by]
@@ -207,13 +208,12 @@ def example(dag_bag: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     return dag
 
 
+@needs_dbt
 @pytest.mark.slow
 @pytest.mark.usefixtures("metadata_database", "no_pauses")
 def test_the_dag_in_the_documentation_gets_its_mart_and_its_table(
     dag_bag: Any, example: Any, simulator: TlcSimulator, data_dir: Path, logged: Any
 ) -> None:
-    if not (settings.PROJECT_ROOT / ".venv-dbt" / "bin" / "dbt").exists():
-        pytest.skip("dbt is not installed; `make dbt-manifest` installs it")
     run(dag_bag.dags["taxi_trips_green"], "2023-02-01")
     assert dbt.run(["build", "--select", "+daily_trips"], fleet="green", first="2023-02") == 0
     logged()

@@ -14,28 +14,29 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from include.local import dbt
 from include.nyc_taxi import catalogue, settings, warehouse
-from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
-from include.orchestration import assets, dbt_tasks
+from include.nyc_taxi.web import uses
+from include.orchestration import assets, dbt_tasks, page
 from include.orchestration.compat import IS_AIRFLOW_3, asset_models
 from include.tlc_simulator.trips import write_month
 from tests.dags.running import query, run, states
+from tests.with_dbt import needs_dbt
 from warehouse_hook import WarehouseHook
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("metadata_database")]
+pytestmark = [
+    pytest.mark.slow,
+    needs_dbt,
+    pytest.mark.usefixtures("metadata_database"),
+    pytest.mark.xdist_group("trips_marts"),  # one prepared warehouse for all tests
+]
+once = pytest.mark.skipif(not IS_AIRFLOW_3, reason="what dbt and cosmos do here does not depend on Airflow's line")
+"""A start of dbt takes seconds of processor time. 2.11 has a whole run, a failed model, and a run without dbt."""
 
 ROWS = 500
 COUNTED = "SELECT fleet, sum(num_trips)::BIGINT FROM marts.daily_trips GROUP BY ALL ORDER BY ALL"
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    try:
-        settings.dbt_program()
-    except SettingError:
-        pytest.skip("dbt is not installed; `make dbt-manifest` installs it")
 
 
 def fill(con: duckdb.DuckDBPyConnection, folder: Path, *fleets: str) -> None:
@@ -49,13 +50,45 @@ def fill(con: duckdb.DuckDBPyConnection, folder: Path, *fleets: str) -> None:
         load_month(con, fleet, Month("2023-01"), file, "run 1")
 
 
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two warehouses: `loaded.duckdb` with a month of two fleets, and `staged.duckdb` after `stage`."""
+    folder = tmp_path_factory.mktemp("trips_marts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NYC_TAXI_DATA_DIR", str(folder / "data"))
+        file = settings.warehouse_path()
+        file.parent.mkdir()
+        with duckdb.connect(str(file)) as con:
+            warehouse.make_ready(con)
+            fill(con, folder, "green", "yellow")
+        shutil.copy(file, folder / "loaded.duckdb")
+        stage = ["--select", "path:models/staging", "path:seeds", "--exclude-resource-type", "unit_test"]
+        assert dbt.run(["build", *stage]) == 0
+        shutil.copy(file, folder / "staged.duckdb")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def data_dir(templates: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data directory that is empty at first. It is always the same: for another path, dbt reads all models anew."""
+    folder = templates / "data"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    monkeypatch.setenv("NYC_TAXI_DATA_DIR", str(folder))
+    return folder
+
+
 @pytest.fixture
-def loaded(data_dir: Path, tmp_path: Path) -> None:
-    """A warehouse with one month of two fleets."""
-    data_dir.mkdir(exist_ok=True)
-    with duckdb.connect(str(data_dir / "warehouse.duckdb")) as con:
-        warehouse.make_ready(con)
-        fill(con, tmp_path, "green", "yellow")
+def loaded(templates: Path, data_dir: Path) -> None:
+    """A warehouse with one month of two fleets, as an older version has made it."""
+    with duckdb.connect(str(shutil.copy(templates / "loaded.duckdb", settings.warehouse_path()))) as con:
+        con.execute("DROP VIEW trips_flagged")
+
+
+@pytest.fixture
+def staged(templates: Path, data_dir: Path) -> None:
+    """The same, after the task `stage`."""
+    shutil.copy(templates / "staged.duckdb", settings.warehouse_path())
 
 
 @pytest.fixture
@@ -124,13 +157,15 @@ def test_a_month_is_built_tested_published_and_drawn(loaded: None, marts: Any, d
     done = run(marts, "2023-01-01")
 
     assert set(states(done).values()) == {"success"}
+    declared = {task.task_id for task in marts.tasks if page.uses_of(task, marts.dag_id)[0]}
+    assert {use.task_id for use in uses.warehouse_uses()} == declared, "the page shows who opens the warehouse"
     assert query(data_dir, COUNTED) == [("green", ROWS)], "no other fleet's months are touched"
     built = "SELECT DISTINCT fleet, strftime(partition_month, '%Y-%m') FROM marts.built_months"
     assert query(data_dir, built) == [("green", "2023-01")]
     rows = query(data_dir, "SELECT count(*) FROM marts.daily_trips")[0][0]
     facts = event_of(assets.mart("daily_trips", "green"))
     assert (facts["month"], facts["rows"]) == ("2023-01", rows)
-    picture = data_dir / "outputs" / "green" / "airport_trips_2023-01.png"
+    picture = data_dir / "outputs" / "green" / "trips_at_airports_2023-01.png"
     assert event_of(assets.airport_chart("green"))["path"] == str(picture)
     assert picture.exists()
     assert (data_dir / "outputs" / "all_fleets" / "market_share_2023-01.png").exists()
@@ -145,14 +180,14 @@ def test_a_month_is_built_tested_published_and_drawn(loaded: None, marts: Any, d
 
 
 def test_the_alert_of_a_wrong_model_says_what_dbt_says_and_the_model_is_not_tried_again(
-    loaded: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: Any, logged: Any
+    staged: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: Any, logged: Any
 ) -> None:
     copy = shutil.copytree(dbt_tasks.PROJECT, tmp_path / "project")
     model = copy / "models" / "marts" / "daily_trips.sql"
     model.write_text(model.read_text().replace("cast(pickup_datetime as date)", "cast(picked_up as date)"))
     monkeypatch.setattr(marts.get_task("build.daily_trips"), "project_dir", str(copy))
 
-    done = run_only(marts, "stage", "build.daily_trips")
+    done = run_only(marts, "build.daily_trips")
 
     assert states(done)["build.daily_trips"] == "failed"
     assert tries(done, "build.daily_trips") == 1
@@ -167,15 +202,16 @@ def test_the_alert_of_a_wrong_model_says_what_dbt_says_and_the_model_is_not_trie
     assert log.count(line) == (1 if IS_AIRFLOW_3 else 2), "dbt's lines are not repeated after a failure"
 
 
+@once
 def test_a_test_that_finds_rows_fails_the_task_of_its_model(
-    loaded: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: Any
+    staged: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: Any
 ) -> None:
     copy = shutil.copytree(dbt_tasks.PROJECT, tmp_path / "project")
     model = copy / "models" / "marts" / "daily_trips.sql"
     model.write_text(model.read_text().replace("count(*) as num_trips", "count(*) - 1 as num_trips"))
     monkeypatch.setattr(marts.get_task("build.daily_trips"), "project_dir", str(copy))
 
-    done = run_only(marts, "stage", "build.daily_trips")
+    done = run_only(marts, "build.daily_trips")
 
     assert states(done)["build.daily_trips"] == "failed"
     assert tries(done, "build.daily_trips") == 1
@@ -187,7 +223,7 @@ def test_a_test_that_finds_rows_fails_the_task_of_its_model(
 
 
 def test_without_dbt_the_first_task_fails_at_once_and_says_what_to_do(
-    loaded: None, marts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chat: Any
+    staged: None, marts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chat: Any
 ) -> None:
     monkeypatch.setenv("NYC_TAXI_DBT", str(tmp_path / "none"))
     done = run_only(marts, "stage", "build.daily_trips")
@@ -200,20 +236,24 @@ def test_without_dbt_the_first_task_fails_at_once_and_says_what_to_do(
     )
 
 
-@pytest.mark.parametrize("after", ["START sql incremental model", "OK created sql incremental model"])
+@once
 def test_after_a_kill_the_next_try_leaves_the_month_right(
-    loaded: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+    staged: None, marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(marts.get_task("build.daily_trips"), "retries", 0)
-    with monkeypatch.context() as killed:
-        killed.setenv("NYC_TAXI_DBT", str(wrapper(tmp_path / "dbt", after)))
-        done = run_only(marts, "stage", "build.daily_trips")
-    assert states(done)["build.daily_trips"] == "failed"
+    for after in ("START sql incremental model", "OK created sql incremental model"):
+        with monkeypatch.context() as killed:
+            killed.setenv("NYC_TAXI_DBT", str(wrapper(tmp_path / "dbt", after)))
+            done = run_only(marts, "build.daily_trips")
+        assert states(done)["build.daily_trips"] == "failed"
+    # The second try got so far, after the first one had been killed.
+    assert query(data_dir, COUNTED) == [("green", ROWS)]
     done = run_only(marts, "build.daily_trips")
     assert states(done)["build.daily_trips"] == "success"
     assert query(data_dir, COUNTED) == [("green", ROWS)]
 
 
+@once
 def test_a_lake_is_built_like_a_file(
     marts: Any, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

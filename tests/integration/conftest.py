@@ -12,6 +12,7 @@ from tests.integration.project import MONTHS, Project
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes, one runs all tests of a file, so that its servers and backfills are started once."""
     for item in items:

@@ -10,11 +10,13 @@ import duckdb
 import pytest
 
 from include.nyc_taxi import catalogue, settings, warehouse
-from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 from include.tlc_simulator.trips import write_month
 from tests.integration.project import Project
+from tests.with_dbt import needs_dbt
+
+pytestmark = needs_dbt
 
 ROWS = 500
 
@@ -22,11 +24,8 @@ ROWS = 500
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A project whose warehouse has one month of green trips."""
-    try:
-        program = settings.dbt_program()
-    except SettingError:
-        pytest.skip("dbt is not installed; `make dbt-manifest` installs it")
-    project = Project(tmp_path, "http://127.0.0.1:9", NYC_TAXI_FLEETS="green", NYC_TAXI_DBT=str(program))
+    program = str(settings.dbt_program())
+    project = Project(tmp_path, "http://127.0.0.1:9", NYC_TAXI_FLEETS="green", NYC_TAXI_DBT=program)
     project.data_dir.mkdir()
     file = tmp_path / catalogue.file_name("green", "2023-01")
     write_month(file, "green", "2023-01", rows=ROWS)
@@ -47,7 +46,7 @@ def test_a_backfill_builds_the_marts_of_a_month_and_one_task_at_a_time_opens_the
     assert text.count("daily_trips: built 1 month: green 2023-01") == 1, "each line of dbt is logged once"
     assert "\x1b" not in text, "without colours"
     assert "u001b" not in text
-    assert re.search(r"2023-01 +success .*airport_trips_2023-01\.png", output)
+    assert re.search(r"2023-01 +success .*trips_at_airports_2023-01\.png", output)
     with contextlib.closing(duckdb.connect(str(project.data_dir / "warehouse.duckdb"))) as con:
         assert con.execute("SELECT sum(num_trips)::BIGINT FROM marts.daily_trips").fetchall() == [(ROWS,)]
     with contextlib.closing(sqlite3.connect(project.state / "airflow.db")) as con:

@@ -5,17 +5,14 @@ A start of dbt takes seconds of processor time, so tests share what they can, an
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pytest
 
 from include.local.processes import home
-from include.nyc_taxi import catalogue, settings, warehouse
-from include.nyc_taxi.errors import SettingError
+from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.trips.load import load_month
 from include.nyc_taxi.trips.zones import load_zones
@@ -36,18 +33,6 @@ PUBLISHED = {
     )
 }
 """Months of all fleets: the first rows of real files."""
-
-
-def is_installed() -> bool:
-    """Whether the program dbt is here; CI always has it, so there the tests fail without it."""
-    try:
-        settings.dbt_program()
-    except SettingError:
-        return bool(os.environ.get("CI"))
-    return True
-
-
-needs_dbt = pytest.mark.skipif(not is_installed(), reason="dbt is not installed; `make dbt-manifest` installs it")
 
 
 def load_files(con: duckdb.DuckDBPyConnection, files: dict[tuple[str, str], Path]) -> None:

@@ -1,11 +1,12 @@
 """What `make dbt-backfill` shows of dbt's log."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from include.local import dbt_backfill
+from include.local import dbt, dbt_backfill
 from include.local.dbt_backfill import Event
 
 
@@ -56,3 +57,27 @@ def test_in_a_terminal_a_bar_counts_models_and_tests(
     printed = capsys.readouterr().out
     assert "3/3" in printed
     assert "m3" in printed
+
+
+def test_a_failure_before_the_first_model_is_not_taken_for_the_failure_of_an_earlier_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho 'IO Error: Could not set lock on file'\nexit 2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("NYC_TAXI_DBT", str(program))
+    monkeypatch.setattr(dbt, "connect", lambda state: {})
+    monkeypatch.setattr(dbt_backfill, "home", lambda: tmp_path)
+    results = tmp_path / "dbt" / "target" / "run_results.json"
+    results.parent.mkdir(parents=True)
+    old = {"status": "fail", "unique_id": "test.nyc_taxi.an_old_one", "message": "Got 1 result"}
+    results.write_text(json.dumps({"results": [old]}))
+    assert dbt_backfill.run("green", "2023-01", "2023-02") == 2
+    said = capsys.readouterr().err
+    assert "Could not set lock on file" in said
+    assert "an_old_one" not in said
+
+
+def test_a_range_without_loaded_months_is_said_to_have_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(list(dbt_backfill._shown([Event.of(line("JinjaLogInfo", f"daily_trips{dbt_backfill.NOTHING}", MODEL))])))
+    assert capsys.readouterr().out == "daily_trips: no such month is loaded\n"

@@ -16,7 +16,8 @@ from airflow.providers.common.compat.sdk import DAG
 
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.conftest import AIRFLOW_HOME, ROOT
-from tests.local.marts import load_files, make_warehouse, needs_dbt, simulated
+from tests.local.marts import load_files, make_warehouse, simulated
+from tests.with_dbt import needs_dbt
 
 PAGE = ROOT / "docs" / "how-to" / "change-marts.md"
 STEP = re.compile(r"((?:[^\n]+\n)+)\n```(\w*)\n(.*?)```", re.DOTALL)

@@ -11,7 +11,7 @@ import pytest
 from include.local import dbt_docs
 from include.nyc_taxi.web import pages
 from include.orchestration.compat import IS_AIRFLOW_3
-from tests.local.marts import needs_dbt
+from tests.with_dbt import needs_dbt
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,7 +13,8 @@ from include.orchestration.compat import IS_AIRFLOW_3
 from tests.cluster.services import Postgres
 from tests.conftest import AIRFLOW_HOME
 from tests.integration.real_services import require
-from tests.local.marts import load_files, needs_dbt, results, simulated
+from tests.local.marts import load_files, results, simulated
+from tests.with_dbt import needs_dbt
 from warehouse_hook import WarehouseHook
 
 pytestmark = [

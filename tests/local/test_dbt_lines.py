@@ -12,7 +12,8 @@ import pytest
 from include.nyc_taxi.settings import PROJECT_ROOT, data_dir, warehouse_path
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.conftest import AIRFLOW_HOME
-from tests.local.marts import make_warehouse, needs_dbt
+from tests.local.marts import make_warehouse
+from tests.with_dbt import needs_dbt
 
 pytestmark = [pytest.mark.slow, needs_dbt]
 

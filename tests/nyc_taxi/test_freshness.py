@@ -18,7 +18,7 @@ from include.nyc_taxi import catalogue
 from include.nyc_taxi.errors import FleetError, MonthError
 from include.nyc_taxi.months import month_range
 from include.nyc_taxi.source import site
-from include.nyc_taxi.source.download import Edition, month_path
+from include.nyc_taxi.source.download import Edition, month_path, read_edition
 from include.nyc_taxi.source.site import Answer
 from include.nyc_taxi.status import freshness, text
 from include.nyc_taxi.status.freshness import State
@@ -510,6 +510,16 @@ class TestSentences:
             "green: 2023-01 failed in load",
             "yellow: 1 month loaded, 2023-01",
         ]
+
+
+def test_only_files_that_are_here_are_looked_at(download, monkeypatch):
+    """The page of the warehouse judges all months every few seconds, and the data directory may be far away."""
+    asked = []
+    monkeypatch.setattr(freshness, "read_edition", lambda path: asked.append(path.name) or read_edition(path))
+    assert {month.downloaded for month in judge("2023-01", "2023-03", {})} == {None}
+    download("2023-02", size=7)
+    assert [month.downloaded for month in judge("2023-01", "2023-03", {})] == [None, 7, None]
+    assert asked == ["green_tripdata_2023-02.parquet"]
 
 
 def test_the_whole_archive_is_judged_at_once():

@@ -184,6 +184,27 @@ class TestGrid:
         dag = Dag("taxi_trips_green", runs=(run("2023-08", state=state, waits=waits),))
         assert grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["is_busy"] is busy
 
+    @pytest.mark.parametrize(("state", "busy"), [("queued", False), ("running", True)])
+    def test_is_not_busy_while_runs_of_a_paused_dag_are_queued(self, state, busy):
+        dag = Dag("taxi_trips_green", is_paused=True, runs=(run(state=state),))
+        assert grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["is_busy"] is busy
+
+    @pytest.mark.parametrize(
+        ("run_id", "state", "is_backfill", "has_backfill"),
+        [
+            ("backfill__2023-08-31T23:59:59+00:00", "running", True, True),
+            ("scheduled__2023-08-31T23:59:59+00:00", "running", True, True),
+            ("taxi_warehouse_page__2023-09-15T12:00:00.000Z__2023-08", "queued", False, True),
+            ("backfill__2023-08-31T23:59:59+00:00", "failed", True, False),
+            ("scheduled__2023-08-31T23:59:59+00:00", "running", False, False),
+        ],
+    )
+    def test_knows_of_a_backfill_although_its_runs_only_wait(self, run_id, state, is_backfill, has_backfill):
+        facts = {"run_id": run_id, "is_backfill": is_backfill, "waits": state == "running"}
+        dag = Dag("taxi_trips_green", runs=(run("2023-08", state=state, **facts),))
+        (fleet,) = grid.grid(["green"], None, {dag.dag_id: dag}, NOW)["fleets"]
+        assert fleet["has_backfill"] is has_backfill
+
     def test_has_the_weeks_of_loaded_months_and_of_runs(self):
         weeks = Dag(
             "trips_by_week_green",

@@ -10,7 +10,7 @@ import pytest
 from include.nyc_taxi import settings
 from include.nyc_taxi.errors import MonthError
 from include.nyc_taxi.months import Month
-from include.nyc_taxi.web import month
+from include.nyc_taxi.web import month, outputs
 from include.nyc_taxi.web.grid import Dag
 from include.nyc_taxi.web.month import Facts, FailedTask
 from include.nyc_taxi.web.snapshot import Check, Refusal
@@ -153,10 +153,31 @@ def test_links_to_the_outputs_that_exist():
     folder.mkdir(parents=True)
     (folder / "manhattan_map_2023-01.png").write_bytes(b"png")
     made = panel()
-    assert made["map_url"] == "/nyc-taxi/files/green/manhattan_map_2023-01.png"
+    assert made["map_url"].startswith("/nyc-taxi/files/green/manhattan_map_2023-01.png?v=")
     assert made["stats_url"] is None
     (output,) = made["outputs"]
     assert output["url"] == "/nyc-taxi/outputs/green/manhattan_map_2023-01.png"
+
+
+def test_has_another_address_for_a_map_that_was_drawn_again_so_that_an_open_page_shows_it():
+    picture = settings.outputs_dir("green") / "manhattan_map_2023-01.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"png")
+    before = panel()["map_url"]
+    assert panel()["map_url"] == before
+    picture.write_bytes(b"another png")
+    assert panel()["map_url"] != before
+
+
+def test_lists_the_charts_of_the_marts_for_those_who_may_read_the_dag_that_draws_them():
+    folder = settings.outputs_dir("green")
+    folder.mkdir(parents=True)
+    names = ["trips_at_airports_2023-01.csv", "trips_at_airports_2023-01.png"]
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    assert [output["label"] for output in panel()["outputs"]] == names
+    others = replace(FACTS, may_see=outputs.visible({"taxi_trips_green"}))
+    assert panel(facts=others)["outputs"] == []
 
 
 @pytest.mark.parametrize(
@@ -169,9 +190,9 @@ def test_has_this_lines_command_that_loads_the_month_again(line, command):
 
 
 def test_the_commands_of_the_buttons_do_what_these_do():
-    """They clear the newest run; a new run if there is none, or one that 2.11 would not run again."""
+    """They clear the newest run; a new run if there is none, or one that 2.11 would not run again, or that accepts."""
     by_hand = run(run_id="manual__it's", date=LOADED)
-    backfill = run(run_id="backfill__2023-01-01", date=LOADED)
+    backfill = run(run_id="scheduled__2023-01-01", date=LOADED, is_backfill=True)
 
     def commands(line, *runs):
         failed = {each.run_id: [FailedTask("load", 1)] for each in runs if each.state == "failed"}
@@ -179,15 +200,27 @@ def test_the_commands_of_the_buttons_do_what_these_do():
         return [made[name] and shlex.split(made[name])[1:] for name in ("again", "failed")]
 
     trigger = ["dags", "trigger", "taxi_trips_green", "--conf", '{"month": "2023-01"}']
+    again = [*trigger[:-1], '{"month": "2023-01", "again": true}']
     date = LOADED.isoformat()
     cleared = ["tasks", "clear", "taxi_trips_green", "--start-date", date, "--end-date", date]
     by_id = ["dags", "clear", "taxi_trips_green", "--run-id"]
-    assert commands(3) == commands(2) == [trigger, None]
-    assert commands(2, backfill) == [trigger, trigger]
+    assert commands(3) == commands(2) == [again, None]
+    assert commands(2, backfill) == [again, trigger]
+    accepting = run(run_id="manual__accepting", date=LOADED, state="success", accepts=True)
+    assert commands(3, accepting) == commands(2, accepting) == [again, None]
     assert commands(2, by_hand) == [[*cleared, "--yes"], [*cleared, "--only-failed", "--yes"]]
     for each in (backfill, by_hand):
         assert commands(3, each) == [[*by_id, each.run_id, "--yes"], [*by_id, each.run_id, "--only-failed", "--yes"]]
     assert commands(3, by_hand, run(run_id="later", state="success", after=timedelta(hours=2)))[1] is None
+
+
+def test_offers_no_repair_of_a_run_that_was_cancelled_because_its_skipped_tasks_would_stay_skipped():
+    cancelled = run(cancelled=True)
+    facts = replace(FACTS, failed={cancelled.run_id: [FailedTask("download", 1)]})
+    made = panel(runs=[cancelled], facts=facts)
+    assert made["commands"]["failed"] is None
+    assert cancelled.run_id in made["commands"]["again"]
+    assert made["runs"][0]["failed"][0]["task_id"] == "download"
 
 
 def test_never_links_to_anything_but_http():

@@ -148,13 +148,19 @@ class TestRights:
 
     def test_every_fleets_outputs_have_a_dag_to_ask_about(self):
         for fleet in catalogue.FLEETS:
-            names = ("manhattan_map.png", "trips_by_week.csv", "airport_trips_2023-01.png", "own.csv", "deeper/own.csv")
+            names = (
+                "manhattan_map.png",
+                "trips_by_week.csv",
+                "trips_at_airports_2023-01.png",
+                "own.csv",
+                "deeper/own.csv",
+            )
             for name in names:
                 assert outputs.makers(f"{fleet}/{name}") <= outputs.dag_ids()
                 assert outputs.makers(f"{fleet}/{name}")
 
     def test_a_chart_of_marts_is_seen_by_those_who_may_read_its_dag(self):
-        assert outputs.makers("green/airport_trips_2023-01.png") == {"trips_marts_green"}
+        assert outputs.makers("green/trips_at_airports_2023-01.png") == {"trips_marts_green"}
         assert outputs.makers("all_fleets/market_share_2023-01.csv") == {f"trips_marts_{x}" for x in catalogue.FLEETS}
         assert outputs.makers("all_fleets/market_share_2023-01.csv") <= outputs.dag_ids()
 

@@ -9,6 +9,7 @@ SERVERS = ("test_output_pages", "test_warehouse_page")
 """Files whose tests ask one web application, which takes ten seconds and more to be made."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes, one runs all tests of such a file, so that its application is made once."""
     for item in items:

@@ -21,15 +21,15 @@ must not ask the warehouse again, because on a lake another month may have been 
 {%- endmacro %}
 
 
-{#- For tests: the months of MARTS_FROM to MARTS_TO, and without them all. -#}
-{% macro in_range_of_run() -%}
+{#- For tests: the months of MARTS_FROM to MARTS_TO, and without them all. `of_fleet=false`: of all fleets. -#}
+{% macro in_range_of_run(of_fleet=true) -%}
     {%- set range = _range() -%}
     {%- if range.first -%}
         partition_month between date '{{ range.first }}-01' and date '{{ range.last }}-01'
     {%- else -%}
         true
     {%- endif -%}
-    {%- if range.fleet %} and fleet = '{{ range.fleet }}'{% endif -%}
+    {%- if range.fleet and of_fleet %} and fleet = '{{ range.fleet }}'{% endif -%}
 {%- endmacro %}
 
 
@@ -176,7 +176,7 @@ must not ask the warehouse again, because on a lake another month may have been 
 
 {% macro _sentence(months) -%}
     {%- if not months -%}
-        {{ return('all months are built already') }}
+        {{ return('no such month is loaded' if _range().first else 'all months are built already') }}
     {%- endif -%}
     {%- set parts = [] -%}
     {%- for fleet, of_fleet in months | groupby(0) -%}

@@ -2,15 +2,19 @@
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from include.nyc_taxi import warehouse
 from include.nyc_taxi.errors import NycTaxiError
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.months import Month
 from include.nyc_taxi.reports import provenance
+from include.nyc_taxi.warehouse import made
 from include.nyc_taxi.warehouse.sql_text import quoted
 
 SCHEMA = "marts"
@@ -20,6 +24,46 @@ SHARES = ("month", "borough", "fleet", "num_trips", "share_percent")
 
 class MartError(NycTaxiError, permanent=True):
     """A mart does not exist, or does not have the month."""
+
+
+@dataclass(frozen=True)
+class ReloadedMonth:
+    """A month that has been loaded again since a mart was built from it, and the run that builds its marts again.
+
+    The same load always gives an equal run, another load of the month a different one.
+
+    Attributes:
+        loaded_at: time of the latest load (UTC).
+    """
+
+    fleet: str
+    month: Month
+    loaded_at: datetime
+
+    @property
+    def run_id(self) -> str:
+        return f"reload__{self.month}__{self.loaded_at:%Y%m%dT%H%M%S.%f}"
+
+    @property
+    def logical_date(self) -> datetime:
+        """A moment in the month, but never its first: the schedule and backfills use that one."""
+        day, moment = self.month.first_day, timedelta(microseconds=1)
+        # Airflow treats two runs with the same date as the same run, so each load needs its own.
+        since = (self.loaded_at - datetime(1970, 1, 1, tzinfo=UTC)) % (timedelta(days=28) - moment)
+        return datetime(day.year, day.month, day.day, tzinfo=UTC) + moment + since
+
+
+def reloaded_months(con: duckdb.DuckDBPyConnection, fleets: Sequence[str]) -> list[ReloadedMonth]:
+    """The months of these fleets that a mart has from another load than the latest one, ordered."""
+    if not made.exists(con, made.BUILT_MONTHS):
+        return []
+    rows = con.execute(
+        f"SELECT DISTINCT fleet, partition_month, l.loaded_at FROM {made.BUILT_MONTHS} AS b "
+        f"INNER JOIN {warehouse.readable(con, 'latest_loads')} AS l USING (fleet, partition_month) "
+        "WHERE b.loaded_at != l.loaded_at AND list_contains(?, fleet) ORDER BY ALL",
+        [list(fleets)],
+    ).fetchall()
+    return [ReloadedMonth(fleet, Month.of(day), loaded_at.replace(tzinfo=UTC)) for fleet, day, loaded_at in rows]
 
 
 def count_rows(con: duckdb.DuckDBPyConnection, names: Iterable[str], fleet: str, month: Month) -> dict[str, int]:
@@ -56,7 +100,7 @@ def _columns(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
 
 def airports_path(month: Month, outputs: Path) -> Path:
     """The path of the CSV file of a month's airport trips; `outputs` is the fleet's outputs folder."""
-    return outputs / f"airport_trips_{month}.csv"
+    return outputs / f"trips_at_airports_{month}.csv"
 
 
 def shares_path(month: Month, outputs: Path) -> Path:

@@ -1,6 +1,7 @@
 """Download a file over HTTP: streamed, retried, verified, and either complete under its final name or absent."""
 
 import errno
+import functools
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -88,11 +89,16 @@ class TransientDownloadError(DownloadError, permanent=False):
 def read_edition(path: Path) -> Edition | None:
     """The edition of the file at `path`, or None if it is unknown or the file has changed since its download."""
     try:
-        edition = Edition(**json.loads(_edition_path(path).read_text()))
-        edition = replace(edition, url=without_login(edition.url))  # older versions recorded the login too
+        edition = _edition_of(_edition_path(path).read_text())
         return edition if path.stat().st_size == edition.bytes else None
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+@functools.lru_cache(maxsize=2_000)  # the page of the warehouse asks for every month again and again
+def _edition_of(text: str) -> Edition:
+    edition = Edition(**json.loads(text))
+    return replace(edition, url=without_login(edition.url))  # older versions recorded the login too
 
 
 def _record(path: Path, edition: Edition) -> None:

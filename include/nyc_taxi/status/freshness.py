@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from include.nyc_taxi import catalogue, settings
@@ -138,9 +139,11 @@ def fleet_status(
     unsettled = _newest_unsettled(runs, loads)
     last_loaded = max(loads, default="")
     found, folder = [], settings.raw_dir()
+    here = _names_in(folder)
     for month in months:
         path = folder / catalogue.file_name(fleet, month)
-        load, local, run = loads.get(month), read_edition(path), unsettled.get(month)
+        is_here = path.name in here
+        load, local, run = loads.get(month), read_edition(path) if is_here else None, unsettled.get(month)
         answer = answers.get((fleet, month))
         published = True if load or local else (answer.published if answer else None)
         state = _state(published, load, local, run, is_before_a_load=month < last_loaded)
@@ -151,7 +154,7 @@ def fleet_status(
                 month=month,
                 published=published,
                 published_on=max(filter(None, map(_day, editions)), default=None),
-                downloaded=path.stat().st_size if path.exists() else None,
+                downloaded=_size(path) if is_here else None,
                 load=load,
                 age=now - load.loaded_at if load else None,
                 state=state,
@@ -160,6 +163,21 @@ def fleet_status(
             )
         )
     return found
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    """The names in a folder, none if it is missing. On a network file system, asking for each file takes a request."""
+    try:
+        return frozenset(file.name for file in folder.iterdir())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # somebody has just deleted it
+        return None
 
 
 def _newest_unsettled(runs: Iterable[Run], loads: Mapping[str, LoadedMonth]) -> dict[str, Run]:

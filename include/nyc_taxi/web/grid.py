@@ -25,6 +25,8 @@ SURELY_PUBLISHED = timedelta(days=92)
 """The TLC publishes a month about two months after its end. A month that ended longer ago than this is taken as
 published, although nobody has asked."""
 ACTIVE = freshness.ACTIVE
+OF_PAGE = "taxi_warehouse_page__"
+"""How the ids of runs begin that the page has started for a selection of months (see actions.js)."""
 
 
 class State(StrEnum):
@@ -78,6 +80,8 @@ class Run:
         waits: whether it only waits for the TLC to publish the month.
         ended: in UTC; None until then.
         date: its logical date in UTC, if it has one.
+        accepts: whether it loads an edition even if the audit refuses it, because a user has asked for that.
+        is_backfill: whether a backfill has made it, or has repeated it, which leaves it its id.
     """
 
     run_id: str
@@ -89,6 +93,8 @@ class Run:
     waits: bool = False
     ended: datetime | None = None
     date: datetime | None = None
+    accepts: bool = False
+    is_backfill: bool = False
 
     @property
     def month(self) -> str | None:
@@ -176,19 +182,26 @@ def grid(
         hint: why there is no snapshot, and what to run.
     """
     shown = [_fleet(fleet, snapshot, dags, now) for fleet in fleets if months_dag_id(fleet) in dags]
-    busy = {State.QUEUED, State.RUNNING, WeekState.RUNNING}
     return {
         "now": now.isoformat(timespec="seconds"),
         "snapshot": snapshot
         and {"written_at": snapshot.written_at, "kind": snapshot.at.kind, "place": snapshot.at.place},
         "hint": hint,
-        "is_busy": any(cell["state"] in busy for fleet in shown for cell in (*fleet["months"], *fleet["weeks"])),
+        "is_busy": any(_is_busy(fleet) for fleet in shown),
         "states": [
             {"name": state, "label": state.replace("_", " "), "mark": mark, "meaning": meaning}
             for state, mark, meaning in LEGEND
         ],
         "fleets": shown,
     }
+
+
+def _is_busy(fleet: Mapping[str, Any]) -> bool:
+    """Whether the page must ask again soon. Queued runs of a paused DAG may stay so for days."""
+    months = {State.RUNNING} if fleet["is_paused"] else {State.QUEUED, State.RUNNING}
+    return any(month["state"] in months for month in fleet["months"]) or any(
+        week["state"] == WeekState.RUNNING for week in fleet["weeks"]
+    )
 
 
 def _fleet(fleet: str, snapshot: Snapshot | None, dags: Mapping[str, Dag], now: datetime) -> dict[str, Any]:
@@ -203,6 +216,10 @@ def _fleet(fleet: str, snapshot: Snapshot | None, dags: Mapping[str, Dag], now: 
         "is_paused": dag.is_paused,
         "may_trigger": dag.may_trigger,
         "why_not": dag.why_not,
+        # Also one whose runs only wait for the TLC, which keeps Airflow from starting another.
+        "has_backfill": any(
+            run.state in ACTIVE and (run.is_backfill or run.run_id.startswith(OF_PAGE)) for run in dag.runs
+        ),
         "months": [cell.as_json() for cell in months],
         "counts": {state: counts[state] for state, *_ in LEGEND if counts[state]},
         "weeks": _weeks(fleet, snapshot, dags.get(weeks_dag_id(fleet))),

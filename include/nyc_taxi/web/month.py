@@ -52,6 +52,7 @@ class Facts:
         base: the path before `/outputs` and `/files` in the addresses of outputs.
         line: 3 or 2, Airflow's main version.
         site: the address of the TLC's site, without a login; the real one's if it is empty.
+        may_see: whether the user may see an output, by its path.
     """
 
     links: Links
@@ -60,6 +61,7 @@ class Facts:
     seconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     failed: Mapping[str, Sequence[FailedTask]] = field(default_factory=dict)
     site: str = ""
+    may_see: pages.MaySee = pages.everything
 
 
 def month_page(
@@ -195,8 +197,15 @@ def _inputs(fleet: str, month: Month, load: Loaded | None, facts: Facts) -> list
 
 def _outputs(fleet: str, month: Month, facts: Facts) -> list[dict[str, Any]]:
     """The outputs that exist, with the addresses of their pages."""
-    names = (f"manhattan_stats_{month}.geojson", f"manhattan_map_{month}.png", f"manhattan_map_density_{month}.png")
-    found = filter(None, (pages.find(f"{fleet}/{name}") for name in names))
+    names = (
+        f"manhattan_stats_{month}.geojson",
+        f"manhattan_map_{month}.png",
+        f"manhattan_map_density_{month}.png",
+        f"trips_at_airports_{month}.csv",
+        f"trips_at_airports_{month}.png",
+    )
+    paths = [f"{fleet}/{name}" for name in names]
+    found = filter(None, (pages.find(path) for path in paths if facts.may_see(path)))
     return [
         {"label": output.name, "url": f"{facts.base}/outputs/{quote(output.path)}", "bytes": output.bytes}
         for output in found
@@ -204,13 +213,16 @@ def _outputs(fleet: str, month: Month, facts: Facts) -> list[dict[str, Any]]:
 
 
 def _file_url(base: str, path: str) -> str | None:
-    return f"{base}/files/{quote(path)}" if pages.find(path) else None
+    """The address of an output's file, which changes with the file: a page that is open shows what is drawn again."""
+    found = pages.find(path)
+    return f"{base}/files/{quote(path)}?v={found.version}" if found else None
 
 
 def _run(dag_id: str, run: grid.Run, facts: Facts) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "state": run.state,
+        "accepts": run.accepts,
         "started": run.started and run.started.isoformat(timespec="seconds"),
         "ended": run.ended and run.ended.isoformat(timespec="seconds"),
         "url": facts.links.run(dag_id, run.run_id),
@@ -243,23 +255,33 @@ def _commands(
         else f"airflow dags backfill -s {start} -e {start} --reset-dagruns -y {dag_id}"
     )
     newest = runs[-1] if runs else None
-    failed = newest if newest and facts.failed.get(newest.run_id) else None
+    # In a run that was cancelled, the tasks after the failed ones are skipped, and would stay so.
+    failed = newest if newest and facts.failed.get(newest.run_id) and not newest.cancelled else None
+    # A run that accepts an edition would accept whichever one is there now.
+    repeated = newest if newest and not newest.accepts else None
     return {
-        "again": _running(dag_id, month, newest, facts.line),
-        "failed": _running(dag_id, month, failed, facts.line, " --only-failed") if failed else None,
+        "again": _running(dag_id, repeated, facts.line) or _triggering(dag_id, month, again=True),
+        "failed": (_running(dag_id, failed, facts.line, " --only-failed") or _triggering(dag_id, month))
+        if failed
+        else None,
         "accept": _accepting(dag_id, month, refusal) if refusal else None,
         "backfill": backfill,
     }
 
 
-def _running(dag_id: str, month: Month, run: grid.Run | None, line: int, option: str = "") -> str:
-    """The command that clears a run; a new run if there is none, or if 2.11 would not run it again when cleared."""
+def _running(dag_id: str, run: grid.Run | None, line: int, option: str = "") -> str | None:
+    """The command that clears a run; None if there is none, or if 2.11 would not run it again when cleared."""
     if run and line == 3:
         return f"airflow dags clear {dag_id} --run-id {shlex.quote(run.run_id)}{option} --yes"
-    if run and run.date and not run.run_id.startswith("backfill__"):
+    if run and run.date and not run.is_backfill:
         date = run.date.isoformat()
         return f"airflow tasks clear {dag_id} --start-date {date} --end-date {date}{option} --yes"
-    return f"airflow dags trigger {dag_id} --conf '{json.dumps({'month': month})}'"
+    return None
+
+
+def _triggering(dag_id: str, month: Month, **wishes: bool) -> str:
+    """The command that starts a new run of the month."""
+    return f"airflow dags trigger {dag_id} --conf '{json.dumps({'month': month} | wishes)}'"
 
 
 def _accepting(dag_id: str, month: Month, refusal: Refusal) -> str | None:
@@ -267,4 +289,4 @@ def _accepting(dag_id: str, month: Month, refusal: Refusal) -> str | None:
     broken = {check.rule for check in refusal.checks if not check.passed and check.severity == rules.Severity.ERROR}
     if not broken <= rules.ACCEPTABLE:
         return None
-    return f"airflow dags trigger {dag_id} --conf '{json.dumps({'month': month, 'accept': True})}'"
+    return _triggering(dag_id, month, accept=True)

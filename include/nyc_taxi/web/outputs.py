@@ -82,7 +82,7 @@ def makers(path: str) -> frozenset[str]:
     if folder not in catalogue.FLEETS:
         return frozenset()
     months, weeks = grid.months_dag_id(folder), grid.weeks_dag_id(folder)
-    if name.startswith("airport_trips_"):
+    if name.startswith("trips_at_airports_"):
         return frozenset({marts_dag_id(folder)})
     return frozenset({months} if name.startswith("manhattan_") else {months, weeks})
 

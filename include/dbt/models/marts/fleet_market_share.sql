@@ -1,8 +1,9 @@
 -- Each fleet's share of a zone's pickups in a month. A view, because a fleet's share changes when another fleet's month
--- arrives late; it reads a mart of a few thousand rows a month, not the trips.
+-- arrives late; it reads a mart of a few thousand rows a month, not the trips. `not materialized`: DuckDB would compute
+-- `by_fleet`, which is used twice, for all months, even if one is asked for.
 {{ config(materialized='view', persist_docs={'relation': false, 'columns': false}) }}
 
-with by_fleet as (
+with by_fleet as not materialized (
     select
         partition_month,
         zone_id,
