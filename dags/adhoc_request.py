@@ -72,7 +72,7 @@ def count(params: Mapping[str, Any]) -> Path:
     request = adhoc.parse(params)
     with WarehouseHook().transaction() as con:
         done = count_trips(con, request, outputs_dir("requests"))
-    lineage.tell_report_count(request.fleet, done.csv_file, done.rows)
+    lineage.tell_report_count(request, done)
     return done.csv_file
 
 

@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "AIRFLOW__OPENLINEAGE__EMISSION_POLICY"
 
-OUR_DAGS = r"(taxi_trips|trips_by_week|trips_marts)_\w+|taxi_zones|adhoc_request\w*|warehouse_(status|maintenance)"
+OUR_DAGS = (
+    r"(taxi_trips|trips_by_week|trips_marts)_\w+|taxi_zones|adhoc_request\w*|marts_of_reloaded_months"
+    r"|warehouse_(status|maintenance)"
+)
 """A regular expression for the ids of all DAGs of this project."""
 
 RULE: dict[str, Any] = {

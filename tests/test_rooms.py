@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "include/orchestration": [
         *("basics", "catalogue", "source", "audit", "warehouse.lake", "warehouse.made", "warehouse.registry"),
         *("warehouse.tables", "trips", "status", "web"),
-        *("reports.adhoc_report", "reports.by_week", "reports.by_zone", "reports.marts"),
+        *("reports.adhoc", "reports.adhoc_report", "reports.by_week", "reports.by_zone", "reports.marts"),
         *("airflow", "plugins"),
     ],
     "include/local": [
@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     ],
     "plugins": ["basics", "catalogue", "warehouse", "web", "airflow", "orchestration"],
     "dags": [
-        *("basics", "catalogue", "source", "warehouse.lake", "trips", "reports", "status"),
+        *("basics", "catalogue", "source", "warehouse.lake", "warehouse.made", "trips", "reports", "status"),
         *("airflow", "plugins", "orchestration"),
     ],
 }

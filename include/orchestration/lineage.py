@@ -2,7 +2,8 @@
 
 It is optional. Without the provider (`requirements-openlineage.txt`), or without a transport in its configuration,
 nothing happens. With it, the provider itself tells when tasks start and end; `assets.event` calls this module, which
-adds the datasets. Lineage never fails a task, and it costs a task at most `LONGEST_SECONDS` when the receiver is slow.
+adds the datasets. Lineage never fails a task. A receiver that does not answer costs a task at most `longest()` for each
+of these events, because they are sent in a thread that the task does not wait for any longer.
 """
 
 from __future__ import annotations
@@ -12,20 +13,27 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import get_current_context
+from airflow.providers.common.compat.sdk import conf, get_current_context
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from include.nyc_taxi.reports.adhoc import Request
+    from include.nyc_taxi.reports.adhoc_report import Report
     from include.orchestration.lineage_datasets import Warehouse, Work
     from warehouse_hook import WarehouseHook
 
 log = logging.getLogger(__name__)
 
-LONGEST_SECONDS = 5.0
-"""How long a task waits until its datasets are sent. After that, the process sends no more of them."""
-
 _given_up = False
+
+
+def longest() -> float:
+    """How many seconds a task waits until its datasets are sent. After that, the process sends no more of them.
+
+    The provider waits as long for its own events, of a task's start and end.
+    """
+    return float(conf.getint("openlineage", "execution_timeout", fallback=10))
 
 
 def is_on() -> bool:
@@ -76,13 +84,24 @@ def tell_weeks_chart(chart: Path) -> None:
     _tell(describe)
 
 
-def tell_report_count(fleet: str, figures: Path, rows: int) -> None:
+def tell_report_count(request: Request, done: Report) -> None:
     """Tell that a task has counted the trips of a request, for which it stores no asset event."""
 
     def describe() -> Work:
         from include.orchestration import lineage_datasets
 
-        return lineage_datasets.of_report_count(place(), fleet, figures, rows)
+        return lineage_datasets.of_report_count(place(), request, done)
+
+    _tell(describe)
+
+
+def tell_reading(*names: str) -> None:
+    """Tell that a task has read tables or views of the warehouse, and has made no data from them."""
+
+    def describe() -> Work:
+        from include.orchestration import lineage_datasets
+
+        return lineage_datasets.of_reading(place(), names)
 
     _tell(describe)
 
@@ -129,11 +148,11 @@ def _send(work: Work) -> None:
         target=emit_dataset_lineage, kwargs=datasets | {"task_instance": task_instance}, name="lineage", daemon=True
     )
     sender.start()
-    sender.join(LONGEST_SECONDS)
+    sender.join(longest())
     if sender.is_alive():
         _given_up = True
         log.warning(
             "the lineage of this task may be incomplete: the receiver of OpenLineage events has not answered for %g s. "
             "The task goes on without it",
-            LONGEST_SECONDS,
+            longest(),
         )

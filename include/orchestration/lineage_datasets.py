@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from openlineage.client import facet_v2
@@ -29,6 +30,10 @@ from include.nyc_taxi.audit.engine import Check
 from include.nyc_taxi.months import Month, monday_of
 from include.nyc_taxi.source.download import month_path
 from include.nyc_taxi.warehouse import registry
+
+if TYPE_CHECKING:
+    from include.nyc_taxi.reports.adhoc import Request
+    from include.nyc_taxi.reports.adhoc_report import Report
 
 ANY_MONTH = "YYYY-MM"
 """Stands for the month in the names of files."""
@@ -146,11 +151,19 @@ def of_weeks_chart(chart: Path) -> Work:
     return Work([_weeks_csv(by_week.csv_path(chart.parent)).read()], [_File(chart).made()])
 
 
-def of_report_count(warehouse: Warehouse, fleet: str, figures: Path, rows: int) -> Work:
-    """What the task that counts the trips of a request has read and made."""
-    from include.nyc_taxi.reports import adhoc_report
+def of_reading(warehouse: Warehouse, names: Iterable[str]) -> Work:
+    """What a task has read that has made no data, for example to decide which runs to start.
 
-    trips, zones = _trips(warehouse, catalogue.fleet(fleet)), _zones(warehouse)
+    Args:
+        names: tables and views of the warehouse; those that are not in the schema `main` with their schema's name.
+    """
+    return Work([_relation_called(warehouse, name).read() for name in names])
+
+
+def of_report_count(warehouse: Warehouse, request: Request, done: Report) -> Work:
+    """What the task that counts the trips of a request has read and made."""
+    days = (request.start_date, request.end_date + timedelta(days=1))
+    trips, zones = _trips(warehouse, catalogue.fleet(request.fleet), days=days), _zones(warehouse)
     read = [trips.read(), zones.read()]
     when, where = Origin(read[0], "pickup_datetime", "TRANSFORMATION"), Origin(read[1], "borough", "FILTER")
     origins: Origins = {
@@ -159,8 +172,7 @@ def of_report_count(warehouse: Warehouse, fleet: str, figures: Path, rows: int) 
         "hour": [when],
         "num_trips": [Origin(read[0], "pickup_zone_id", "AGGREGATION", "counted"), when, where],
     }
-    made = _File(figures, columns=dict.fromkeys(adhoc_report.COLUMNS)).made(origins=origins, rows=rows)
-    return Work(read, [made])
+    return Work(read, [_report_csv(done.csv_file).made(origins=origins, rows=done.rows)])
 
 
 def _download(_warehouse: Warehouse, fleet_name: str, facts: Facts) -> Work:
@@ -174,11 +186,14 @@ def _download(_warehouse: Warehouse, fleet_name: str, facts: Facts) -> Work:
 def _download_zones(_warehouse: Warehouse, _fleet: str, facts: Facts) -> Work:
     base = settings.tlc_url() or settings.DEFAULT_TLC_URL
     read, made = [], []
-    files = zip((catalogue.ZONE_LOOKUP_PATH, catalogue.ZONE_SHAPES_PATH), facts["paths"], _ZONE_COLUMNS, strict=True)
-    for path, local, columns in files:
-        remote = _Published(f"{base}{path}", None, columns).read()
+    paths = (catalogue.ZONE_LOOKUP_PATH, catalogue.ZONE_SHAPES_PATH)
+    files = zip(paths, facts["paths"], facts["editions"], _ZONE_COLUMNS, strict=True)
+    for path, local, edition, columns in files:
+        of_edition: Any = {"version": _version(edition), "bytes_": edition["bytes"]}
+        remote = _Published(f"{base}{path}", None, columns).read(**of_edition)
         read.append(remote)
-        made.append(_File(Path(local), columns=columns).made(origins={x: [Origin(remote, x)] for x in columns}))
+        origins = {name: [Origin(remote, name)] for name in columns}
+        made.append(_File(Path(local), columns=columns).made(origins=origins, files=1, **of_edition))
     return Work(read, made)
 
 
@@ -265,9 +280,11 @@ def _draw_maps(_warehouse: Warehouse, _fleet: str, facts: Facts) -> Work:
 
 def _aggregate_week(warehouse: Warehouse, fleet_name: str, facts: Facts) -> Work:
     fleet = catalogue.fleet(fleet_name)
-    trips = _trips(warehouse, fleet).read()
-    monday, outputs = monday_of(facts["week"]).isoformat(), Path(facts["path"]).parent
-    return Work([trips], _weeks_made(warehouse, fleet, trips, [monday], outputs, rows_in_csv=facts["rows"]))
+    monday, outputs = monday_of(facts["week"]), Path(facts["path"]).parent
+    # Its months are not named, because trips of the week are in the files of other months, too.
+    trips = _trips(warehouse, fleet, days=(monday, monday + timedelta(days=7))).read(rows=facts["num_trips"])
+    weeks = [monday.isoformat()]
+    return Work([trips], _weeks_made(warehouse, fleet, trips, weeks, outputs, rows_in_csv=facts["rows"]))
 
 
 def _mart(warehouse: Warehouse, mart: str, fleet: str, facts: Facts) -> Work:
@@ -311,10 +328,9 @@ def _draw_shares(_warehouse: Warehouse, _fleet: str, facts: Facts) -> Work:
 
 
 def _draw_report(_warehouse: Warehouse, _fleet: str, facts: Facts) -> Work:
-    from include.nyc_taxi.reports import adhoc_report
-
-    figures = _File(Path(facts["csv_path"]), columns=dict.fromkeys(adhoc_report.COLUMNS))
-    return Work([figures.read(rows=facts["rows"])], [_File(Path(facts["path"])).made(files=1)])
+    return Work(
+        [_report_csv(Path(facts["csv_path"])).read(rows=facts["rows"])], [_File(Path(facts["path"])).made(files=1)]
+    )
 
 
 _TASKS: dict[str, Callable[[Warehouse, str, Facts], Work]] = {
@@ -341,6 +357,9 @@ class _Source:
     namespace: str
     name: str
     partitions: Sequence[Mapping[str, str]] = ()
+    """The parts that the task uses, by their keys; none if it uses all of it."""
+    days: tuple[date, date] | None = None
+    """Instead of parts: the task reads trips that began on the first day or later, and before the second one."""
 
     def facets(self) -> dict[str, Any]:
         """What is known about the dataset, whoever uses it."""
@@ -356,7 +375,7 @@ class _Source:
     ) -> InputDataset:
         """The dataset as an input."""
         used: dict[str, Any] = {}
-        if self.partitions:
+        if self.partitions or self.days:
             used["subset"] = subset.InputSubsetInputDatasetFacet(inputCondition=self._condition())
         if rows is not None or bytes_ is not None:
             statistics = facet_v2.input_statistics_input_dataset.InputStatisticsInputDatasetFacet
@@ -392,7 +411,15 @@ class _Source:
             used["outputStatistics"] = statistics(rowCount=rows, size=bytes_, fileCount=files)
         return OutputDataset(namespace=self.namespace, name=self.name, facets=facets, outputFacets=used)
 
-    def _condition(self) -> subset.PartitionSubsetCondition:
+    def _condition(self) -> subset.BaseSubsetCondition:
+        if self.days:
+            when = subset.FieldBaseCompareExpression("pickup_datetime")
+            first, end = (subset.LiteralCompareExpression(day.isoformat()) for day in self.days)
+            return subset.BinarySubsetCondition(
+                subset.CompareSubsetCondition(when, first, "GREATER_EQUAL_THAN"),
+                subset.CompareSubsetCondition(when, end, "LESS_THAN"),
+                "AND",
+            )
         partitions = [
             subset.Partition(
                 dimensions={name: str(key) for name, key in keys.items()}, identifier="/".join(keys.values())
@@ -487,12 +514,24 @@ def _uri(warehouse: Warehouse) -> str:
     return quote(warehouse.namespace, "/:=")
 
 
-def _trips(warehouse: Warehouse, fleet: catalogue.Fleet, month: Month | None = None) -> _Table:
-    return _Table(warehouse, fleet.table, _months(month))
+def _trips(
+    warehouse: Warehouse, fleet: catalogue.Fleet, month: Month | None = None, days: tuple[date, date] | None = None
+) -> _Table:
+    table = _Table(warehouse, fleet.table, _months(month))
+    table.days = days
+    return table
 
 
 def _zones(warehouse: Warehouse) -> _Table:
     return _Table(warehouse, "zones")
+
+
+def _relation_called(warehouse: Warehouse, name: str) -> _Source:
+    schema, _, relation = name.rpartition(".")
+    if schema:
+        return _Table(warehouse, relation, schema=schema)
+    view = next((view for view in registry.views() if view.name == name), None)
+    return _View(warehouse, view, (), _columns_of_view(name)) if view else _Table(warehouse, name)
 
 
 def _raw_file(fleet: catalogue.Fleet, month: Month, path: Path | None = None) -> _File:
@@ -517,13 +556,31 @@ def _weeks_csv(path: Path) -> _File:
 def _airports_csv(outputs: Path, month: Month) -> _File:
     from include.nyc_taxi.reports import marts
 
-    return _File(marts.airports_path(month, outputs), month, dict.fromkeys(marts.AIRPORTS))
+    return _File(marts.airports_path(month, outputs), month, _figures(marts.AIRPORTS))
 
 
 def _shares_csv(month: Month) -> _File:
     from include.nyc_taxi.reports import marts
 
-    return _File(marts.shares_path(month, settings.outputs_root()), month, dict.fromkeys(marts.SHARES))
+    return _File(marts.shares_path(month, settings.outputs_root()), month, _figures(marts.SHARES))
+
+
+def _report_csv(path: Path) -> _File:
+    from include.nyc_taxi.reports import adhoc_report
+
+    return _File(path, columns=_figures(adhoc_report.COLUMNS))
+
+
+def _figures(names: Iterable[str]) -> Columns:
+    """The columns of a CSV file with their types. Receivers such as OpenMetadata expect a type of each column."""
+    types = {
+        "num_trips": "BIGINT",
+        "share_percent": "DOUBLE",
+        "hour": "INTEGER",
+        "start_date": "DATE",
+        "end_date": "DATE",
+    }
+    return {name: types.get(name, "VARCHAR") for name in names}
 
 
 _ZONE_COLUMNS: tuple[Columns, Columns] = (

@@ -25,7 +25,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
     made = installed(monkeypatch)
     monkeypatch.setattr(lineage, "get_current_context", lambda: {"ti": "this task"})
     monkeypatch.setattr(lineage, "_given_up", False)
-    monkeypatch.setattr(lineage, "LONGEST_SECONDS", 0.2)
+    monkeypatch.setattr(lineage, "longest", lambda: 0.2)
     return made
 
 
@@ -33,12 +33,12 @@ def test_an_event_tells_what_its_task_has_read_and_made(receiver: Receiver) -> N
     asset = assets.airport_chart("green")
     events = {asset: SimpleNamespace(extra={})}
     with assets.event(events, asset, month="2023-02") as facts:  # type: ignore[arg-type]
-        facts.update(path="/srv/outputs/green/airport_trips_2023-02.png")
+        facts.update(path="/srv/outputs/green/trips_at_airports_2023-02.png")
     (sent,) = receiver.sent
     assert sent["task_instance"] == "this task"
     assert [Path(dataset.name).name for dataset in (*sent["inputs"], *sent["outputs"])] == [
-        "airport_trips_YYYY-MM.csv",
-        "airport_trips_YYYY-MM.png",
+        "trips_at_airports_YYYY-MM.csv",
+        "trips_at_airports_YYYY-MM.png",
     ]
 
 

@@ -1,7 +1,8 @@
 """What tasks tell OpenLineage about the data that they have read and made."""
 
+import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,31 @@ from openlineage.client.serde import Serde
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.audit.engine import Check
 from include.nyc_taxi.audit.rules import MONTH_RULES, TRIP_RULES, Severity
+from include.nyc_taxi.reports import adhoc
+from include.nyc_taxi.reports.adhoc_report import Report
 from include.nyc_taxi.warehouse import make_ready
+from include.nyc_taxi.warehouse.made import BUILT_MONTHS
 from include.orchestration import assets
 from include.orchestration.lineage_datasets import (
     Warehouse,
     Work,
     move,
     of_event,
+    of_reading,
     of_refusal,
     of_report_count,
     of_weeks_chart,
 )
 from tests import openlineage_schemas
 from tests.conftest import ROOT
+from tests.openlineage_schemas import NEEDED
 
 WAREHOUSE = Warehouse("duckdb:///srv/taxi/warehouse.duckdb", "warehouse")
 EDITION = {"etag": '"e1"', "last_modified": "Mon, 20 Mar 2023 10:00:00 GMT", "bytes": 1234}
 QUALITY = {rule.name: 0.1 for rule in TRIP_RULES} | {rule.name: 0.0 for rule in MONTH_RULES}
+REQUEST = adhoc.parse(
+    {"fleet": "green", "borough": "Queens", "start_date": "2023-01-09", "end_date": "2023-01-10", "name": "a"}
+)
 MARTS = ("airport_trips", "daily_trips", "fleet_market_share")
 
 
@@ -39,7 +48,11 @@ def facts_of(asset: Any, fleet: str, month: str) -> dict[str, Any]:
     kind = "mart" if group == "marts" else path.split("/")[0]
     outputs = settings.outputs_dir(fleet)
     of_kind: dict[str, dict[str, Any]] = {
-        "taxi_zones_file": {"paths": ["/srv/raw/taxi_zone_lookup.csv", "/srv/raw/taxi_zones.zip"], "bytes": 9},
+        "taxi_zones_file": {
+            "paths": ["/srv/raw/taxi_zone_lookup.csv", "/srv/raw/taxi_zones.zip"],
+            "bytes": 2468,
+            "editions": [EDITION, EDITION | {"etag": None}],
+        },
         "taxi_zones": {"rows": 265},
         "taxi_trips_file": {
             **EDITION,
@@ -59,9 +72,9 @@ def facts_of(asset: Any, fleet: str, month: str) -> dict[str, Any]:
             "path": str(outputs / f"manhattan_map_{month}.png"),
             "overall_path": str(outputs / "manhattan_map.png"),
         },
-        "trips_by_week": {"week": "2023-02-01", "rows": 3, "path": str(outputs / "trips_by_week.csv")},
+        "trips_by_week": {"week": "2023-02-01", "rows": 3, "num_trips": 7, "path": str(outputs / "trips_by_week.csv")},
         "mart": {"rows": 4},
-        "airport_chart": {"path": str(outputs / f"airport_trips_{month}.png")},
+        "airport_chart": {"path": str(outputs / f"trips_at_airports_{month}.png")},
         "market_share_chart": {"path": str(outputs.parent / "all_fleets" / f"market_share_{month}.png")},
         "adhoc_request": {"rows": 168, "path": "/srv/outputs/a.png", "csv_path": "/srv/outputs/a.csv"},
     }
@@ -113,6 +126,14 @@ def origins(dataset: OutputDataset) -> dict[str, list[tuple[str, str, str]]]:
         name: [(field.name, field.field, field.transformations[0].subtype) for field in made.inputFields]
         for name, made in (lineage.fields if lineage else {}).items()
     }
+
+
+def days(dataset: InputDataset) -> list[tuple[str, str]]:
+    """The limits of the days that a task reads: comparison and day."""
+    facets: Any = dataset.inputFacets
+    condition = facets["subset"].inputCondition
+    assert (condition.operator, condition.left.left.field) == ("AND", "pickup_datetime")
+    return [(part.comparison, part.right.value) for part in (condition.left, condition.right)]
 
 
 @pytest.mark.parametrize(("uri", "fleet", "month"), all_works())
@@ -199,6 +220,43 @@ def test_rows_bytes_and_edition_of_a_load() -> None:
     assert version.datasetVersion == '"e1"'
 
 
+def test_a_week_is_read_by_its_days_from_the_files_of_all_months() -> None:
+    (trips,) = work(assets.trips_by_week("green").uri, "green", "2023-02").inputs
+    assert days(trips) == [("GREATER_EQUAL_THAN", "2023-01-30"), ("LESS_THAN", "2023-02-06")]
+    facets: Any = trips.inputFacets
+    assert facets["inputStatistics"].rowCount == 7
+
+
+def test_the_zones_files_have_the_editions_that_were_downloaded() -> None:
+    done = work(assets.TAXI_ZONES_FILE.uri, "green", "2023-02")
+    for datasets in (done.inputs, done.outputs):
+        facets: list[Any] = [dataset.facets for dataset in datasets]
+        assert [x["version"].datasetVersion for x in facets] == [EDITION["etag"], EDITION["last_modified"]]
+
+
+def test_a_task_that_only_decides_tells_what_it_reads() -> None:
+    done = of_reading(WAREHOUSE, ["zones", "latest_loads", BUILT_MONTHS])
+    assert [x.name for x in done.inputs] == [
+        "warehouse.main.zones",
+        "warehouse.main.latest_loads",
+        "warehouse.marts.built_months",
+    ]
+    assert done.outputs == ()
+    zones, loads, _ = (columns(dataset) or set() for dataset in done.inputs)
+    assert "borough" in zones
+    assert "rows_loaded" in loads
+
+
+@pytest.mark.parametrize(("uri", "fleet", "month"), all_works())
+def test_all_columns_that_the_catalogue_knows_have_a_type(uri: str, fleet: str, month: str) -> None:
+    """OpenMetadata expects a type of each column."""
+    done = work(uri, fleet, month)
+    for dataset in (*done.inputs, *done.outputs):
+        schema: Any = (dataset.facets or {}).get("schema")
+        lacking = [field.name for field in schema.fields if not field.type] if schema else []
+        assert lacking in ([], ["surprise"]), dataset.name
+
+
 def test_weeks_that_a_load_has_counted_again_are_outputs_of_it() -> None:
     done = load("green", "2023-02")
     assert [dataset.name for dataset in done.inputs][1:] == ["warehouse.main.green_trips"]
@@ -261,8 +319,9 @@ def test_a_refused_file_is_read_with_what_the_audit_found_and_nothing_is_made() 
 
 
 def test_the_report_on_request_and_the_chart_of_weeks_tell_what_they_read_as_well() -> None:
-    counted = of_report_count(WAREHOUSE, "green", Path("/srv/outputs/a.csv"), 168)
+    counted = of_report_count(WAREHOUSE, REQUEST, Report(168, 7, Path("/srv/outputs/a.csv")))
     assert [x.name for x in counted.inputs] == ["warehouse.main.green_trips", "warehouse.main.zones"]
+    assert days(counted.inputs[0]) == [("GREATER_EQUAL_THAN", "2023-01-09"), ("LESS_THAN", "2023-01-11")]
     assert origins(counted.outputs[0]).keys() == {"borough", "weekday", "hour", "num_trips"}
     drawn = of_weeks_chart(Path("/srv/outputs/trips_by_week.png"))
     assert [x.name for x in (*drawn.inputs, *drawn.outputs)] == [
@@ -281,9 +340,6 @@ def test_dbts_datasets_move_into_the_warehouse_with_their_columns() -> None:
     assert facets["dataSource"].uri == "ducklake:s3://lake/taxi%20trips"
 
 
-@pytest.mark.skipif(
-    not openlineage_schemas.SPEC.exists(), reason="NYC_TAXI_OPENLINEAGE_SPEC names no folder of schemas"
-)
 @pytest.mark.parametrize(("uri", "fleet", "month"), all_works())
 def test_datasets_are_valid_against_the_published_schemas(uri: str, fleet: str, month: str) -> None:
     done = work(uri, fleet, month)
@@ -293,11 +349,21 @@ def test_datasets_are_valid_against_the_published_schemas(uri: str, fleet: str, 
         assert openlineage_schemas.problems_of_dataset(json.loads(Serde.to_json(dataset)), kind) == []
 
 
-@openlineage_schemas.NEEDED
-def test_the_check_against_the_schemas_finds_what_is_wrong() -> None:
-    dataset = json.loads(Serde.to_json(load("green", "2023-02").outputs[0]))
-    dataset["outputFacets"]["outputStatistics"]["rowCount"] = "seven"
-    del dataset["facets"]["columnLineage"]["fields"]["vendor_id"]["inputFields"][0]["field"]
-    found = openlineage_schemas.problems_of_dataset(dataset, "OutputDataset")
-    assert any("rowCount" in problem for problem in found)
-    assert any("'field' is a required property" in problem for problem in found)
+@pytest.mark.parametrize(
+    "schemas", [openlineage_schemas.of_classes, pytest.param(openlineage_schemas.published, marks=NEEDED)]
+)
+def test_the_check_against_the_schemas_finds_what_is_wrong(
+    schemas: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = [openlineage_schemas.registry(schemas())]
+    monkeypatch.setattr(openlineage_schemas, "_registries", lambda: only)
+    good = json.loads(Serde.to_json(load("green", "2023-02").outputs[0]))
+    assert openlineage_schemas.problems_of_dataset(good, "OutputDataset") == []
+    wrong = copy.deepcopy(good)
+    wrong["outputFacets"]["outputStatistics"]["rowCount"] = "seven"
+    wrong["outputFacets"]["subset"]["outputCondition"]["type"] = "no such type"
+    del wrong["facets"]["columnLineage"]["fields"]["vendor_id"]["inputFields"][0]["field"]
+    del wrong["facets"]["datasetType"]["_producer"]
+    found = "\n".join(openlineage_schemas.problems_of_dataset(wrong, "OutputDataset"))
+    for part in ("rowCount", "'field' is a required property", "subset", "'_producer' is a required property"):
+        assert part in found

@@ -70,7 +70,6 @@ def test_events_arrive_whole_and_nothing_in_them_is_masked(fleet: str, receiver:
     assert sum("columnLineage" in json.dumps(event) for event in receiver.events) > 4
 
 
-@openlineage_schemas.NEEDED
 @pytest.mark.parametrize("fleet", catalogue.FLEETS)
 def test_events_that_arrive_are_valid_against_the_published_schemas(fleet: str, receiver: Any) -> None:
     for layout in catalogue.fleet(fleet).layouts:
