@@ -114,6 +114,10 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 export AIRFLOW__COSMOS__ENABLE_TELEMETRY := False
 export AIRFLOW__COSMOS__CACHE_DIR := $(STATE)/cosmos
 export DO_NOT_TRACK := 1
+# How long a task waits for a receiver of OpenLineage events, for each event; the provider's default is 10 seconds. It
+# does not fork the task's process, because a fork that hangs can leave the task `running` for ever.
+export AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT ?= 3
+export AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD ?= True
 ifeq ($(AIRFLOW),2)
 export PYTHONPATH := $(CURDIR)
 export AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY := True
