@@ -1,10 +1,9 @@
 """Checks OpenLineage events against what the OpenLineage project publishes.
 
-Two things say what is valid. The classes of the Python client, which that project generates from its schemas, are among
-the packages of the lock files: every event is checked against their fields and types. The schemas themselves say more,
-but no package in the registries contains them: they are the folder `spec` of github.com/OpenLineage/OpenLineage, and the
-environment variable NYC_TAXI_OPENLINEAGE_SPEC says where a copy of it is. If there is one, events are checked against
-the schemas as well.
+Two things say what is valid. The lock files have the project's Python client, whose classes are generated from the
+schemas: every event is checked against their fields and types. The schemas themselves say more, but no package in the
+registries contains them. They are the folder `spec` of github.com/OpenLineage/OpenLineage, and the environment variable
+NYC_TAXI_OPENLINEAGE_SPEC says where a copy of it is. If there is one, events are checked against the schemas as well.
 """
 
 import enum
