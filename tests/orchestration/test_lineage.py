@@ -4,13 +4,14 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from include.nyc_taxi.audit.engine import Check, QualityError
 from include.nyc_taxi.audit.rules import Severity
-from include.nyc_taxi.warehouse import lake
-from include.orchestration import assets, lineage
+from include.nyc_taxi.warehouse import lake, make_ready
+from include.orchestration import assets, lineage, month_tasks
 from include.orchestration.lineage_datasets import Warehouse
 from tests.openlineage_receiver import Receiver, installed
 from warehouse_hook import WarehouseHook
@@ -84,6 +85,25 @@ def test_a_receiver_that_does_not_answer_is_left_after_the_first_time(
     answered.set()
     assert len(receiver.sent) == 1
     assert [record.levelname for record in caplog.records if "has not answered" in record.message] == ["WARNING"]
+
+
+def test_a_task_waits_as_long_as_the_provider_is_set_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT", "4")
+    assert lineage.longest() == 4.0
+    monkeypatch.delenv("AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT")
+    assert lineage.longest() == 10.0
+
+
+def test_a_run_that_finds_the_zones_tells_what_it_has_read(receiver: Receiver, data_dir: Path) -> None:
+    warehouse, task = WarehouseHook(), SimpleNamespace(outlets=["zones"])
+    with warehouse.opened() as con:
+        make_ready(con)
+        con.execute("INSERT INTO zones VALUES (1, 'Newark Airport', 'EWR', 'EWR', NULL)")
+    site: Any = None
+    assert month_tasks.prepare(warehouse, site, "green", "2023-01", task, {}) is None
+    (sent,) = receiver.sent
+    assert [dataset.name for dataset in sent["inputs"]] == ["warehouse.main.zones", "warehouse.main.latest_loads"]
+    assert (sent["outputs"], task.outlets) == ([], [])
 
 
 def test_what_cannot_be_described_is_a_warning_and_no_error(
