@@ -68,7 +68,7 @@ def tell_refusal(uri: str, month: str | None, error: BaseException) -> None:
     def describe() -> Work:
         from include.orchestration import lineage_datasets
 
-        return lineage_datasets.of_refusal(uri.rpartition("/")[2], month, checks)
+        return lineage_datasets.of_refusal(place(), uri.rpartition("/")[2], month, checks)
 
     _tell(describe)
 

@@ -138,10 +138,15 @@ def of_event(warehouse: Warehouse, uri: str, facts: Facts) -> Work:
     return _TASKS[kind](warehouse, fleet, facts)
 
 
-def of_refusal(fleet_name: str, month: str, checks: Iterable[Check]) -> Work:
-    """What a load has read that the audit has refused: the file, with what each rule has found. Nothing was made."""
+def of_refusal(warehouse: Warehouse, fleet_name: str, month: str, checks: Sequence[Check]) -> Work:
+    """What a load has read and made that the audit has refused: the file, with what each rule has found, and a record.
+
+    The trips are as they were.
+    """
     fleet = catalogue.fleet(fleet_name)
-    return Work([_raw_file(fleet, Month(month)).read(assertions=_assertions(fleet, Month(month), checks))])
+    read = _raw_file(fleet, Month(month)).read(assertions=_assertions(fleet, Month(month), checks))
+    key = [{"fleet": fleet_name, "partition_month": month}]
+    return Work([read], [_Table(warehouse, "quality_checks", key).made(rows=len(checks))])
 
 
 def of_weeks_chart(chart: Path) -> Work:
@@ -184,13 +189,10 @@ def _download(_warehouse: Warehouse, fleet_name: str, facts: Facts) -> Work:
 
 
 def _download_zones(_warehouse: Warehouse, _fleet: str, facts: Facts) -> Work:
-    base = settings.tlc_url() or settings.DEFAULT_TLC_URL
     read, made = [], []
-    paths = (catalogue.ZONE_LOOKUP_PATH, catalogue.ZONE_SHAPES_PATH)
-    files = zip(paths, facts["paths"], facts["editions"], _ZONE_COLUMNS, strict=True)
-    for path, local, edition, columns in files:
+    for local, edition, columns in zip(facts["paths"], facts["editions"], _ZONE_COLUMNS, strict=True):
         of_edition: Any = {"version": _version(edition), "bytes_": edition["bytes"]}
-        remote = _Published(f"{base}{path}", None, columns).read(**of_edition)
+        remote = _Published(edition["url"], None, columns).read(**of_edition)
         read.append(remote)
         origins = {name: [Origin(remote, name)] for name in columns}
         made.append(_File(Path(local), columns=columns).made(origins=origins, files=1, **of_edition))
@@ -228,7 +230,7 @@ def _load(warehouse: Warehouse, fleet_name: str, facts: Facts) -> Work:
     origins = _origins_of_trips(fleet, month, match, file, places)
     key = [{"fleet": fleet_name, "partition_month": month}]
     made = [
-        trips.made(origins=origins, rows=facts["rows"], bytes_=facts["bytes"]),
+        trips.made(origins=origins, rows=facts["rows"]),  # how many bytes these rows have in the table is not known
         _Table(warehouse, "loads", key).made(rows=1),
         _Table(warehouse, "quality_checks", key).made(rows=len(facts["quality_checks"])),
         *_views_made(warehouse, fleet, key, origins),

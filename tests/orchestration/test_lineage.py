@@ -57,7 +57,7 @@ def test_a_refused_month_tells_what_the_audit_found(receiver: Receiver) -> None:
     (sent,) = receiver.sent
     (file,) = sent["inputs"]
     assert [check.success for check in file.inputFacets["dataQualityAssertions"].assertions] == [False]
-    assert sent["outputs"] == []
+    assert [dataset.name for dataset in sent["outputs"]] == ["warehouse.main.quality_checks"]
 
 
 def test_a_provider_that_is_not_active_is_sent_nothing(receiver: Receiver) -> None:
