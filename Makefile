@@ -252,7 +252,7 @@ migrate: setup
 # The lock files have what the provider needs. It sends nothing until a transport is configured.
 openlineage: setup
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-openlineage.txt
-	@echo "OpenLineage's provider is installed. Say where it sends lineage: AIRFLOW__OPENLINEAGE__TRANSPORT='{\"type\": \"http\", \"url\": \"http://localhost:5000\"}'"
+	@echo "OpenLineage's provider is installed. Say where it sends lineage: AIRFLOW__OPENLINEAGE__TRANSPORT='{\"type\": \"http\", \"url\": \"http://localhost:5000\", \"timeout\": 1, \"retry\": {\"total\": 0}}'"
 
 shell: setup
 	@echo "A shell with Airflow $(LINE) and this project's settings; exit leaves it"
