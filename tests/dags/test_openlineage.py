@@ -68,6 +68,7 @@ def told(
 
 
 def test_every_task_that_reads_or_makes_data_tells_so(told: list[dict[str, Any]]) -> None:
+    """One test, because the runs take seconds."""
     assert [event["job"]["name"] for event in told] == [
         "taxi_trips_green.prepare",  # downloads the zones …
         "taxi_trips_green.prepare",  # … and loads them
@@ -85,9 +86,12 @@ def test_every_task_that_reads_or_makes_data_tells_so(told: list[dict[str, Any]]
     assert rows(load).items() >= {"green_tripdata_YYYY-MM.parquet": 1000, "warehouse.main.green_trips": 1000}.items()
     assert rows(load)["warehouse.main.loads"] == 1
     assert rows(count)["q.csv"] == 168
+    _the_graph_leads_from_the_tlc_to_each_output(told)
+    _files_that_are_named_as_made_exist(told)
+    _all_datasets_are_valid(told)
 
 
-def test_the_graph_leads_from_the_tlc_to_each_output(told: list[dict[str, Any]]) -> None:
+def _the_graph_leads_from_the_tlc_to_each_output(told: list[dict[str, Any]]) -> None:
     drawn = graph(told)
     names = {line.split("[")[0].strip(): line for line in drawn.splitlines() if "[" in line}
     arrows = [tuple(line.strip().split(" --> ")) for line in drawn.splitlines() if "-->" in line]
@@ -104,7 +108,7 @@ def test_the_graph_leads_from_the_tlc_to_each_output(told: list[dict[str, Any]])
         assert any("TLC: green_tripdata" in names[each] for each in seen), output
 
 
-def test_files_that_are_named_as_made_exist(told: list[dict[str, Any]]) -> None:
+def _files_that_are_named_as_made_exist(told: list[dict[str, Any]]) -> None:
     made = [dataset for event in told for dataset in event["outputs"] if dataset["namespace"] == "file"]
     assert len(made) > 8
     for dataset in made:
@@ -112,7 +116,7 @@ def test_files_that_are_named_as_made_exist(told: list[dict[str, Any]]) -> None:
         assert Path(uri.removeprefix("file://")).exists(), uri
 
 
-def test_all_datasets_of_the_runs_are_valid(told: list[dict[str, Any]]) -> None:
+def _all_datasets_are_valid(told: list[dict[str, Any]]) -> None:
     kinds = {"inputs": "InputDataset", "outputs": "OutputDataset"}
     for event in told:
         for field, kind in kinds.items():
