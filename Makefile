@@ -26,6 +26,7 @@
 #   make compact          reclaim the space that replaced months have left behind in the warehouse
 #   make migrate          copy the warehouse into a lake, or back (TO=warehouse_lake, the connection to copy into)
 #   make pool             create the pools: `warehouse` with as many slots as the connection asks for, `dbt` with one
+#   make openlineage      install OpenLineage's provider, which sends lineage where its configuration says
 #   make clean            remove everything that was set up; data/ stays
 #
 # Develop
@@ -37,7 +38,7 @@
 #   make docs             write the generated pages in docs/reference from the code
 #   make screenshots      take the pictures of the page "Taxi warehouse" in docs/images anew, in a real browser
 #   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; BIG=1)
-#   make requirements     write the lock files from requirements.in and requirements-dbt.in (ARGS=--upgrade takes newer versions)
+#   make requirements     write the lock files from requirements.in, requirements-dbt.in and requirements-openlineage.in (ARGS=--upgrade takes newer versions)
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
 
@@ -113,6 +114,10 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 export AIRFLOW__COSMOS__ENABLE_TELEMETRY := False
 export AIRFLOW__COSMOS__CACHE_DIR := $(STATE)/cosmos
 export DO_NOT_TRACK := 1
+# How long a task waits for a receiver of OpenLineage events, for each event; the provider's default is 10 seconds. It
+# does not fork the task's process, because a fork that hangs can leave the task `running` for ever.
+export AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT ?= 3
+export AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD ?= True
 ifeq ($(AIRFLOW),2)
 export PYTHONPATH := $(CURDIR)
 export AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY := True
@@ -139,7 +144,7 @@ LOCAL := $(VENV)/bin/python -m include.local
 DBT_VENV := $(CURDIR)/.venv-dbt
 UV := $(CURDIR)/.venv-uv/bin/uv
 
-.PHONY: help setup demo backfill backfill-weeks backfill-marts standalone status quality dbt dbt-backfill dbt-docs dbt-manifest compact migrate shell test test-all test-long coverage lint docs screenshots bench requirements clean
+.PHONY: help setup demo backfill backfill-weeks backfill-marts standalone status quality dbt dbt-backfill dbt-docs dbt-manifest compact migrate openlineage shell test test-all test-long coverage lint docs screenshots bench requirements clean
 # The comment at the top of this file.
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -244,6 +249,11 @@ compact: setup
 migrate: setup
 	@$(LOCAL) migrate --to "$(if $(filter file,$(origin TO)),,$(TO))"
 
+# The lock files have what the provider needs. It sends nothing until a transport is configured.
+openlineage: setup
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-openlineage.txt
+	@echo "OpenLineage's provider is installed. Say where it sends lineage: AIRFLOW__OPENLINEAGE__TRANSPORT='{\"type\": \"http\", \"url\": \"http://localhost:5000\", \"timeout\": 1, \"retry\": {\"total\": 0}}'"
+
 shell: setup
 	@echo "A shell with Airflow $(LINE) and this project's settings; exit leaves it"
 	@$(SHELL) -i
@@ -287,6 +297,8 @@ requirements: $(UV)
 	  echo "apache-airflow==$$1" | $(UV) pip compile requirements.in --constraint /dev/stdin --output-file $$2 \
 	    --universal --python-version 3.11 --generate-hashes --custom-compile-command "make requirements" --quiet $(ARGS); done
 	@$(UV) pip compile requirements-dbt.in --output-file requirements-dbt.txt --universal --python-version 3.11 \
+	  --generate-hashes --custom-compile-command "make requirements" --quiet $(ARGS)
+	@$(UV) pip compile requirements-openlineage.in --output-file requirements-openlineage.txt --no-deps --universal --python-version 3.11 \
 	  --generate-hashes --custom-compile-command "make requirements" --quiet $(ARGS)
 
 # In an environment of its own: the lock files may be what keeps the others from being installed.

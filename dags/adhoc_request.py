@@ -49,7 +49,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from calendar_timetables import START_DATE
 from include.nyc_taxi import catalogue
 from include.nyc_taxi.reports import adhoc
-from include.orchestration import assets
+from include.orchestration import assets, lineage
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.retry_policy import no_retry_when_permanent
@@ -69,8 +69,11 @@ def count(params: Mapping[str, Any]) -> Path:
     from include.nyc_taxi.settings import outputs_dir
     from warehouse_hook import WarehouseHook
 
+    request = adhoc.parse(params)
     with WarehouseHook().transaction() as con:
-        return count_trips(con, adhoc.parse(params), outputs_dir("requests")).csv_file
+        done = count_trips(con, request, outputs_dir("requests"))
+    lineage.tell_report_count(request, done)
+    return done.csv_file
 
 
 @no_retry_when_permanent

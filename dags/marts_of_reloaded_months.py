@@ -39,6 +39,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from calendar_timetables import START_DATE
+from include.orchestration import lineage
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.retry_policy import no_retry_when_permanent
 
@@ -48,10 +49,12 @@ def find_reloaded() -> list[dict[str, Any]]:
     """Return the runs to start, one for each month that marts have from another load than the latest one."""
     from include.nyc_taxi import catalogue, settings
     from include.nyc_taxi.reports.marts import reloaded_months
+    from include.nyc_taxi.warehouse import made
     from warehouse_hook import WarehouseHook
 
     with WarehouseHook().transaction() as con:
         found = reloaded_months(con, [catalogue.fleet(fleet).name for fleet in settings.fleets()])
+    lineage.tell_reading("latest_loads", made.BUILT_MONTHS)
     return [
         {
             "trigger_dag_id": f"trips_marts_{month.fleet}",

@@ -54,7 +54,7 @@ from airflow.providers.standard.operators.python import PythonOperator
 from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.nyc_taxi import catalogue, catchup, settings
 from include.nyc_taxi.months import Month
-from include.orchestration import assets, month_tasks
+from include.orchestration import assets, lineage, month_tasks
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, accept_param, again_param, month_param
@@ -121,7 +121,7 @@ def draw(fleet: str, month: str, outlet_events: assets.OutletEvents) -> Path:
 
     outputs = settings.outputs_dir(fleet)
     if by_week.is_chart_old(outputs):  # `load` has counted weeks again
-        by_week.draw_chart(fleet, outputs)
+        lineage.tell_weeks_chart(by_week.draw_chart(fleet, outputs))
     with assets.event(outlet_events, assets.manhattan_map(fleet), month=month) as facts:
         done = draw_maps(Month(month), outputs)
         facts.update(path=str(done.month_file), overall_path=str(done.overall_file))

@@ -48,6 +48,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from calendar_timetables import START_DATE
+from include.orchestration import lineage
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.retry_policy import no_retry_when_permanent
 
@@ -68,6 +69,7 @@ def read_loads() -> dict[str, Any]:
 
     with WarehouseHook().transaction() as con:
         loads = months_by_fleet(con, [catalogue.fleet(fleet).name for fleet in settings.fleets()])
+    lineage.tell_reading("latest_loads")
     return asdict(editions.begin(TlcHook().url(""), loads))
 
 

@@ -46,7 +46,7 @@ from airflow.providers.common.compat.sdk import DAG
 from calendar_timetables import START_DATE, CalendarWeekTimetable
 from include.nyc_taxi import catalogue, catchup, settings
 from include.nyc_taxi.months import monday_of
-from include.orchestration import assets
+from include.orchestration import assets, lineage
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.retry_policy import no_retry_when_permanent
@@ -74,7 +74,9 @@ def draw(fleet: str) -> Path:
     """Draw the line chart from the CSV file, without opening the warehouse."""
     from include.nyc_taxi.reports.by_week import draw_chart
 
-    return draw_chart(fleet, settings.outputs_dir(fleet))
+    chart = draw_chart(fleet, settings.outputs_dir(fleet))
+    lineage.tell_weeks_chart(chart)
+    return chart
 
 
 def make_dag(fleet: str) -> DAG:

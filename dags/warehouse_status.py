@@ -35,12 +35,13 @@ def report() -> None:
     import logging
 
     from include.nyc_taxi import settings
-    from include.orchestration import status
+    from include.orchestration import lineage, status
     from warehouse_hook import WarehouseHook
 
     log = logging.getLogger("warehouse_status")
     for line in status.report(WarehouseHook(), settings.fleets()).splitlines():
         log.info("%s", line)
+    lineage.tell_reading("latest_loads")
 
 
 with DAG(

@@ -303,9 +303,11 @@ class WarehouseHook(DuckDBHook):
     def opened(self) -> Iterator[DuckDBPyConnection]:
         """Open the warehouse for the block, for functions of `include` that write in transactions of their own."""
         from include.nyc_taxi.web.visit import Visit
+        from include.orchestration import metrics
 
-        visit = Visit(self._user_and_place, _file_of(self.get_database()))
+        visit, began = Visit(self._user_and_place, _file_of(self.get_database())), time.monotonic()
         with visit.recorded(), contextlib.closing(self.get_conn()) as con:
+            metrics.of_wait(time.monotonic() - began)
             visit.begin(con)
             try:
                 yield con

@@ -20,6 +20,7 @@ import pytest
 pytest_plugins = ["tests.receivers", "tests.chromium"]
 
 ROOT = Path(__file__).resolve().parents[1]
+OPENLINEAGE_SPEC = Path(os.environ.get("NYC_TAXI_OPENLINEAGE_SPEC") or ROOT.parent / "shared" / "openlineage-spec")
 REAL_DATA = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
 
 # Airflow reads its configuration when it is first imported: all of this must be set before any test module is.

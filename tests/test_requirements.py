@@ -21,6 +21,12 @@ LOCKS = {
     "requirements-airflow2.txt": ("2.11.2", ("3.11", "3.12")),  # Airflow 2.11 supports Python up to 3.12
 }
 CASES = [(lock, python) for lock, (_, versions) in LOCKS.items() for python in versions]
+NEEDED_BY_OPENLINEAGE = (
+    *("apache-airflow>=2.11.0", "apache-airflow-providers-common-sql>=1.32.0", "attrs>=22.2"),
+    *("apache-airflow-providers-common-compat>=1.15.0", "openlineage-integration-common>=1.52.0"),
+    "openlineage-python>=1.52.0",
+)
+"""What apache-airflow-providers-openlineage 2.20.3 says that it needs."""
 UNREACHABLE = re.compile(r"error sending request|dns error|timed out|connection (refused|reset)", re.IGNORECASE)
 
 
@@ -180,3 +186,15 @@ def test_dbts_lock_is_hashed_and_has_airflows_duckdb() -> None:
         assert {
             canonicalize_name(wanted.name) for wanted, _ in requirements(ROOT / "requirements-dbt.in")
         } <= found.keys()
+
+
+def test_the_lock_files_have_what_openlineages_provider_needs() -> None:
+    """The provider is installed without its dependencies, so that it changes no version that the lock files have."""
+    ((provider, hashes),) = requirements(ROOT / "requirements-openlineage.txt")
+    assert hashes
+    assert [str(wanted) for wanted, _ in requirements(ROOT / "requirements-openlineage.in")] == [str(provider)]
+    for lock, python in CASES:
+        found = versions(ROOT / lock, python)
+        for needed in NEEDED_BY_OPENLINEAGE:
+            wanted = Requirement(needed)
+            assert wanted.specifier.contains(found[canonicalize_name(wanted.name)]), (lock, python, needed)

@@ -29,8 +29,9 @@ MAY_IMPORT: dict[str, list[str]] = {
     NYC_TAXI: ["catalogue"],  # the basics themselves
     "include/tlc_simulator": ["basics", "catalogue", "source.parquet"],
     "include/orchestration": [
-        *("basics", "catalogue", "source", "trips", "status", "web"),
-        *("warehouse.lake", "warehouse.made", "warehouse.tables"),
+        *("basics", "catalogue", "source", "audit", "warehouse.lake", "warehouse.made", "warehouse.registry"),
+        *("warehouse.tables", "trips", "status", "web"),
+        *("reports.adhoc", "reports.adhoc_report", "reports.by_week", "reports.by_zone", "reports.marts"),
         *("airflow", "plugins"),
     ],
     "include/local": [
@@ -39,7 +40,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     ],
     "plugins": ["basics", "catalogue", "warehouse", "web", "airflow", "orchestration"],
     "dags": [
-        *("basics", "catalogue", "source", "warehouse.lake", "trips", "reports", "status"),
+        *("basics", "catalogue", "source", "warehouse.lake", "warehouse.made", "trips", "reports", "status"),
         *("airflow", "plugins", "orchestration"),
     ],
 }

@@ -25,6 +25,7 @@ KNOWN = (
     "NYC_TAXI_DBT",
     "NYC_TAXI_DBT_POOL",
     "NYC_TAXI_REAL_DATA",  # used by the tests
+    "NYC_TAXI_OPENLINEAGE_SPEC",  # likewise
     "NYC_TAXI_MACHINE",  # used by the benchmarks
 )
 SIMILAR = 0.85

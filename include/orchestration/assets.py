@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from include.nyc_taxi import catalogue
+from include.orchestration import lineage, metrics
 from include.orchestration.compat import make_asset
 
 if TYPE_CHECKING:
@@ -125,12 +126,20 @@ MARKET_SHARE_CHART = _asset(
 def event(outlet_events: OutletEvents, asset: Asset, **facts: Any) -> Iterator[dict[str, Any]]:
     """Yield a dict for facts about what a task did (rows, bytes, paths …), to be stored with the task's asset event.
 
-    The block's duration is added as `seconds`. If the block raises an error, nothing is stored.
+    The block's duration is added as `seconds`. If the block raises an error, nothing is stored. The facts are also sent
+    as lineage and metrics. That may take seconds, so the warehouse is to be opened and closed within the block.
     """
     started = time.monotonic()
-    yield facts
+    try:
+        yield facts
+    except Exception as error:
+        metrics.of_error(asset.uri, error)
+        lineage.tell_refusal(asset.uri, facts.get("month"), error)
+        raise
     facts["seconds"] = round(time.monotonic() - started, 3)
     outlet_events[asset].extra = facts
+    metrics.of_event(asset.uri, facts)
+    lineage.tell(asset.uri, facts)
 
 
 def no_events(task: Any) -> None:

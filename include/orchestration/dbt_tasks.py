@@ -19,7 +19,7 @@ from cosmos.operators.local import DbtBuildLocalOperator
 from cosmos.profiles.base import BaseProfileMapping
 
 from include.nyc_taxi import settings
-from include.orchestration import dbt_failure, dbt_profile
+from include.orchestration import dbt_failure, dbt_profile, lineage
 from include.orchestration.defaults import DBT_POOL, WAREHOUSE_POOL
 from include.orchestration.month import MONTH
 from include.orchestration.retry_policy import no_retry_when_permanent
@@ -80,10 +80,20 @@ class DbtBuildOperator(DbtBuildLocalOperator):  # type: ignore[misc]
 
         self.dbt_executable_path = str(settings.dbt_program())
         hook = WarehouseHook()
+        self._place = lineage.place_of(hook) if lineage.is_on() else None
         with dbt_profile.only_dbt() if hook.is_lake else contextlib.nullcontext():
             with hook.opened() as con:  # waits until a file is free
                 tables.make_ready(con)  # an older version may have made it, whose views lack columns that dbt reads
             super().execute(context, **kwargs)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """What dbt has read and made, in the warehouse as other tasks name it: dbt knows every lake as `:memory:`."""
+        found = super().get_openlineage_facets_on_complete(task_instance)
+        if place := getattr(self, "_place", None):
+            from include.orchestration import lineage_datasets
+
+            lineage_datasets.move(place, [*found.inputs, *found.outputs])
+        return found
 
     def _process_log_line_callable(self, line: str, _: Any) -> None:
         """Log a line of dbt's output, without the time, which the task's log has anyway."""

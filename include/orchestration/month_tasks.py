@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from include.nyc_taxi.months import Month
-from include.orchestration import assets, zones
+from include.orchestration import assets, lineage, zones
 from include.orchestration.month import is_backfill_or_cleared
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ def prepare(
     from include.nyc_taxi.trips.zones import count_zones
 
     with warehouse.transaction() as con:
-        if count_zones(con):
-            assets.no_events(task)
-            load = loaded_months(con, fleet).get(month)
-            return as_values(load) if load else None
+        has_zones = count_zones(con) > 0
+        load = loaded_months(con, fleet).get(month) if has_zones else None
+    if has_zones:
+        assets.no_events(task)
+        lineage.tell_reading("zones", "latest_loads")
+        return as_values(load) if load else None
     zones.download_zones(site, outlet_events)
     zones.load_zones(warehouse, outlet_events)
     return None

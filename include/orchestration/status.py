@@ -16,6 +16,7 @@ from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.source import site
 from include.nyc_taxi.status import freshness, text
 from include.nyc_taxi.trips.loaded import LoadedMonth, months_by_fleet
+from include.orchestration import metrics
 from include.orchestration.compat import IS_AIRFLOW_3, in_a_task_of_airflow_3
 from include.orchestration.month_runs import all_runs
 
@@ -55,6 +56,8 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, draw: Callable[..
     found: list[freshness.MonthStatus] = []
     for fleet in fleets:
         found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
+    if not problem:  # otherwise it is not known what the TLC has published
+        metrics.of_status(fleets, found)
     notes += _abandoned_tasks()
     lines = [*text.sentences(found, loading_command()), *notes]
     return f"{text.render(found, draw=draw)}\n\n" + "\n".join(lines)

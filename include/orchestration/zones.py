@@ -20,7 +20,11 @@ def download_zones(site: Site, outlet_events: assets.OutletEvents) -> None:
 
     with assets.event(outlet_events, assets.TAXI_ZONES_FILE) as facts:
         lookup, shapes = zones.download_zones(site)
-        facts.update(paths=[str(lookup.path), str(shapes.path)], bytes=lookup.edition.bytes + shapes.edition.bytes)
+        facts.update(
+            paths=[str(lookup.path), str(shapes.path)],
+            bytes=lookup.edition.bytes + shapes.edition.bytes,
+            editions=[vars(lookup.edition), vars(shapes.edition)],
+        )
 
 
 def load_zones(warehouse: WarehouseHook, outlet_events: assets.OutletEvents) -> None:

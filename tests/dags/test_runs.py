@@ -110,6 +110,9 @@ def test_zones_that_a_months_run_loads_leave_the_events_that_taxi_zones_leaves(
     assert facts == same_facts
     files = [data_dir / "raw" / name for name in ("taxi_zone_lookup.csv", "taxi_zones.zip")]
     size = sum(file.stat().st_size for file in files)
+    editions = facts[ZONES[0]].pop("editions")
+    assert [edition["bytes"] for edition in editions] == [file.stat().st_size for file in files]
+    assert all(edition["etag"] for edition in editions)
     assert facts == {ZONES[0]: {"paths": [str(file) for file in files], "bytes": size}, ZONES[1]: {"rows": 265}}
 
 

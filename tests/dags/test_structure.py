@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.python import PythonOperator
 
 from include.nyc_taxi import catalogue
 from include.orchestration.alerts import alert_on_failure
@@ -204,3 +206,17 @@ def test_an_unknown_fleet_is_an_import_error_that_lists_the_known_ones(
     read = type(dags_to_read)(str(ROOT / "dags" / "taxi_trips.py"))
     (error,) = read.import_errors.values()
     assert "no fleet 'purple' in the catalogue: expected one of yellow, green" in error
+
+
+def test_tasks_that_read_or_make_data_tell_openlineage(dag_bag: Any) -> None:
+    """Only a task that opens the warehouse, or has inlets or outlets, reads or makes data. dbt's tasks have cosmos."""
+    tells = re.compile(r"\b(assets\.event|lineage\.tell_\w+|month_tasks\.prepare|zones\.(download|load)_zones)\(")
+    changes_no_data = {"warehouse_maintenance.maintain"}
+    silent = {
+        f"{dag.dag_id}.{task.task_id}"
+        for dag in dag_bag.dags.values()
+        for task in dag.tasks
+        if isinstance(task, PythonOperator) and (task.pool == WAREHOUSE_POOL or task.inlets or task.outlets)
+        if not tells.search(inspect.getsource(task.python_callable))
+    }
+    assert silent == changes_no_data, "call `assets.event` or a function of `include.orchestration.lineage` there"

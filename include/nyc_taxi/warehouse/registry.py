@@ -68,7 +68,7 @@ class View:
     comment: str | None = None
 
 
-_FARES = {"fare_amount": ("fare_amount", "base_passenger_fare"), "tip_amount": ("tip_amount", "tips")}
+FARES = {"fare_amount": ("fare_amount", "base_passenger_fare"), "tip_amount": ("tip_amount", "tips")}
 """Amounts that fleets publish under different names: our name, and the names in the tables of trips."""
 
 _FLEET = Column("VARCHAR")
@@ -201,13 +201,13 @@ def _all_trips(*more_columns: Callable[[catalogue.Fleet], str]) -> str:
 
 
 def _fare(fleet: catalogue.Fleet, name: str) -> str:
-    column = next((column for column in _FARES[name] if column in fleet.column_names), "CAST(NULL AS DOUBLE)")
+    column = next((column for column in FARES[name] if column in fleet.column_names), "CAST(NULL AS DOUBLE)")
     return f"{column} AS {name}"
 
 
 def _flagged_trips() -> str:
     return _all_trips(
-        *(partial(_fare, name=name) for name in _FARES),
+        *(partial(_fare, name=name) for name in FARES),
         lambda fleet: f"{rules.flags(fleet)} AS flags",
         lambda fleet: f"({rules.is_clean(fleet)}) AS is_clean",
     )
