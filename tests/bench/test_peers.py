@@ -82,7 +82,7 @@ def test_the_table_of_what_was_taken_says_what_the_set_up_was() -> None:
 def test_contenders_that_counted_other_trips_are_not_compared() -> None:
     compare.check_same_work({"bare": [result(1.0)], "cold": [result(2.0)]})
     other = result(2.0) | {"trips": {"2023-01": 8}}
-    with pytest.raises(SystemExit, match="this project, with services up has counted"):
+    with pytest.raises(SystemExit, match="ours, services up has counted"):
         compare.check_same_work({"bare": [result(1.0)], "services_up": [other]})
 
 
@@ -108,6 +108,18 @@ def test_every_variable_of_our_makefile_is_kept_from_the_make_that_is_measured()
     (known,) = (line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("KNOWN := "))
     for name in set(known.removeprefix("KNOWN := ").split()) - {"PYTHON"}:
         assert name.startswith("AIRFLOW") or name in run.OF_OUR_MAKEFILE, name
+
+
+def test_without_the_setting_dagster_is_left_out_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare.find_dagster(None) is None
+    assert "Dagster is left out: NYC_TAXI_BENCH_DAGSTER does not name" in capsys.readouterr().out
+
+
+def test_a_setting_that_names_no_python_with_dagster_is_an_error() -> None:
+    with pytest.raises(SystemExit, match="expected a Python's path, found /no/python: No such file"):
+        compare.find_dagster("/no/python")
+    with pytest.raises(SystemExit, match="says ModuleNotFoundError: No module named 'dagster'"):
+        compare.find_dagster(sys.executable)
 
 
 def test_months_between() -> None:

@@ -36,6 +36,8 @@ OF_OUR_MAKEFILE = (
     *("STATE", "TO", "VENV", "WAIT"),
 )
 START_SECONDS, RUN_SECONDS = 240.0, 3600.0
+DAGSTER_PROJECT = ["-m", "tests.bench.peers.dagster_project"]
+DAGSTER_DAEMON = ["dagster-daemon", "run", *DAGSTER_PROJECT]
 DAGSTER_YAML = """\
 concurrency:
   runs: {{max_concurrent_runs: {processes}}}
@@ -177,10 +179,58 @@ def _epoch(text: str) -> float:
 
 
 def dagster(task: Task) -> Result:
-    """`dagster job backfill` and Dagster's daemon, in a new DAGSTER_HOME: the daemon as soon as the command has made
-    Dagster's databases, since two that make them at once are in each other's way."""
+    """`dagster job backfill` and Dagster's daemon, from a cold start, in a new DAGSTER_HOME.
+
+    The daemon starts as soon as the command has made Dagster's databases: two that make them at once would be in each
+    other's way.
+    """
+    home, place = _dagster_home(task)
+    log = Path(task.folder) / "daemon.txt"
+    with Tree() as tree:
+        with tree.measured() as result:
+            backfill = tree.start(_dagster_backfill(task), task.log, **place)
+            schedules = home / "schedules" / "schedules.db"  # the last one that it makes
+            tree.wait_until(
+                lambda: bool(_query(schedules, "SELECT 1 FROM alembic_version")),
+                START_SECONDS,
+                "Dagster's databases are made",
+                task.log,
+            )
+            daemon = tree.start(DAGSTER_DAEMON, log, **place)
+            tree.wait(backfill, task.log, daemon)
+            _wait_for_dagster(tree, home, log, daemon)
+            tree.stop(daemon)
+        return _with_records(result, task, _dagsters_records(task, place, log))
+
+
+def dagster_up(task: Task) -> Result:
+    """The same with a daemon that is up and has nothing to do; what it takes counts as long as there are runs."""
+    home, place = _dagster_home(task)
+    log = Path(task.folder) / "daemon.txt"
+    with Tree() as tree:
+        daemon = tree.start(DAGSTER_DAEMON, log, **place)
+        tree.wait_until(
+            lambda: "configured with the following daemons" in log.read_text() and tree.is_idle(),
+            START_SECONDS,
+            "Dagster's daemon is up and idle",
+            log,
+            daemon,
+        )
+        with tree.measured() as result:
+            tree.wait(tree.start(_dagster_backfill(task), task.log, **place), task.log, daemon)
+            _wait_for_dagster(tree, home, log, daemon)
+        return _with_records(result, task, _dagsters_records(task, place, log))
+
+
+def _dagster_backfill(task: Task) -> list[str]:
+    span = ["--from", task.first, "--to", task.last]
+    return ["dagster", "job", "backfill", *DAGSTER_PROJECT, "-j", "taxi_trips_by_month", *span, "--noprompt"]
+
+
+def _dagster_home(task: Task) -> tuple[Path, dict[str, Any]]:
+    """Make a DAGSTER_HOME; returns it, and where and with what to start Dagster's programs."""
     assert task.dagster
-    home, daemon_log = Path(task.folder) / "dagster", Path(task.folder) / "daemon.txt"
+    home = Path(task.folder) / "dagster"
     for folder in (home, task.data):
         folder.mkdir()
     (home / "dagster.yaml").write_text(DAGSTER_YAML.format(processes=task.processes))
@@ -198,39 +248,27 @@ def dagster(task: Task) -> Result:
         "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(task.dagster).parent}:{os.environ['PATH']}",
     }
-    place: dict[str, Any] = {"cwd": home, "env": environment}
-    project = ["-m", "tests.bench.peers.dagster_project"]
-    with Tree() as tree:
-        with tree.measured() as result:
-            span = ["--from", task.first, "--to", task.last]
-            command = ["dagster", "job", "backfill", *project, "-j", "taxi_trips_by_month", *span, "--noprompt"]
-            backfill = tree.start(command, task.log, **place)
-            schedules = home / "schedules" / "schedules.db"  # the last one that it makes
-            tree.wait_until(
-                lambda: bool(_query(schedules, "SELECT 1 FROM alembic_version")),
-                START_SECONDS,
-                "Dagster's databases are made",
-                task.log,
-            )
-            daemon = tree.start(["dagster-daemon", "run", *project], daemon_log, **place)
-            tree.wait(backfill, task.log, daemon)
-            runs = home / "history" / "runs.db"
-            unfinished = "SELECT 1 FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
-            tree.wait_until(
-                lambda: not _query(runs, unfinished), RUN_SECONDS, "Dagster's runs have ended", daemon_log, daemon
-            )
-            tree.stop(daemon)
-        records = subprocess.run(
-            [task.dagster, "-m", "tests.bench.peers.dagster_records"],
-            capture_output=True,
-            check=True,
-            text=True,
-            **place,
-        )
-    months = json.loads(records.stdout.splitlines()[-1])
+    return home, {"cwd": home, "env": environment}
+
+
+def _wait_for_dagster(tree: Tree, home: Path, log: Path, daemon: subprocess.Popen[bytes]) -> None:
+    """Return when all runs have ended; those of a backfill are there when its command has ended."""
+    runs = home / "history" / "runs.db"
+
+    def have_ended() -> bool:
+        states = {state for (state,) in _query(runs, "SELECT DISTINCT status FROM runs")}
+        return bool(states) and states <= {"SUCCESS", "FAILURE", "CANCELED"}
+
+    tree.wait_until(have_ended, RUN_SECONDS, "Dagster's runs have ended", log, daemon)
+
+
+def _dagsters_records(task: Task, place: Mapping[str, Any], log: Path) -> list[dict[str, Any]]:
+    command = [str(task.dagster), "-m", "tests.bench.peers.dagster_records"]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, **place)
+    months = json.loads(done.stdout.splitlines()[-1])
     if failed := [month["month"] for month in months if month["state"] != "SUCCESS"]:
-        raise SystemExit(f"Dagster's runs of {', '.join(failed)} have failed:\n{tail(daemon_log)}")
-    return _with_records(result, task, sorted(months, key=lambda month: str(month["month"])))
+        raise SystemExit(f"Dagster's runs of {', '.join(failed)} have failed:\n{tail(log)}")
+    return sorted(months, key=lambda month: str(month["month"]))
 
 
 # -- all of them
@@ -276,7 +314,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-CONTENDERS = {function.__name__: function for function in (bare, cold, services_up, dagster)}
+CONTENDERS = {function.__name__: function for function in (bare, cold, services_up, dagster, dagster_up)}
 
 if __name__ == "__main__":
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # should the bench be killed
