@@ -39,7 +39,7 @@ class Tree:
     def __init__(self) -> None:
         if sys.platform != "linux":
             raise SystemExit("make bench PEERS=1 reads /proc and adopts processes: it needs Linux")
-        self.peak_bytes = self.largest_bytes = 0
+        self.peak_bytes = self.largest_bytes = self._most_resident = 0
         self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Tree:
@@ -129,7 +129,7 @@ class Tree:
         What ran before the block does not count, but for memory that is still in use.
         """
         result: Result = {"began": time.time()}
-        self.peak_bytes = self.largest_bytes = 0
+        self.peak_bytes = self.largest_bytes = self._most_resident = 0
         started, processor_started = time.perf_counter(), self.processor_seconds()
         yield result
         result["seconds"] = time.perf_counter() - started
@@ -140,12 +140,19 @@ class Tree:
 
     def _sample(self) -> None:
         self._reap()
-        together = 0
+        resident: dict[psutil.Process, int] = {}
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                memory = process.memory_full_info()
-                together += memory.pss
-                self.largest_bytes = max(self.largest_bytes, memory.rss)
+                resident[process] = process.memory_info().rss
+        self.largest_bytes = max(self.largest_bytes, *resident.values(), 0)
+        # What is shared takes milliseconds to find out, of a processor that is being measured: so only where it counts.
+        if sum(resident.values()) <= self._most_resident:
+            return
+        self._most_resident = sum(resident.values())
+        together = 0
+        for process in resident:
+            with contextlib.suppress(psutil.Error):
+                together += process.memory_full_info().pss
         self.peak_bytes = max(self.peak_bytes, together)
 
     def _reap(self) -> None:
