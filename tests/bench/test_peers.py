@@ -143,11 +143,12 @@ IN_A_TREE = """
     signal.signal(signal.SIGTERM, interrupt_once)
     script, argument, log = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     with Tree() as tree, tree.measured() as result:
-        tree.wait(tree.start([sys.executable, "-c", script, argument], log), log)
+        parent = tree.start([sys.executable, "-c", script, argument], log)
+        tree.wait(parent)
         if "sleep" in argument:
             print("waiting", flush=True)
-            tree.wait_until(lambda: False, 60, "never", log)
-        tree.wait_until(lambda: tree.processor_seconds() > 0.3 and tree.is_idle(0.1), 60, "idle", log)
+            tree.wait_until(lambda: False, 60, "never", parent)
+        tree.wait_until(lambda: tree.processor_seconds() > 0.3 and tree.is_idle(0.1), 60, "idle", parent)
     print(json.dumps(result))
 """
 

@@ -91,7 +91,7 @@ def bare(task: Task) -> Result:
     command = [sys.executable, "-m", "tests.bench.peers.bare", task.site, str(task.data), task.first, task.last]
     with Tree() as tree, tree.measured() as result:
         script = tree.start([*command, json.dumps(task.duckdb)], task.log, cwd=ROOT, env=_environment())
-        tree.wait(script, task.log)
+        tree.wait(script)
     months = [json.loads(line) for line in task.log.read_text().splitlines() if line.startswith("{")]
     return _with_records(result, task, [month | {"busy": month["ended"] - month["started"]} for month in months])
 
@@ -107,7 +107,7 @@ def cold(task: Task) -> Result:
     """
     with Tree() as tree, tree.measured() as result:
         backfill = tree.start(_make(task, "backfill"), task.log, **_place(task))
-        tree.wait(backfill, task.log)
+        tree.wait(backfill)
     result["set_up"] = (_state(task) / ".ready").stat().st_mtime - result["began"]
     return _with_records(result, task, _airflows_records(task))
 
@@ -120,14 +120,12 @@ def services_up(task: Task) -> Result:
     services_log = Path(task.folder) / "services.txt"
     with Tree() as tree:
         set_up = tree.start(_make(task, "setup"), task.log, **_place(task))
-        tree.wait(set_up, task.log)
+        tree.wait(set_up)
         services = tree.start(_make(task, "standalone", f"PORT={_free_port()}"), services_log, **_place(task))
-        tree.wait_until(
-            lambda: _is_parsed(task) and tree.is_idle(), START_SECONDS, "Airflow is up and idle", services_log, services
-        )
+        tree.wait_until(lambda: _is_parsed(task) and tree.is_idle(), START_SECONDS, "Airflow is up and idle", services)
         with tree.measured() as result:
             backfill = tree.start(_make(task, "backfill"), task.log, **_place(task))
-            tree.wait(backfill, task.log, services)
+            tree.wait(backfill, services)
     return _with_records(result, task, _airflows_records(task))
 
 
@@ -194,11 +192,11 @@ def dagster(task: Task) -> Result:
                 lambda: bool(_query(schedules, "SELECT 1 FROM alembic_version")),
                 START_SECONDS,
                 "Dagster's databases are made",
-                task.log,
+                backfill,
             )
             daemon = tree.start(DAGSTER_DAEMON, log, **place)
-            tree.wait(backfill, task.log, daemon)
-            _wait_for_dagster(tree, home, log, daemon)
+            tree.wait(backfill, daemon)
+            _wait_for_dagster(tree, home, daemon)
             tree.stop(daemon)
         return _with_records(result, task, _dagsters_records(task, place, log))
 
@@ -213,12 +211,11 @@ def dagster_up(task: Task) -> Result:
             lambda: "configured with the following daemons" in log.read_text() and tree.is_idle(),
             START_SECONDS,
             "Dagster's daemon is up and idle",
-            log,
             daemon,
         )
         with tree.measured() as result:
-            tree.wait(tree.start(_dagster_backfill(task), task.log, **place), task.log, daemon)
-            _wait_for_dagster(tree, home, log, daemon)
+            tree.wait(tree.start(_dagster_backfill(task), task.log, **place), daemon)
+            _wait_for_dagster(tree, home, daemon)
         return _with_records(result, task, _dagsters_records(task, place, log))
 
 
@@ -251,7 +248,7 @@ def _dagster_home(task: Task) -> tuple[Path, dict[str, Any]]:
     return home, {"cwd": home, "env": environment}
 
 
-def _wait_for_dagster(tree: Tree, home: Path, log: Path, daemon: subprocess.Popen[bytes]) -> None:
+def _wait_for_dagster(tree: Tree, home: Path, daemon: subprocess.Popen[bytes]) -> None:
     """Return when all runs have ended; those of a backfill are there when its command has ended."""
     runs = home / "history" / "runs.db"
 
@@ -259,7 +256,7 @@ def _wait_for_dagster(tree: Tree, home: Path, log: Path, daemon: subprocess.Pope
         states = {state for (state,) in _query(runs, "SELECT DISTINCT status FROM runs")}
         return bool(states) and states <= {"SUCCESS", "FAILURE", "CANCELED"}
 
-    tree.wait_until(have_ended, RUN_SECONDS, "Dagster's runs have ended", log, daemon)
+    tree.wait_until(have_ended, RUN_SECONDS, "all runs have ended", daemon)
 
 
 def _dagsters_records(task: Task, place: Mapping[str, Any], log: Path) -> list[dict[str, Any]]:

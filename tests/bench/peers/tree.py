@@ -40,7 +40,7 @@ class Tree:
         if sys.platform != "linux":
             raise SystemExit("make bench PEERS=1 reads /proc and adopts processes: it needs Linux")
         self.peak_bytes = self.largest_bytes = self._most_resident = 0
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: dict[subprocess.Popen[bytes], Path] = {}  # with its log
 
     def __enter__(self) -> Tree:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -62,10 +62,10 @@ class Tree:
                 start_new_session=True,
                 **options,
             )
-        self._started.append(process)
+        self._started[process] = log
         return process
 
-    def wait(self, process: subprocess.Popen[bytes], log: Path, *services: subprocess.Popen[bytes]) -> None:
+    def wait(self, process: subprocess.Popen[bytes], *services: subprocess.Popen[bytes]) -> None:
         """Return when the process has ended.
 
         Raises:
@@ -76,23 +76,23 @@ class Tree:
                 process.wait(SAMPLE_SECONDS)
                 break
             self._sample()
-            self._check(log, *services)
+            self._check(*services)
         if process.returncode:
-            raise SystemExit(f"{_command(process)} failed with status {process.returncode}:\n{tail(log)}")
+            self._check(*services)  # which may be why
+            raise self._failure(process, f"has failed with status {process.returncode}")
 
-    def wait_until(
-        self, done: Callable[[], bool], seconds: float, what: str, log: Path, *services: subprocess.Popen[bytes]
-    ) -> None:
-        """Return when it is `done`.
+    def wait_until(self, done: Callable[[], bool], seconds: float, what: str, process: subprocess.Popen[bytes]) -> None:
+        """Return when it is `done` by a process, which goes on.
 
         Raises:
-            SystemExit: it is not, after so many seconds, or one of the services has ended before.
+            SystemExit: it is not, after so many seconds, or the process has ended before.
         """
         deadline = time.monotonic() + seconds
         while not done():
-            self._check(log, *services)
+            if process.poll() is not None and not done():
+                self._check(process)
             if time.monotonic() > deadline:
-                raise SystemExit(f"{what}: not within {seconds:.0f} s:\n{tail(log)}")
+                raise self._failure(process, f"has not come to this within {seconds:.0f} s: {what}")
             time.sleep(SAMPLE_SECONDS)
             self._sample()
 
@@ -163,10 +163,14 @@ class Tree:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(child.pid, os.WNOHANG)
 
-    def _check(self, log: Path, *services: subprocess.Popen[bytes]) -> None:
+    def _check(self, *services: subprocess.Popen[bytes]) -> None:
         for service in services:
             if service.poll() is not None:
-                raise SystemExit(f"{_command(service)} ended by itself:\n{tail(log)}")
+                raise self._failure(service, f"has ended by itself with status {service.returncode}")
+
+    def _failure(self, process: subprocess.Popen[bytes], what: str) -> SystemExit:
+        command = " ".join(map(str, process.args))  # type: ignore[arg-type]
+        return SystemExit(f"`{command}` {what}:\n{tail(self._started[process])}")
 
     def _kill_the_rest(self) -> None:
         # Repeated, because a process may fork before it is killed.
@@ -187,7 +191,3 @@ def prctl(option: int, value: int) -> None:
 def tail(log: Path, lines: int = 25) -> str:
     """The last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _command(process: subprocess.Popen[bytes]) -> str:
-    return f"`{' '.join(map(str, process.args))}`"  # type: ignore[union-attr]
