@@ -199,6 +199,7 @@ def _measure() -> int:
     parser.add_argument("--big", action="store_true", help="in place of that: the archive's largest months only")
     parser.add_argument("--scale", action="store_true", help="in place of that: 1, 2 and 4 workers, a file and a lake")
     parser.add_argument("--peers", action="store_true", help="in place of that: a bare script, this project, Dagster")
+    parser.add_argument("--months", type=int, default=12, help="of --peers: so many, from 2023-01 on (default: 12)")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for the files that it makes")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size(**({"load_rounds": arguments.rounds} if arguments.rounds else {}))
@@ -218,7 +219,7 @@ def _measure() -> int:
             rows = files.measure(big_only=not arguments.archive)
         elif arguments.peers:
             heading = compare.HEADING
-            of_peers = compare.QUICK if arguments.quick else compare.Size(rounds=arguments.rounds or 1)
+            of_peers = compare.QUICK if arguments.quick else compare.Size.of(arguments.months, arguments.rounds or 1)
             rows = compare.Peers(bench, of_peers).measure()
         else:
             heading = HEADING

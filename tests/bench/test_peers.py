@@ -122,6 +122,14 @@ def test_a_setting_that_names_no_python_with_dagster_is_an_error() -> None:
         compare.find_dagster(sys.executable)
 
 
+@pytest.mark.parametrize("months", [1, 13])
+def test_there_are_two_to_twelve_months(months: int) -> None:
+    assert compare.Size.of(12, 1) == compare.Size()
+    assert compare.Size.of(3, 2).months == ("2023-01", "2023-03")
+    with pytest.raises(SystemExit, match=f"--months: expected a number from 2 to 12, found {months}"):
+        compare.Size.of(months, 1)
+
+
 def test_months_between() -> None:
     assert bare.months_between("2022-11", "2023-02") == ["2022-11", "2022-12", "2023-01", "2023-02"]
 
@@ -143,12 +151,12 @@ IN_A_TREE = """
     signal.signal(signal.SIGTERM, interrupt_once)
     script, argument, log = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     with Tree() as tree, tree.measured() as result:
-        parent = tree.start([sys.executable, "-c", script, argument], log)
-        tree.wait(parent)
+        service = tree.start(["sleep", "600"], log)
+        tree.wait(tree.start([sys.executable, "-c", script, argument], log), service)
         if "sleep" in argument:
             print("waiting", flush=True)
-            tree.wait_until(lambda: False, 60, "never", parent)
-        tree.wait_until(lambda: tree.processor_seconds() > 0.3 and tree.is_idle(0.1), 60, "idle", parent)
+            tree.wait_until(lambda: False, 60, "never", service)
+        tree.wait_until(lambda: tree.processor_seconds() > 0.3 and tree.is_idle(0.1), 60, "idle", service)
     print(json.dumps(result))
 """
 
@@ -177,6 +185,29 @@ def test_nothing_is_left_when_a_measurement_is_told_to_stop(tmp_path: Path) -> N
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert not psutil.pid_exists(orphan)
+
+
+@linux_only
+def test_a_service_that_ends_by_itself_is_the_failure_and_shows_what_it_printed(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from pathlib import Path
+        from tests.bench.peers.tree import Tree
+        with Tree() as tree:
+            service = tree.start([sys.executable, "-c", "print('the reason'); raise SystemExit(3)"], Path("service"))
+            tree.wait(tree.start(["sleep", "600"], Path("waiting")), service)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        env=run._environment() | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("has ended by itself with status 3:\nthe reason\n")
 
 
 @linux_only
