@@ -317,4 +317,7 @@ if __name__ == "__main__":
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # should the bench be killed
     for number in SIGNALS:
         signal.signal(number, interrupt_once)
-    print(json.dumps(CONTENDERS[sys.argv[1]](Task(**json.loads(sys.stdin.read())))))
+    try:
+        print(json.dumps(CONTENDERS[sys.argv[1]](Task(**json.loads(sys.stdin.read())))))
+    except KeyboardInterrupt:
+        sys.exit(130)
