@@ -27,6 +27,7 @@ KNOWN = (
     "NYC_TAXI_REAL_DATA",  # used by the tests
     "NYC_TAXI_OPENLINEAGE_SPEC",  # likewise
     "NYC_TAXI_MACHINE",  # used by the benchmarks
+    "NYC_TAXI_BENCH_DAGSTER",  # likewise
 )
 SIMILAR = 0.85
 """Names at least this similar to a setting are misspellings: `NYC_TAXI_FLEET` is one, `NYC_TAXI_MY_OWN` is not."""

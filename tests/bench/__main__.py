@@ -2,6 +2,7 @@
 
 With --archive: does the whole archive's last month cost what its first did, and do its largest months fit in memory?
 With --scale: what do more workers give, in a file and in a lake?
+With --peers: what do twelve months take as a bare script, here, and in Dagster?
 
 Whatever else the machine does disturbs every figure. So what is compared runs by turns, in one run, and of several
 rounds the fastest counts (in memory, the largest). The exit status is 1 when a limit is exceeded.
@@ -10,6 +11,7 @@ rounds the fastest counts (in memory, the largest). The exit status is 1 when a 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,9 +21,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from include.local.processes import SIGNALS, interrupt_once
 from include.nyc_taxi.months import month_range
 from tests.bench import archive, scale
 from tests.bench.measure import FLEET, MONTH, Result
+from tests.bench.peers import compare
 from tests.bench.table import HEADING, Row, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -175,14 +179,27 @@ class Bench:
 
 
 def main() -> int:
-    """Measure, print the table, and return the exit status."""
+    """Measure, print the table, and return the exit status; 130 if interrupted, after everything is cleaned up."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt_once)
+    try:
+        return _measure()
+    except KeyboardInterrupt:
+        print("\nInterrupted: nothing that was started is left, and made files stay", file=sys.stderr)
+        return 130
+
+
+def _measure() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small files, one round: shows that the bench works")
-    parser.add_argument("--rounds", type=int, help="rounds of loads (default: 5)")
+    parser.add_argument("--rounds", type=int, help="rounds of loads (default: 5), or of --peers (default: 1)")
     parser.add_argument("--threads", default="", help="for both sides of a load (default: what DuckDB takes, on both)")
     parser.add_argument("--archive", action="store_true", help="in place of that: the whole archive, at a hundredth")
     parser.add_argument("--big", action="store_true", help="in place of that: the archive's largest months only")
     parser.add_argument("--scale", action="store_true", help="in place of that: 1, 2 and 4 workers, a file and a lake")
+    parser.add_argument("--peers", action="store_true", help="in place of that: a bare script, this project, Dagster")
+    parser.add_argument("--months", type=int, default=12, help="of --peers: so many, from 2023-01 on (default: 12)")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for the files that it makes")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size(**({"load_rounds": arguments.rounds} if arguments.rounds else {}))
@@ -200,6 +217,10 @@ def main() -> int:
         elif arguments.archive or arguments.big:
             heading = archive.HEADING
             rows = files.measure(big_only=not arguments.archive)
+        elif arguments.peers:
+            heading = compare.HEADING
+            of_peers = compare.QUICK if arguments.quick else compare.Size.of(arguments.months, arguments.rounds or 1)
+            rows = compare.Peers(bench, of_peers).measure()
         else:
             heading = HEADING
             what = f"{size.load_rows:,} rows, {size.load_rounds} rounds"

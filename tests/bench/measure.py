@@ -51,6 +51,13 @@ def bare_load(database: str, path: str, threads: str) -> Result:
     return result
 
 
+def duckdb_settings(database: str) -> Result:
+    """What DuckDB may use in a task: its settings `threads` and `memory_limit`."""
+    with _hook(database).opened() as con:
+        (memory_limit,) = con.execute("SELECT current_setting('memory_limit')").fetchone() or ("",)
+        return {"threads": _threads(con), "memory_limit": memory_limit}
+
+
 def make_tables(database: str) -> Result:
     """Make a warehouse whose tables are there and empty: of a warehouse's life, the first load alone makes them."""
     from include.nyc_taxi import warehouse
@@ -207,6 +214,7 @@ MEASUREMENTS = {
     for function in (
         make_file,
         bare_load,
+        duckdb_settings,
         make_tables,
         our_load,
         fill,

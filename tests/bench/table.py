@@ -16,6 +16,7 @@ class Row:
         ours: the figure of our code, or of month 60.
         other: the figure of the bare thing, or of month 1; None where there is nothing to compare with.
         limit: None where the figure is there for information only.
+        target: of the ratio; missing it fails nothing. None where there is none.
     """
 
     what: str
@@ -23,6 +24,7 @@ class Row:
     ours: float
     other: float | None = None
     limit: float | None = None
+    target: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -36,7 +38,7 @@ class Row:
         return None not in (self.limit, judged) and judged > self.limit
 
     def cells(self) -> tuple[str, ...]:
-        """What the table shows of it."""
+        """What the table shows of it, but for its target."""
         figure = UNITS[self.unit].format
         verdict = "TOO MUCH" if self.unit == "MiB" else "TOO SLOW"
         return (
@@ -48,14 +50,26 @@ class Row:
             "-" if self.limit is None else verdict if self.exceeded else "ok",
         )
 
+    def target_cells(self) -> tuple[str, str]:
+        """What the table shows of its target."""
+        if self.target is None or self.ratio is None:
+            return "-", "-"
+        return f"{self.target:.2f}", "missed" if self.ratio > self.target else "ok"
+
 
 def table(rows: list[Row], heading: tuple[str, str] = HEADING) -> str:
-    """All rows, columns separated by two or more spaces; `heading` is over the figures of `ours` and `other`."""
+    """All rows, columns separated by two or more spaces; `heading` is over the figures of `ours` and `other`.
+
+    Where a row has a target, there are columns for it.
+    """
     lines = [("what", *heading, "ratio", "limit", ""), *(row.cells() for row in rows)]
+    if any(row.target for row in rows):
+        targets = [("target", ""), *(row.target_cells() for row in rows)]
+        lines = [line[:4] + target + line[4:] for line, target in zip(lines, targets, strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if number in (0, 5) else cell.rjust(width)
+            cell.ljust(width) if number in (0, 5, 7) else cell.rjust(width)
             for number, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

@@ -1,4 +1,4 @@
-"""That `make bench ARCHIVE=1` and `SCALE=1` work: in minutes, and all that is asserted is that they end with tables."""
+"""That `make bench` works with ARCHIVE=1, SCALE=1 and PEERS=1: in minutes; asserted is that they end with tables."""
 
 import os
 import subprocess
@@ -75,3 +75,20 @@ def test_quick_run_of_workers(bench: Callable[[str], str]) -> None:
         "file, 2 workers, 2 months",
     ):
         assert part in printed, part
+
+
+@pytest.mark.skipif(not IS_AIRFLOW_3, reason="on 2.11 a backfill has no services that may be up")
+def test_quick_run_of_peers(bench: Callable[[str], str], tmp_path: Path) -> None:
+    printed = bench("--peers")
+    for part in (
+        "DuckDB in each process of all: ",
+        "until first month",
+        "Of the cold start, ",
+        "Seconds of a month's tasks, by their own records",
+        "second half ÷ first",
+        "ours, cold start, processor time",
+        "ours, services up, processor time",
+    ):
+        assert part in printed, part
+    assert "Dagster" not in printed
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["peers-2000"]
