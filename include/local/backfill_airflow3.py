@@ -98,7 +98,8 @@ class Scheduler:
     def _start(self, lock: IO[str]) -> None:
         say("Starting Airflow …")
         dag_id, started = self._note.dag_id, datetime.now(UTC)
-        stack = Stack(self._note.command, 0, lock, ["scheduler"], AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE="False")
+        without_schedule = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"}
+        stack = Stack(self._note.command, 0, lock, ["scheduler"], web_ui=False, **without_schedule)
         self._stack = stack.__enter__()
         if not wait_until(lambda: runs.parsed_since(dag_id, started), stack.check, PARSE_SECONDS):
             errors = "\n".join(runs.import_errors()) or f"no import error; see {stack.logs}/dag-processor.log"
