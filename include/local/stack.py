@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
+from include.local import preloaded
 from include.local.console import last_lines
 from include.local.errors import CommandError
 from include.local.processes import Started, end_abandoned, home, locked, noted, wait_until
@@ -94,7 +95,7 @@ class Stack:
 
     def _start(self, name: str) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
-        command = ["airflow", name]
+        command = preloaded.command(name) if name == "scheduler" else ["airflow", name]
         if name in ("scheduler", "triggerer"):
             command.append("--skip-serve-logs")  # the log server would listen on all interfaces
         if name == "api-server" and not self._web_ui:
