@@ -57,6 +57,7 @@ from include.nyc_taxi.months import Month
 from include.orchestration import assets, lineage, month_tasks
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
+from include.orchestration.fleets import fleets_of
 from include.orchestration.month import MACROS, MONTH, accept_param, again_param, month_param
 from include.orchestration.retry_policy import no_retry_when_permanent
 from output_pages import OutputOperator
@@ -174,5 +175,5 @@ def make_dag(fleet: str) -> DAG:
     return dag
 
 
-for name in settings.fleets():
+for name in fleets_of("taxi_trips"):
     globals()[f"taxi_trips_{name}"] = make_dag(name)

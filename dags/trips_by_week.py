@@ -49,6 +49,7 @@ from include.nyc_taxi.months import monday_of
 from include.orchestration import assets, lineage
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
+from include.orchestration.fleets import fleets_of
 from include.orchestration.retry_policy import no_retry_when_permanent
 from include.orchestration.tables import needs
 from include.orchestration.week import FIRST_MONTH, LAST_MONTH, MACROS, WEEK, week_param
@@ -115,5 +116,5 @@ def make_dag(fleet: str) -> DAG:
     return dag
 
 
-for name in settings.fleets():
+for name in fleets_of("trips_by_week"):
     globals()[f"trips_by_week_{name}"] = make_dag(name)

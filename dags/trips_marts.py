@@ -66,6 +66,7 @@ from include.nyc_taxi.months import Month
 from include.orchestration import assets, dbt_tasks
 from include.orchestration.compat import show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
+from include.orchestration.fleets import fleets_of
 from include.orchestration.month import MACROS, MONTH, month_param
 from include.orchestration.retry_policy import no_retry_when_permanent
 from include.orchestration.tables import needs_of
@@ -159,5 +160,5 @@ def make_dag(fleet: str) -> DAG:
     return dag
 
 
-for name in settings.fleets():
+for name in fleets_of("trips_marts"):
     globals()[f"trips_marts_{name}"] = make_dag(name)

@@ -37,8 +37,14 @@ class Job:
     @property
     def dates(self) -> tuple[str, str]:
         """The first and the last logical date, with their offset: Airflow reads others in its default time zone."""
+        first, last = self.days
+        return f"{first}T00:00:00+00:00", f"{last}T00:00:00+00:00"
+
+    @property
+    def days(self) -> tuple[date, date]:
+        """The first and the last logical date, in UTC."""
         days = list(self.partitions.values())
-        return f"{days[0]}T00:00:00+00:00", f"{days[-1]}T00:00:00+00:00"
+        return days[0], days[-1]
 
     def runs(self) -> list[runs.Run]:
         """The job's runs that exist, in order."""

@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from include.local import runs
+from include.local import preloaded, runs
 from include.local.command_lock import Note, wait_for
 from include.local.console import last_lines, say
 from include.local.errors import CommandError
@@ -49,8 +49,7 @@ def _other(dag_id: str) -> str | None:
 
 def _run_backfill_command(job: Job, how: str | None, progress: Progress, note: Note) -> None:
     first, last = job.dates
-    command = ["airflow", "dags", "backfill", "--local", "--yes", *([how] if how else [])]
-    command += ["-s", first, "-e", last, job.dag_id]
+    arguments = ["dags", "backfill", "--local", "--yes", *([how] if how else []), "-s", first, "-e", last, job.dag_id]
     log = runs.log_folder() / "backfill.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     # Otherwise a task that ends schedules its successors although the command has just queued them: a try is skipped.
@@ -58,7 +57,9 @@ def _run_backfill_command(job: Job, how: str | None, progress: Progress, note: N
     started = Started(note.command)
     try:
         with log.open("ab") as out:
-            process = started.popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+            process = started.popen(
+                preloaded.command(*arguments), env=environment, stdout=out, stderr=subprocess.STDOUT
+            )
         while process.poll() is None:
             runs.fail_killed(job.dag_id, job.runs())
             progress.show()
@@ -70,4 +71,4 @@ def _run_backfill_command(job: Job, how: str | None, progress: Progress, note: N
         started.stop()
     if process.returncode and not job.runs():
         said = log.read_text(errors="replace")
-        raise CommandError(f"`{' '.join(command)}` failed:\n" + last_lines(said, 12))
+        raise CommandError(f"`airflow {' '.join(arguments)}` failed:\n" + last_lines(said, 12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,10 +23,11 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from include.orchestration.compat import IS_AIRFLOW_3
+from include.orchestration.compat import IS_AIRFLOW_3, PRIVATE
 
 if IS_AIRFLOW_3:
-    from airflow.models.backfill import Backfill, BackfillDagRun
+    from airflow.models.backfill import AlreadyRunningBackfill as AlreadyRunningBackfill
+    from airflow.models.backfill import Backfill, BackfillDagRun, ReprocessBehavior
     from airflow.models.dagbag import DagPriorityParsingRequest
 
 OVERLOOKED_AFTER = timedelta(seconds=10)
@@ -292,6 +294,37 @@ def open_backfills(dag_id: str) -> list[OpenBackfill]:
             done = sum(state in FINISHED for state in states)
             found.append(OpenBackfill(name, done, len(states), bool(backfill.is_paused)))
         return found
+
+
+def create_backfill(dag_id: str, first: date, last: date, parallel_runs: int, reprocess: str) -> None:
+    """Create a backfill of the logical dates from `first` to `last`, as `airflow backfill create` does. For Airflow 3.
+
+    Args:
+        parallel_runs: how many of its runs may run at once.
+        reprocess: which existing runs to repeat: "completed", "failed" or "none".
+
+    Raises:
+        AlreadyRunningBackfill: another backfill of the DAG has not ended.
+        OperationalError: the database is busy. Some of the runs may exist.
+        AirflowException, ValueError: Airflow refuses the backfill; the message says why.
+    """
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = None
+    create: Any = PRIVATE["_create_backfill"].load()
+    create(
+        dag_id=dag_id,
+        from_date=datetime.combine(first, time(), UTC),
+        to_date=datetime.combine(last, time(), UTC),
+        max_active_runs=parallel_runs,
+        reverse=False,
+        # Otherwise a run would keep the `month` that an earlier backfill has given it, and fail because of it again.
+        dag_run_conf={},
+        triggering_user_name=user,
+        reprocess_behavior=ReprocessBehavior(reprocess),
+        run_on_latest_version=conf.getboolean("core", "rerun_with_latest_version", fallback=True),
+    )
 
 
 def cancel_since(dag_id: str, moment: datetime) -> int:

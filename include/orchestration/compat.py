@@ -63,6 +63,11 @@ _BOTH_LINES = (
     Private("airflow.models.serialized_dag", "SerializedDagModel", _PAGE),
 )
 _AIRFLOW_3 = (
+    Private(
+        "airflow.models.backfill",
+        "_create_backfill",
+        "`make backfill` creates its runs itself: `airflow backfill create` takes seconds to start.",
+    ),
     Private("airflow.models.asset", "AssetEvent", _PAGE),
     Private("airflow.models.asset", "AssetModel", _PAGE),
     Private("airflow.dag_processing.dagbag", "DagBag", "`make docs` reads the DAG files as Airflow reads them."),

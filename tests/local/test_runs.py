@@ -1,5 +1,8 @@
 """How the backfill commands read and change Airflow's metadata database."""
 
+import contextlib
+import sqlite3
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -7,9 +10,11 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from include.local import backfill_airflow3, progress, runs, summary
 from include.local.backfill import Job
+from include.local.command_lock import Note
 from include.local.errors import CommandError
 from include.orchestration import pool_holders
 from include.orchestration.compat import IS_AIRFLOW_3
@@ -36,6 +41,16 @@ def test_a_task_not_looked_at_yet_is_waiting_and_a_sensor_says_for_what():
 def done(dag_bag, simulator, data_dir):
     """A run of taxi_zones that has ended."""
     return run(dag_bag.dags["taxi_zones"], "2023-01-01")
+
+
+def zones_job():
+    """A job whose only run is the one that `done` makes."""
+    return Job("green", "taxi_zones", {"2023-01": DAY}, lambda *_: "")
+
+
+def note_since(moment):
+    """The note of a command that has begun then."""
+    return Note("make backfill", 1, 0.0, moment.isoformat(), "taxi_zones", True)
 
 
 def tasks_of(done, *columns):
@@ -225,6 +240,31 @@ class TestBackfillsOfAirflow3:
         job = Job("green", "taxi_zones", {"2023-01": DAY, "2020-02": date(2020, 2, 1)}, lambda *_: "")
         with pytest.raises(CommandError, match=r"taxi_zones has no run for 2020-02: .* deleted it"):
             backfill_airflow3._check_none_is_missing(job, job.runs())
+
+    def test_it_keeps_ours_from_being_created_and_is_no_error(self, backfill, done):
+        assert not backfill_airflow3._create(zones_job(), "none", note_since(backfill))
+
+    def test_a_dag_that_airflow_does_not_know_is_named_with_the_dates(self, backfill, done):
+        job = replace(zones_job(), dag_id="no_such_dag")
+        with pytest.raises(CommandError, match=r"no_such_dag from 2023-01-01T00:00:00\+00:00 to 2023.*\n.*no_such_dag"):
+            backfill_airflow3._create(job, "none", note_since(backfill))
+
+    @pytest.mark.parametrize("busy", [1, 3])
+    def test_a_busy_database_is_asked_again_after_what_was_begun_is_cancelled(self, backfill, done, busy, monkeypatch):
+        asked, cancelled = [], []
+
+        def create(*given):
+            asked.append(given)
+            if len(asked) <= busy:
+                raise OperationalError("INSERT", {}, sqlite3.OperationalError("database is locked"))
+
+        monkeypatch.setattr(runs, "create_backfill", create)
+        monkeypatch.setattr(runs, "cancel_since", lambda *given: cancelled.append(given))
+        note = note_since(backfill)
+        with pytest.raises(CommandError, match="database is locked") if busy == 3 else contextlib.nullcontext():
+            assert backfill_airflow3._create(zones_job(), "completed", note)
+        assert asked == [("taxi_zones", DAY, DAY, 4, "completed")] * (2 if busy == 1 else 3)
+        assert cancelled == [("taxi_zones", note.moment)] * (1 if busy == 1 else 2)
 
     def test_our_own_is_ended_with_its_runs(self, backfill, done):
         assert runs.cancel_since("taxi_zones", backfill) == 1
