@@ -169,9 +169,11 @@ def _duplicates(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, relation
     pickups: list[object] = []
     if every > 1:
         # A hash of a few columns selects the sample, so that reading the other columns can be avoided.
-        few = [name for name in ("pickup_datetime", "dropoff_datetime", "pickup_zone_id") if name in fleet.column_names]
+        few: list[str] = [
+            name for name in ("pickup_datetime", "dropoff_datetime", "pickup_zone_id") if name in fleet.column_names
+        ]
         conditions.append(f"hash({', '.join(few)}) % {every} = 0")
-        more = [name for name in ("dropoff_zone_id", "total_amount") if name in fleet.column_names]
+        more: list[str] = [name for name in ("dropoff_zone_id", "total_amount") if name in fleet.column_names]
         found = con.execute(
             f"SELECT DISTINCT pickup_datetime FROM (SELECT any_value(pickup_datetime) AS pickup_datetime "
             f"FROM {relation} WHERE {conditions[0]} GROUP BY hash({', '.join(few + more)}) HAVING count(*) > 1) "

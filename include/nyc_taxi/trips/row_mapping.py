@@ -126,7 +126,7 @@ def _all_fit(published_as: str, footer: Footer, wanted: str) -> bool:
     if footer.types[published_as] not in (*_INTEGERS, "FLOAT", "DOUBLE"):
         return False
     least, largest = footer.ranges[published_as]
-    end = 2 ** (_INTEGERS[wanted] - 1)
+    end: int = 2 ** (_INTEGERS[wanted] - 1)
     return -end < least <= largest < end - 1  # strictly, because the footer's numbers were converted to DOUBLE
 
 
