@@ -302,10 +302,13 @@ class WarehouseHook(DuckDBHook):
     @contextlib.contextmanager
     def opened(self) -> Iterator[DuckDBPyConnection]:
         """Open the warehouse for the block, for functions of `include` that write in transactions of their own."""
+        from include.nyc_taxi.warehouse import checkpoints
         from include.nyc_taxi.web.visit import Visit
 
-        visit = Visit(self._user_and_place, _file_of(self.get_database()))
+        file = _file_of(self.get_database())
+        visit = Visit(self._user_and_place, file)
         with visit.recorded(), contextlib.closing(self.get_conn()) as con:
+            before = checkpoints.state(file) if file else None
             visit.begin(con)
             try:
                 yield con
@@ -315,6 +318,15 @@ class WarehouseHook(DuckDBHook):
                     visit.end(con)
                 raise
             visit.end(con)
+        if self.advice and file and checkpoints.was_made(before, checkpoints.state(file)):
+            self.log.info("This task has made a checkpoint. %s", self.advice)
+
+    @property
+    def advice(self) -> str | None:
+        """Sentences for the user about the warehouse's size; None if there is nothing to say. Does not open it."""
+        from include.nyc_taxi.warehouse import checkpoints
+
+        return checkpoints.advice_about(_file_of(self.get_database()))
 
     def _user_and_place(self, con: DuckDBPyConnection) -> tuple[User, Place] | None:
         """Who opens the warehouse, and what is known about it; None if it is not the warehouse of the connection.

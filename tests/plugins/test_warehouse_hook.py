@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, Airflo
 
 import warehouse_hook
 from include.nyc_taxi import warehouse
+from include.nyc_taxi.warehouse import checkpoints
 from include.nyc_taxi.warehouse.lake import LakeError
 from include.nyc_taxi.web import snapshot, uses
 from include.orchestration import pool
@@ -222,6 +223,27 @@ class TestLargeFile:
         assert 2**20 < most < 2**25
         with closing(WarehouseHook(database=str(large)).get_conn()) as con:
             assert con.execute("SELECT count(*), count(DISTINCT who) FROM t").fetchone() == (600_000, 100_000)
+
+    def test_says_in_the_log_of_the_task_that_pays_for_a_checkpoint_what_it_costs_and_what_to_do(
+        self, large, monkeypatch, caplog, capsys
+    ):
+        caplog.set_level("INFO")
+
+        def logged(*statements):
+            caplog.clear()
+            capsys.readouterr()
+            with WarehouseHook(database=str(large)).opened() as con:
+                for statement in statements:
+                    con.execute(statement)
+            text = caplog.text + capsys.readouterr().out  # Airflow 2 logs with `logging`, Airflow 3 to stdout
+            return "make migrate" in text and WarehouseHook(database=str(large)).advice in text
+
+        insert = "INSERT INTO t VALUES ('one', 1)"
+        assert not logged(insert, "CHECKPOINT"), "it is not worth a word in a file of this size"
+        monkeypatch.setattr(checkpoints, "LAKE_ADVISED_BYTES", 1)
+        assert not logged(insert)
+        assert not logged("FROM t")
+        assert logged("CHECKPOINT")
 
     def test_a_smaller_file_has_no_log_beside_it(self, database):
         with WarehouseHook(database=str(database)).transaction() as con:
