@@ -41,8 +41,7 @@ LOCK_TIMEOUT_SECONDS = 600.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
 MEMORY_MB, MEMORY_MB_PER_THREAD, LEAST_MEMORY_MB = 1000, 250, 125
 """Default for DuckDB's memory: 1 GB, or more for more than four threads, but at most half of what the machine has for
-each task that may have the warehouse open at once. More does not make a load faster (docs/explanation/performance.md).
-DuckDB needs 125 MB per thread."""
+each task that may have the warehouse open at once. DuckDB needs 125 MB per thread."""
 LARGE_FILE_BYTES = 4 * 2**30
 """From this size on, closing the file leaves changes in DuckDB's write-ahead log, `<file>.wal`. Merging them makes
 DuckDB read metadata of the whole file, which takes longer than replaying the log at the next opening. DuckDB merges a
@@ -118,7 +117,7 @@ class WarehouseHook(DuckDBHook):
         if "Kubernetes" in executor and "Celery" not in executor:
             return 1  # each task has a machine of its own: its pod
         section, key = ("celery", "worker_concurrency") if "Celery" in executor else ("core", "parallelism")
-        return max(1, min(self.writers, conf.getint(section, key, fallback=self.writers)))
+        return max(1, min(self.writers, int(conf.getint(section, key, fallback=self.writers))))
 
     @property
     def temp_directory(self) -> str | None:
