@@ -39,7 +39,9 @@ WRITERS = 16
 """Default for the number of tasks that write to a lake at once; each holds connections to the catalog."""
 LOCK_TIMEOUT_SECONDS = 600.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
-MEMORY_LIMIT = "1GB"
+MEMORY_MB, MEMORY_MB_PER_THREAD, LEAST_MEMORY_MB = 1000, 250, 125
+"""Default for DuckDB's memory: 1 GB, or more for more than four threads, but at most half of what the machine has for
+each task that may have the warehouse open at once. DuckDB needs 125 MB per thread."""
 LARGE_FILE_BYTES = 4 * 2**30
 """From this size on, closing the file leaves changes in DuckDB's write-ahead log, `<file>.wal`. Merging them makes
 DuckDB read metadata of the whole file, which takes longer than replaying the log at the next opening. DuckDB merges a
@@ -66,7 +68,8 @@ class WarehouseHook(DuckDBHook):
     Args:
         lock_timeout: seconds to wait for another process; else the connection's extra `lock_timeout`, else 600.
 
-    All arguments of DuckDBHook apply too; `memory_limit` is 1GB unless the argument or the extra sets it.
+    All arguments of DuckDBHook apply too. `threads` and `memory_limit` depend on the machine and on the limits of its
+    container, unless the argument or the extra sets them.
     """
 
     default_conn_name = "warehouse"
@@ -84,7 +87,37 @@ class WarehouseHook(DuckDBHook):
     @property
     def memory_limit(self) -> str | None:
         """The memory that DuckDB may use before it spills to disk."""
-        return super().memory_limit or MEMORY_LIMIT
+        return super().memory_limit or f"{self._default_memory()}MB"
+
+    @property
+    def threads(self) -> int | None:
+        """The number of DuckDB's threads: all processors that the process may use, if there is memory for them."""
+        from include.nyc_taxi import machine
+
+        if chosen := super().threads:
+            return chosen
+        if super().memory_limit:
+            return machine.processors()
+        return max(1, min(machine.processors(), self._default_memory() // LEAST_MEMORY_MB))
+
+    def _default_memory(self) -> int:
+        """The default for DuckDB's memory, in megabytes."""
+        from include.nyc_taxi import machine
+
+        wanted = max(MEMORY_MB, MEMORY_MB_PER_THREAD * int(super().threads or machine.processors()))
+        share = machine.memory() // machine.MB // 2 // self._tasks_at_once
+        return max(LEAST_MEMORY_MB, min(wanted, share))
+
+    @property
+    def _tasks_at_once(self) -> int:
+        """How many tasks may have the warehouse open on this machine at once."""
+        from airflow.providers.common.compat.sdk import conf
+
+        executor = conf.get("core", "executor", fallback="")
+        if "Kubernetes" in executor and "Celery" not in executor:
+            return 1  # each task has a machine of its own: its pod
+        section, key = ("celery", "worker_concurrency") if "Celery" in executor else ("core", "parallelism")
+        return max(1, min(self.writers, int(conf.getint(section, key, fallback=self.writers))))
 
     @property
     def temp_directory(self) -> str | None:
@@ -302,12 +335,15 @@ class WarehouseHook(DuckDBHook):
     @contextlib.contextmanager
     def opened(self) -> Iterator[DuckDBPyConnection]:
         """Open the warehouse for the block, for functions of `include` that write in transactions of their own."""
+        from include.nyc_taxi.warehouse import checkpoints
         from include.nyc_taxi.web.visit import Visit
         from include.orchestration import metrics
 
-        visit, began = Visit(self._user_and_place, _file_of(self.get_database())), time.monotonic()
+        file = _file_of(self.get_database())
+        visit, began = Visit(self._user_and_place, file), time.monotonic()
         with visit.recorded(), contextlib.closing(self.get_conn()) as con:
             metrics.of_wait(time.monotonic() - began)
+            before = checkpoints.state(file) if file else None
             visit.begin(con)
             try:
                 yield con
@@ -317,6 +353,15 @@ class WarehouseHook(DuckDBHook):
                     visit.end(con)
                 raise
             visit.end(con)
+        if self.advice and file and checkpoints.was_made(before, checkpoints.state(file)):
+            self.log.info("This task has made a checkpoint. %s", self.advice)
+
+    @property
+    def advice(self) -> str | None:
+        """Sentences for the user about the warehouse's size; None if there is nothing to say. Does not open it."""
+        from include.nyc_taxi.warehouse import checkpoints
+
+        return checkpoints.advice_about(_file_of(self.get_database()))
 
     def _user_and_place(self, con: DuckDBPyConnection) -> tuple[User, Place] | None:
         """Who opens the warehouse, and what is known about it; None if it is not the warehouse of the connection.
@@ -331,6 +376,9 @@ class WarehouseHook(DuckDBHook):
 
     def _shown_settings(self, con: DuckDBPyConnection) -> Iterator[Setting]:
         """The settings that matter, with their origins and without secrets."""
+        from humanize import naturalsize
+
+        from include.nyc_taxi import machine
         from include.nyc_taxi.warehouse.lake import without_passwords
         from include.nyc_taxi.web.snapshot import Setting
 
@@ -339,8 +387,14 @@ class WarehouseHook(DuckDBHook):
         yield Setting("database", self.place, connection if self.airflow_connection else "default: the data directory")
         ours = {"lock_timeout": f"{self.lock_timeout:g} s", "writers": str(self.writers)}
         duckdbs = ("memory_limit", "threads", "TimeZone")
+        defaults = {
+            "memory_limit": f"default: of {naturalsize(machine.memory())} for {self._tasks_at_once} "
+            f"{'task' if self._tasks_at_once == 1 else 'tasks'} at once",
+            "threads": f"default: of {machine.processors()} processors",
+        }
         for name, value in [*ours.items(), *((name, str(_current_setting(con, name))) for name in duckdbs)]:
-            yield Setting(name, value, f"{connection}, extra" if extra.get(name) is not None else "default")
+            origin = f"{connection}, extra" if extra.get(name) is not None else defaults.get(name, "default")
+            yield Setting(name, value, origin)
         for name in ("temp_directory", "data_path", "catalog_conn_id", "storage_conn_id", "extensions"):
             if extra.get(name):
                 yield Setting(name, without_passwords(str(extra[name])), f"{connection}, extra")

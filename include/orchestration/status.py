@@ -68,7 +68,8 @@ def _loads(warehouse: WarehouseHook, fleets: Sequence[str]) -> tuple[dict[str, d
     if not warehouse.exists():
         return {fleet: {} for fleet in fleets}, [f"There is no warehouse yet at {warehouse.place}."]
     with warehouse.opened() as con:
-        return months_by_fleet(con, fleets), []
+        loads = months_by_fleet(con, fleets)
+    return loads, [warehouse.advice] if warehouse.advice else []
 
 
 def _ask(wanted: list[tuple[str, str]]) -> tuple[dict[tuple[str, str], site.Answer], str | None]:

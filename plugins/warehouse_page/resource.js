@@ -11,7 +11,7 @@ export class Resource {
   }
 
   update({ warehouse, tlc, hint }, now) {
-    const parts = ["kind", "place", "bytes", "duckdb", "open_now", "open_now_note", "waiting"].map((name) => warehouse[name]);
+    const parts = ["kind", "place", "bytes", "advice", "duckdb", "open_now", "open_now_note", "waiting"].map((name) => warehouse[name]);
     this.show([
       hint && { name: "hint", data: hint, make: () => h("p", { class: "note" }, hint) },
       { name: "warehouse", data: parts, make: () => this.#warehouse(warehouse, now) },
@@ -26,11 +26,12 @@ export class Resource {
     return task ? this.link(task.url, `${task.dag_id}.${task.task_id}, run ${task.run_id}`) : null;
   }
 
-  #warehouse({ kind, place, bytes: size, duckdb, open_now: holders, open_now_note: note, waiting }, now) {
+  #warehouse({ kind, place, bytes: size, advice, duckdb, open_now: holders, open_now_note: note, waiting }, now) {
     const list = (items) => h("ul", null, items.map((item) => h("li", null, item)));
     return h("section", { class: "card" }, h("h3", null, "The warehouse"), facts([["Type", kind === "lake" ? "DuckLake" : "DuckDB file"], ["Where", h("code", null, place)], ["Size", bytes(size)], ["DuckDB", duckdb],
       ["Open now", holders.length ? list(holders.map(({ pid, mode, task, since }) => [this.#task(task) ?? (pid == null ? "a process in another container or on another machine" : `process ${pid}, which is no task that you may see`), `${mode ? `, to ${mode}` : ""}${since ? `, ${ago(since, now)}` : ""}`])) : "by nobody"],
-      ["Waiting", waiting.length ? list(waiting.map(({ task, since }) => [this.#task(task), since ? `, ${ago(since, now)}` : ""])) : "no task"]]), note && h("p", { class: "hint" }, note));
+      ["Waiting", waiting.length ? list(waiting.map(({ task, since }) => [this.#task(task), since ? `, ${ago(since, now)}` : ""])) : "no task"]]), note && h("p", { class: "hint" }, note),
+      advice && h("p", { class: "hint" }, advice));
   }
 
   #settings({ settings }) {

@@ -30,7 +30,7 @@ from tests.bench.table import HEADING, Row, table
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
-LOAD_RATIO, MONTHS_RATIO, PEAK_MIB = 1.15, 1.10, 1024
+LOAD_RATIO, MONTHS_RATIO, PEAK_MIB = 1.5, 1.10, 1024
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class Bench:
             return max(result["peak_bytes"] for result in results[name]) / MIB
 
         return [
-            Row("load, without its audit", "s", unaudited, least("bare", "seconds"), LOAD_RATIO),
-            Row("load", "s", least("ours", "seconds"), least("bare", "seconds")),
+            Row("load, without its audit", "s", unaudited, least("bare", "seconds")),
+            Row("load", "s", least("ours", "seconds"), least("bare", "seconds"), LOAD_RATIO),
             Row("load, processor time", "s", least("ours", "processor_seconds"), least("bare", "processor_seconds")),
             Row("load over itself", "s", least("again", "seconds"), least("bare", "seconds")),
             Row("load, peak memory", "MiB", peak("ours"), peak("bare"), PEAK_MIB),

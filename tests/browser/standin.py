@@ -302,6 +302,7 @@ class State:
                 "kind": "file",
                 "place": "/srv/nyc_taxi/warehouse.duckdb",
                 "bytes": 48_234_496,
+                "advice": None,
                 "duckdb": "1.5.5",
                 "settings": [
                     {"name": "lock_timeout", "value": "60 s", "from": "the connection warehouse"},

@@ -11,6 +11,7 @@ from include.local import warehouse_reader
 from include.local.__main__ import main
 from include.nyc_taxi import warehouse
 from include.nyc_taxi.months import Month
+from include.nyc_taxi.warehouse import checkpoints
 from include.orchestration import status
 from include.orchestration.compat import IS_AIRFLOW_3
 from include.orchestration.month_runs import MonthRun
@@ -127,6 +128,12 @@ class TestReport:
         assert site.requests[0].headers["Authorization"].startswith("Basic ")
         assert f"{site.url} could not be asked" in found
         assert "s3same" not in found
+
+    def test_advises_once_to_use_a_lake_if_the_file_is_large(self, data_dir, site, monkeypatch):
+        note_loads(data_dir / "warehouse.duckdb", "green", "2023-01")
+        assert "make migrate" not in status.report(WarehouseHook(), ["green", "fhv"])
+        monkeypatch.setattr(checkpoints, "LAKE_ADVISED_BYTES", 1)
+        assert status.report(WarehouseHook(), ["green", "fhv"]).count("make migrate") == 1
 
     def test_does_not_make_a_warehouse(self, data_dir, site):
         found = status.report(WarehouseHook(), ["green"])

@@ -1,6 +1,7 @@
 """The audit of a month: counts, rules, and the record of the results."""
 
 import json
+import math
 from datetime import date
 
 import pytest
@@ -217,6 +218,59 @@ def test_in_a_long_month_duplicates_are_estimated_and_the_share_is_right(con, mo
     audit = engine.audit(con, catalogue.fleet("green"), Month("2023-02"), rows_of("green"), InFile(20_000))
     assert audit.counts["exact_duplicates"] == pytest.approx(10_000, rel=0.15)
     assert "every_trip_doubled" in broken(audit)
+
+
+@pytest.mark.parametrize("nulls", [0, 1])
+def test_in_a_long_month_a_few_duplicates_are_told_from_rows_that_share_only_some_columns(con, monkeypatch, nulls):
+    monkeypatch.setattr(engine, "DUPLICATES_SAMPLE_ROWS", 150)
+    con.execute(
+        "INSERT INTO green_trips (partition_month, pickup_datetime, vendor_id) "
+        "SELECT '2023-02-01', TIMESTAMP '2023-02-01' + i // 3 * INTERVAL 1 SECOND, i % 3 FROM range(288) AS r(i)"
+    )
+    con.execute("INSERT INTO green_trips FROM green_trips WHERE second(pickup_datetime) % 4 = 0")
+    con.execute("INSERT INTO green_trips (partition_month) SELECT '2023-02-01' FROM range(?)", [2 * nulls])
+    ((all_rows,),) = con.execute(f"SELECT count(*) FROM {rows_of('green')}").fetchall()
+    every = math.ceil(all_rows / 150)
+    names = ", ".join(catalogue.fleet("green").column_names)
+    expected = con.execute(
+        f"SELECT sum(n - 1) * {every} FROM (SELECT count(*) AS n FROM {rows_of('green')} "
+        f"WHERE hash(pickup_datetime, dropoff_datetime, pickup_zone_id) % {every} = 0 GROUP BY {names})"
+    ).fetchone()
+    audit = engine.audit(con, catalogue.fleet("green"), Month("2023-02"), rows_of("green"), InFile(all_rows))
+    assert every == 3
+    assert audit.counts["exact_duplicates"] == expected[0] > 0
+
+
+def test_conditions_written_for_speed_say_the_same_as_plain_comparisons(con):
+    plain = {
+        "negative_trip_distance": "trip_distance < 0 AND trip_distance > '-inf'::DOUBLE",
+        "negative_total_amount": "total_amount < 0 AND total_amount > '-inf'::DOUBLE",
+        "negative_fare_amount": "fare_amount < 0 AND fare_amount > '-inf'::DOUBLE",
+        "over_1000_miles": "trip_distance > 1000 AND trip_distance < 'inf'::DOUBLE",
+        "over_1000_dollars_fare_amount": "fare_amount > 1000 AND fare_amount < 'inf'::DOUBLE",
+    }
+    fleet = catalogue.fleet("green")
+    odd = ["0", "-0.0", "1", "-1", "5e-324", "-5e-324", "1000", "1000.0000000000001", "1e308", "-1e308"]
+    values = ", ".join(f"('{value}'::DOUBLE)" for value in [*odd, "inf", "-inf", "nan", "-nan"]) + ", (NULL)"
+    con.execute(
+        f"INSERT INTO green_trips (partition_month, trip_distance, fare_amount, total_amount) "
+        f"SELECT '2023-02-01', d, f, t "
+        f"FROM (VALUES {values}) AS a(d), (VALUES {values}) AS b(f), (VALUES {values}) AS c(t)"
+    )
+    written = {rule.name: rule.condition(fleet, "partition_month") for rule in rules.rules_of(fleet)}
+    for name, condition in plain.items():
+        differ = f"(({condition}) IS TRUE) <> (({written[name]}) IS TRUE)"
+        assert con.execute(f"SELECT count(*) FROM green_trips WHERE {differ}").fetchall() == [(0,)], name
+
+
+@pytest.mark.parametrize(
+    ("amounts", "expected"),
+    [([1e308, 1e308, 1.5], 0), ([float("inf"), float("-inf"), None], 2), ([float("nan"), 1e308, 1e308], 1)],
+)
+def test_trips_whose_sum_alone_is_infinite_are_finite(audited, amounts, expected):
+    for amount in amounts:
+        audit = audited(total_amount=amount)
+    assert audit.counts["not_finite"] == expected
 
 
 def test_rows_that_are_not_those_of_the_footer_are_an_error(con, audited):

@@ -11,8 +11,20 @@ from include.tlc_simulator.trips import write_month
 def test_a_footer_says_rows_and_columns_in_the_files_order(con, write_trips):
     path = write_trips("yellow", "2023-02", rows=7)
     layout = catalogue.fleet("yellow").layout("2023-02")
-    assert read_footer(con, path) == Footer(rows=7, types=dict(layout.columns), simulated=False)
-    assert read_footer(con, path).columns == layout.names
+    footer = read_footer(con, path)
+    assert footer == Footer(rows=7, types=dict(layout.columns), simulated=False, ranges=footer.ranges)
+    assert footer.columns == layout.names
+
+
+def test_a_footer_gives_the_ranges_of_numbers_unless_a_part_of_the_file_lacks_them(con, tmp_path):
+    path = tmp_path / "numbers.parquet"
+    con.execute(
+        "COPY (SELECT i::BIGINT AS id, i / 2.0::DOUBLE AS amount, 'a' AS text, if(i < 2048, i, NULL)::BIGINT AS half, "
+        f"if(i = 7, 'nan', '3')::DOUBLE AS odd FROM range(4096) AS t(i)) TO '{path}' (ROW_GROUP_SIZE 2048)"
+    )
+    ranges = read_footer(con, path).ranges
+    assert {name: ranges[name] for name in ("id", "amount")} == {"id": (0, 4095), "amount": (0, 2047.5)}
+    assert not ranges.keys() & {"text", "half"}
 
 
 def test_a_simulated_file_says_that_it_is_one(con, tmp_path):

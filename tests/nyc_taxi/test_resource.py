@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
+from include.nyc_taxi.warehouse import checkpoints
 from include.nyc_taxi.web import resource, uses
 from include.nyc_taxi.web.resource import DeclaredUse, Holder, PoolTask, holder
 from tests.nyc_taxi.test_grid import load_of, taken
@@ -110,6 +111,12 @@ class TestWarehouse:
         made = page(None, [task(7), task(8, task_id="aggregate")])["warehouse"]
         assert [user["pid"] for user in made["open_now"]] == [7, 8]
         assert made["bytes"] is None
+
+    def test_has_advice_if_its_file_is_so_large_that_a_lake_would_be_better(self, file, monkeypatch):
+        assert page(file)["warehouse"]["advice"] is None
+        monkeypatch.setattr(checkpoints, "LAKE_ADVISED_BYTES", 1)
+        assert "`make migrate`" in page(file)["warehouse"]["advice"]
+        assert page(None)["warehouse"]["advice"] is None
 
     def test_grows_by_what_each_calendar_month_has_loaded(self, file):
         loads = {

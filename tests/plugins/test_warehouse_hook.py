@@ -10,7 +10,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, AirflowTaskTimeout, redact
 
 import warehouse_hook
-from include.nyc_taxi import warehouse
+from include.nyc_taxi import machine, warehouse
+from include.nyc_taxi.warehouse import checkpoints
 from include.nyc_taxi.warehouse.lake import LakeError
 from include.nyc_taxi.web import snapshot, uses
 from include.orchestration import pool
@@ -95,15 +96,69 @@ class TestWhichFile:
             WarehouseHook(duckdb_conn_id="elsewhere").get_conn()
 
 
-class TestMemory:
-    def test_is_limited_by_default(self, database):
-        with closing(WarehouseHook(database=str(database)).get_conn()) as con:
-            assert con.execute("SELECT current_setting('memory_limit')").fetchone() == ("953.6 MiB",)
+class TestMemoryAndThreads:
+    @pytest.fixture
+    def on(self, monkeypatch):
+        """Pretend to be on a machine with so many processors, and so many megabytes for this process."""
 
-    def test_is_limited_as_the_connection_says(self, define, database):
-        define(host=str(database), extra={"memory_limit": "2GiB"})
+        def pretend(processors, megabytes, executor="LocalExecutor", at_once=32):
+            monkeypatch.setattr(machine, "processors", lambda: processors)
+            monkeypatch.setattr(machine, "memory", lambda: megabytes * machine.MB)
+            monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
+            for name in ("CORE__PARALLELISM", "CELERY__WORKER_CONCURRENCY"):
+                monkeypatch.setenv(f"AIRFLOW__{name}", str(at_once))
+
+        return pretend
+
+    @pytest.mark.parametrize(
+        ("processors", "megabytes", "limit", "threads"),
+        [
+            (2, 16_000, "1000MB", 2),
+            (64, 256_000, "16000MB", 64),
+            (64, 4000, "2000MB", 16),
+            (8, 512, "256MB", 2),
+            (1, 64, "125MB", 1),
+        ],
+    )
+    def test_depend_on_the_machine(self, on, database, processors, megabytes, limit, threads):
+        on(processors, megabytes)
+        hook = WarehouseHook(database=str(database))
+        assert (hook.memory_limit, hook.threads) == (limit, threads)
+
+    @pytest.mark.parametrize(
+        ("executor", "at_once", "limit"),
+        [
+            ("LocalExecutor", 4, "1000MB"),
+            ("LocalExecutor", 32, "500MB"),  # no more than the 16 writers at once
+            ("CeleryExecutor", 8, "1000MB"),
+            ("CeleryExecutor", 10, "800MB"),
+            ("KubernetesExecutor", 32, "1000MB"),
+        ],
+    )
+    def test_memory_of_a_lake_is_shared_by_the_tasks_of_the_machine(self, on, executor, at_once, limit):
+        on(4, 16_000, executor, at_once)
+        hook = WarehouseHook(database="ducklake:postgres:")
+        assert (hook.memory_limit, hook.threads) == (limit, 4)
+
+    def test_are_what_the_connection_says_on_any_machine(self, define, on, database):
+        on(64, 512)
+        define(host=str(database), extra={"memory_limit": "2GiB", "threads": 3})
         with closing(WarehouseHook().get_conn()) as con:
-            assert con.execute("SELECT current_setting('memory_limit')").fetchone() == ("2.0 GiB",)
+            found = con.execute("SELECT current_setting('memory_limit'), current_setting('threads')").fetchone()
+        assert found == ("2.0 GiB", 3)
+        define(host=str(database), extra={"threads": 8})
+        on(2, 256_000)
+        assert (WarehouseHook().memory_limit, WarehouseHook().threads) == ("2000MB", 8)
+        define(host=str(database), extra={"memory_limit": "2GiB"})
+        assert WarehouseHook().threads == 2
+
+    def test_the_page_says_why(self, on):
+        on(2, 16_000)
+        with WarehouseHook().opened():
+            pass
+        settings = {setting.name: (setting.value, setting.origin) for setting in snapshot.read().at.settings}
+        assert settings["memory_limit"] == ("953.6 MiB", "default: of 16.0 GB for 1 task at once")
+        assert settings["threads"] == ("2", "default: of 2 processors")
 
 
 class TestRecords:
@@ -222,6 +277,27 @@ class TestLargeFile:
         assert 2**20 < most < 2**25
         with closing(WarehouseHook(database=str(large)).get_conn()) as con:
             assert con.execute("SELECT count(*), count(DISTINCT who) FROM t").fetchone() == (600_000, 100_000)
+
+    def test_says_in_the_log_of_the_task_that_pays_for_a_checkpoint_what_it_costs_and_what_to_do(
+        self, large, monkeypatch, caplog, capsys
+    ):
+        caplog.set_level("INFO")
+
+        def logged(*statements):
+            caplog.clear()
+            capsys.readouterr()
+            with WarehouseHook(database=str(large)).opened() as con:
+                for statement in statements:
+                    con.execute(statement)
+            text = caplog.text + capsys.readouterr().out  # Airflow 2 logs with `logging`, Airflow 3 to stdout
+            return "make migrate" in text and WarehouseHook(database=str(large)).advice in text
+
+        insert = "INSERT INTO t VALUES ('one', 1)"
+        assert not logged(insert, "CHECKPOINT"), "it is not worth a word in a file of this size"
+        monkeypatch.setattr(checkpoints, "LAKE_ADVISED_BYTES", 1)
+        assert not logged(insert)
+        assert not logged("FROM t")
+        assert logged("CHECKPOINT")
 
     def test_a_smaller_file_has_no_log_beside_it(self, database):
         with WarehouseHook(database=str(database)).transaction() as con:

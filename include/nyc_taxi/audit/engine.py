@@ -17,10 +17,14 @@ from include.nyc_taxi.audit.rules import (
     MonthRule,
     Severity,
     TripRule,
+    numbers,
     rules_of,
 )
 from include.nyc_taxi.errors import LoadError
 from include.nyc_taxi.months import Month
+
+_FEW_PICKUPS = 300
+"""For up to so many pickup times, DuckDB reads only the parts of the other columns that it needs."""
 
 
 @dataclass(frozen=True)
@@ -128,15 +132,30 @@ def audit(
 def _count(
     con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, month: Month, relation: str
 ) -> tuple[int, dict[str, int]]:
-    """Count the rows, the rows that break each rule, and the nulls in each column, in one pass."""
-    rules = rules_of(fleet)
-    aggregates = [f"count_if({rule.condition(fleet, '$start::DATE')})" for rule in rules]
-    aggregates += [f"count(*) - count({name})" for name in fleet.column_names]
-    numbers = ", ".join(f"coalesce({sql}, 0)" for sql in aggregates)  # count_if is null if all values are null
-    row = con.execute(f"SELECT count(*), {numbers} FROM {relation}", {"start": month.first_day}).fetchone()
-    assert row is not None  # an aggregate without GROUP BY always returns one row
-    names = [rule.name for rule in rules] + [f"null_{name}" for name in fleet.column_names]
-    return row[0], dict(zip(names, row[1:], strict=True))
+    """Count the rows, the rows that break each rule, and the nulls in each column, in one pass.
+
+    `not_finite` would take as long as all other rules about amounts together. But a sum is finite only if all its
+    values are, and costs next to nothing, so the rows are counted one by one only if a sum is not.
+    """
+    counted = {rule.name: f"count_if({rule.condition(fleet, '$start::DATE')})" for rule in rules_of(fleet)}
+    exact = counted.get("not_finite")
+    if exact:
+        sums = [f"coalesce(NOT isfinite(sum({name})), false)" for name in numbers(fleet)]
+        counted["not_finite"] = f"({' OR '.join(sums)})::BIGINT"
+    counted |= {f"null_{name}": f"count(*) - count({name})" for name in fleet.column_names}
+
+    def count(*aggregates: str) -> tuple[int, ...]:
+        values = ", ".join(f"coalesce({sql}, 0)" for sql in aggregates)  # count_if is null if all values are null
+        start = {"start": month.first_day} if "$start" in values else {}
+        row = con.execute(f"SELECT {values} FROM {relation}", start).fetchone()
+        assert row is not None  # an aggregate without GROUP BY always returns one row
+        return tuple(row)
+
+    rows, *found = count("count(*)", *counted.values())
+    counts = dict(zip(counted, found, strict=True))
+    if exact and counts["not_finite"]:
+        (counts["not_finite"],) = count(exact)
+    return rows, counts
 
 
 def _duplicates(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, relation: str, rows: int) -> int:
@@ -146,15 +165,33 @@ def _duplicates(con: duckdb.DuckDBPyConnection, fleet: catalogue.Fleet, relation
     their number is multiplied by n. Equal rows have equal hashes, so the sample contains all copies of its rows.
     """
     every = max(1, math.ceil(rows / DUPLICATES_SAMPLE_ROWS))
-    sample = ""
+    conditions: list[str] = []
+    pickups: list[object] = []
     if every > 1:
-        # A hash of a few columns selects the sample, so that the hash of all columns is computed only for the sample.
-        few = [name for name in ("pickup_datetime", "dropoff_datetime", "pickup_zone_id") if name in fleet.column_names]
-        sample = f"WHERE hash({', '.join(few)}) % {every} = 0"
+        # A hash of a few columns selects the sample, so that reading the other columns can be avoided.
+        few: list[str] = [
+            name for name in ("pickup_datetime", "dropoff_datetime", "pickup_zone_id") if name in fleet.column_names
+        ]
+        conditions.append(f"hash({', '.join(few)}) % {every} = 0")
+        more: list[str] = [name for name in ("dropoff_zone_id", "total_amount") if name in fleet.column_names]
+        found = con.execute(
+            f"SELECT DISTINCT pickup_datetime FROM (SELECT any_value(pickup_datetime) AS pickup_datetime "
+            f"FROM {relation} WHERE {conditions[0]} GROUP BY hash({', '.join(few + more)}) HAVING count(*) > 1) "
+            f"LIMIT {_FEW_PICKUPS + 1}"
+        ).fetchall()
+        pickups = [pickup for (pickup,) in found]
+        if not pickups:
+            return 0
+        if len(pickups) <= _FEW_PICKUPS and None not in pickups:
+            conditions.append(f"pickup_datetime IN ({', '.join('?' * len(pickups))})")
+        else:
+            pickups = []
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     (copies,) = con.execute(
         "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM ("
-        f"SELECT hash({', '.join(fleet.column_names)}) AS h FROM {relation} {sample}"
-        ") GROUP BY h)"
+        f"SELECT hash({', '.join(fleet.column_names)}) AS h FROM {relation} {where}"
+        ") GROUP BY h)",
+        pickups,
     ).fetchone() or (0,)
     return int(copies) * every
 

@@ -54,15 +54,15 @@ class TripRule:
 
     def columns_of(self, fleet: catalogue.Fleet) -> set[str]:
         """The columns that the rule reads."""
-        return set(self.columns or _numbers(fleet))
+        return set(self.columns or numbers(fleet))
 
     def condition(self, fleet: catalogue.Fleet, month: str) -> str:
         """The rule's condition for a fleet's trips; `month` is SQL for the first day of the file's month."""
-        not_finite = " OR ".join(f"NOT isfinite({name})" for name in _numbers(fleet))
+        not_finite = " OR ".join(f"NOT isfinite({name})" for name in numbers(fleet))
         return self.sql.format(month=month, not_finite=not_finite)
 
 
-def _numbers(fleet: catalogue.Fleet) -> list[str]:
+def numbers(fleet: catalogue.Fleet) -> list[str]:
     """The columns that can contain NaN and infinity: amounts and distances."""
     return [column.name for column in fleet.columns if column.type == "DOUBLE"]
 
@@ -103,6 +103,11 @@ def _plausible(fare: str) -> str:
     return f"trip_distance > 0 AND trip_distance <= 100 AND {fare} > 0 AND {fare} <= 1000"
 
 
+def _negative(number: str) -> str:
+    """SQL for whether a number is negative and finite."""
+    return f"{number} < 0 AND {number} > '-inf'::DOUBLE"
+
+
 _TRIP_PAID = "total_amount > 0 AND trip_distance > 0 AND trip_distance <= 1000"
 
 # For taxis and for the high-volume apps: the fare, the columns that show that somebody paid, and the amount paid.
@@ -111,9 +116,10 @@ _CHARGES = (
     ("base_passenger_fare", ("base_passenger_fare", "driver_pay"), "greatest(base_passenger_fare, driver_pay)"),
 )
 
-# Each condition is written in the form that DuckDB evaluates fastest, because the audit causes most of the difference
+# Each condition is written in the form that DuckDB evaluates fastest, because the audit causes much of the difference
 # between a load and a bare insert (docs/explanation/performance.md). CASE evaluates the part after THEN only for the
-# rows that need it, while AND evaluates both sides for all rows. In DuckDB NaN is greater than infinity, so `x < 'inf'`
+# rows that need it, while AND evaluates both sides for all rows. `signbit(x)`, which is true for all negative numbers
+# and for a few others, takes a third of the time of `x < 0`. In DuckDB NaN is greater than infinity, so `x < 'inf'`
 # excludes both.
 TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
@@ -201,7 +207,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
         "negative_trip_distance",
         ("trip_distance",),
-        "trip_distance < 0 AND trip_distance > '-inf'::DOUBLE",
+        f"CASE WHEN signbit(trip_distance) THEN {_negative('trip_distance')} END",
         0.001,
         "have a negative distance",
         "A real distance cannot be negative.",
@@ -210,7 +216,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
         "over_1000_miles",
         ("trip_distance",),
-        "trip_distance > 1000 AND trip_distance < 'inf'::DOUBLE",
+        "CASE WHEN signbit(1000 - trip_distance) THEN trip_distance > 1000 AND trip_distance < 'inf'::DOUBLE END",
         0.005,
         "are longer than 1,000 miles",
         "Meter errors: in green 2023-03, 53 of 72,044 trips have more miles than all other trips together.",
@@ -219,8 +225,8 @@ TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
         "faster_than_100_mph",
         ("pickup_datetime", "dropoff_datetime", "trip_distance"),
-        "trip_distance * 36e6 > epoch_us(dropoff_datetime) - epoch_us(pickup_datetime) "
-        "AND dropoff_datetime > pickup_datetime AND trip_distance < 'inf'::DOUBLE",
+        "CASE WHEN trip_distance * 36e6 > epoch_us(dropoff_datetime) - epoch_us(pickup_datetime) "
+        "THEN dropoff_datetime > pickup_datetime AND trip_distance < 'inf'::DOUBLE END",
         0.02,
         "were faster than 100 miles an hour",
         "The distance or a time is wrong.",
@@ -249,7 +255,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         TripRule(
             f"negative_{name}",
             (name,),
-            f"{name} < 0 AND {name} > '-inf'::DOUBLE",
+            f"CASE WHEN signbit({name}) THEN {_negative(name)} END",
             limit,
             f"have a negative {name}",
             reason,
@@ -279,7 +285,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
         "flex_fare",
         ("fare_amount", "total_amount", "trip_distance"),
-        f"CASE WHEN fare_amount < 0 AND fare_amount > '-inf'::DOUBLE THEN {_TRIP_PAID} END",
+        f"CASE WHEN signbit(fare_amount) THEN {_negative('fare_amount')} AND {_TRIP_PAID} END",
         0.2,
         "have a negative fare_amount, but a positive total_amount and a distance",
         "Flex fares, which are agreed in an app, look like this: 3.8 % of yellow 2025, vendor 2. The trips are real.",
@@ -288,7 +294,8 @@ TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
         "negative_fare_no_trip",
         ("fare_amount", "total_amount", "trip_distance"),
-        f"CASE WHEN fare_amount < 0 AND fare_amount > '-inf'::DOUBLE THEN total_amount >= 0 AND NOT ({_TRIP_PAID}) END",
+        f"CASE WHEN signbit(fare_amount) THEN {_negative('fare_amount')} "
+        f"AND total_amount >= 0 AND NOT ({_TRIP_PAID}) END",
         0.05,
         "have a negative fare_amount, and lack a positive total_amount or a distance",
         "Corrections. There is no evidence that anybody was driven anywhere.",
@@ -297,8 +304,8 @@ TRIP_RULES: tuple[TripRule, ...] = (
     TripRule(
         "negative_base_fare_no_trip",
         ("base_passenger_fare", "driver_pay", "trip_distance"),
-        "CASE WHEN base_passenger_fare < 0 AND base_passenger_fare > '-inf'::DOUBLE "
-        "THEN NOT (driver_pay > 0 AND trip_distance > 0 AND trip_distance <= 1000) END",
+        f"CASE WHEN signbit(base_passenger_fare) THEN {_negative('base_passenger_fare')} "
+        "AND NOT (driver_pay > 0 AND trip_distance > 0 AND trip_distance <= 1000) END",
         0.05,
         "have a negative base_passenger_fare, and lack a payment to the driver or a distance",
         "Corrections. There is no evidence that anybody was driven anywhere.",
@@ -308,7 +315,7 @@ TRIP_RULES: tuple[TripRule, ...] = (
         TripRule(
             f"over_1000_dollars_{name}",
             (name,),
-            f"{name} > 1000 AND {name} < 'inf'::DOUBLE",
+            f"CASE WHEN signbit(1000 - {name}) THEN {name} > 1000 AND {name} < 'inf'::DOUBLE END",
             0.001,
             f"have a {name} of more than $1,000",
             "Fares this high are almost always entry errors.",

@@ -1,7 +1,7 @@
 """Inspect and verify Parquet files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -26,11 +26,14 @@ class Footer:
         rows: the number of rows.
         types: each column's DuckDB type, by the column's name, in the file's order.
         simulated: whether the file is marked as containing simulated trips, as our simulator marks its files.
+        ranges: the least and the largest value of each column of numbers, by the column's name. Columns are absent if
+            the footer does not give both for each part of the file. NaN is not counted as a value.
     """
 
     rows: int
     types: Mapping[str, str]
     simulated: bool
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -56,7 +59,26 @@ def read_footer(con: duckdb.DuckDBPyConnection, path: Path) -> Footer:
     (marks,) = con.execute(
         "SELECT count(*) FROM parquet_kv_metadata(?) WHERE key = ?", [str(path), SIMULATED.encode()]
     ).fetchone() or (0,)
-    return Footer(rows=rows, types=types, simulated=bool(marks))
+    return Footer(rows=rows, types=types, simulated=bool(marks), ranges=_ranges(con, path))
+
+
+def _ranges(con: duckdb.DuckDBPyConnection, path: Path) -> dict[str, tuple[float, float]]:
+    found = con.execute(
+        """
+        SELECT
+            path_in_schema,
+            min(TRY_CAST(stats_min_value AS DOUBLE)) AS least,
+            max(TRY_CAST(stats_max_value AS DOUBLE)) AS largest
+        FROM parquet_metadata(?)
+        WHERE type IN ('INT32', 'INT64', 'FLOAT', 'DOUBLE')
+        GROUP BY path_in_schema
+        HAVING bool_and(
+            TRY_CAST(stats_min_value AS DOUBLE) IS NOT NULL AND TRY_CAST(stats_max_value AS DOUBLE) IS NOT NULL
+        )
+        """,
+        [str(path)],
+    )
+    return {name: (least, largest) for name, least, largest in found.fetchall()}
 
 
 def _check_footer_size(path: Path) -> None:

@@ -14,8 +14,8 @@ from include.nyc_taxi.warehouse.sql_text import literal, quoted
 
 _INTEGERS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}
 """DuckDB's signed integer types, and their numbers of bits."""
-_REVERSED = "reversed_rows"
-_SAME_TRIP = ("vendor_id", "pickup_datetime", "dropoff_datetime", "pickup_zone_id", "dropoff_zone_id")
+_REVERSED, _MAY_BE_REVERSED = "reversed_rows", "rows_that_may_be_reversed"
+_SAME_TRIP = ("pickup_datetime", "vendor_id", "dropoff_datetime", "pickup_zone_id", "dropoff_zone_id")
 
 
 def select(
@@ -54,21 +54,39 @@ def find_reversals(con: duckdb.DuckDBPyConnection, match: catalogue.Match, path:
     amount = origins.get("total_amount")
     if not isinstance(amount, str):
         return False
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {_REVERSED} (row_number BIGINT)")
+    is_negative = "amount < 0 AND amount > '-inf'::DOUBLE"
+    in_file = f"SELECT file_row_number AS row_number, TRY_CAST({quoted(amount)} AS DOUBLE) AS amount"
     # The file's own columns: comparing two rows requires neither casts nor the zones of places.
     same = [name for key in _SAME_TRIP if (origin := origins.get(key)) for name in catalogue.published_names(origin)]
+    # Few rows have a twin by amount and pickup time, so the other columns are read only for those.
+    may_be_twins = "charge.amount = -refund.amount AND charge.pickup IS NOT DISTINCT FROM refund.pickup"
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE {_MAY_BE_REVERSED} AS
+        WITH rows AS ({in_file}, {quoted(same[0])} AS pickup FROM read_parquet($path, file_row_number => true)),
+        refund AS MATERIALIZED (SELECT * FROM rows WHERE {is_negative}),
+        charge AS MATERIALIZED (SELECT * FROM rows AS charge SEMI JOIN refund ON {may_be_twins})
+        SELECT row_number FROM charge UNION ALL SELECT row_number FROM refund SEMI JOIN charge ON {may_be_twins}
+        """,
+        {"path": str(path)},
+    )
+    if not con.execute(f"SELECT 1 FROM {_MAY_BE_REVERSED} LIMIT 1").fetchall():
+        return True
     keys = [f"key_{number}" for number, _ in enumerate(same)]
     named = ", ".join(f"{quoted(name)} AS {key}" for name, key in zip(same, keys, strict=True))
     are_twins = " AND ".join(f"charge.{key} IS NOT DISTINCT FROM refund.{key}" for key in keys)
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE {_REVERSED} AS
+        INSERT INTO {_REVERSED}
         WITH rows AS (
-            SELECT file_row_number AS row_number, TRY_CAST({quoted(amount)} AS DOUBLE) AS amount, {named}
+            {in_file}, {named}
             FROM read_parquet($path, file_row_number => true)
+            WHERE file_row_number IN (SELECT row_number FROM {_MAY_BE_REVERSED})
         ),
         refunds AS MATERIALIZED (
             SELECT *, row_number() OVER (PARTITION BY {", ".join(keys)}, amount ORDER BY row_number) AS place
-            FROM rows WHERE amount < 0 AND amount > '-inf'::DOUBLE
+            FROM rows WHERE {is_negative}
         ),
         charges AS (
             SELECT *, row_number() OVER (PARTITION BY {", ".join(keys)}, amount ORDER BY row_number) AS place
@@ -95,7 +113,21 @@ def _converted(column: catalogue.Column, published_as: str, footer: Footer) -> s
     value, kind = quoted(published_as), footer.types[published_as]
     if kind == "TIMESTAMP WITH TIME ZONE":
         value = f"timezone('{catalogue.CITY_TIME}', {value})"
-    return f"TRY_CAST({value} AS {column.type})" if _can_fail(kind, column.type) else f"CAST({value} AS {column.type})"
+    can_fail = _can_fail(kind, column.type)
+    if kind in _INTEGERS and _all_fit(published_as, footer, column.type):
+        can_fail = False  # if the footer is wrong, CAST fails, and so does the load
+    return f"{'TRY_CAST' if can_fail else 'CAST'}({value} AS {column.type})"
+
+
+def _all_fit(published_as: str, footer: Footer, wanted: str) -> bool:
+    """Whether the footer shows that all values of a column of numbers fit an integer type."""
+    if wanted not in _INTEGERS or published_as not in footer.ranges:
+        return False
+    if footer.types[published_as] not in (*_INTEGERS, "FLOAT", "DOUBLE"):
+        return False
+    least, largest = footer.ranges[published_as]
+    end: int = 2 ** (_INTEGERS[wanted] - 1)
+    return -end < least <= largest < end - 1  # strictly, because the footer's numbers were converted to DOUBLE
 
 
 def _can_fail(kind: str, wanted: str) -> bool:
@@ -174,7 +206,8 @@ def _losses(match: catalogue.Match, footer: Footer) -> dict[str, str]:
                 unreadable = [_is_unreadable(name, footer.types[name], "DOUBLE") for name in names]
                 counts[f"unreadable_{column.name}"] = " OR ".join(unreadable)
         elif origin and _can_fail(kind := footer.types[origin], column.type):
-            counts[f"unreadable_{column.name}"] = _is_unreadable(origin, kind, column.type)
+            all_fit = _all_fit(origin, footer, column.type)
+            counts[f"unreadable_{column.name}"] = "false" if all_fit else _is_unreadable(origin, kind, column.type)
             if column.type in _INTEGERS and _can_have_fraction(kind):
                 number = f"TRY_CAST({quoted(origin)} AS DOUBLE)"
                 counts[f"fraction_{column.name}"] = f"{number} <> trunc({number})"

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from include.nyc_taxi.warehouse import checkpoints
 from include.nyc_taxi.web import uses
 from include.nyc_taxi.web.month import Links
 from include.nyc_taxi.web.snapshot import Snapshot
@@ -122,6 +123,7 @@ def resource(
             "kind": snapshot.at.kind if snapshot else ("file" if file else "lake"),
             "place": snapshot.at.place if snapshot else str(file or ""),
             "bytes": _size(file),
+            "advice": checkpoints.advice_about(file),
             "duckdb": snapshot and snapshot.duckdb,
             "settings": [{"name": x.name, "value": x.value, "from": x.origin} for x in snapshot.at.settings]
             if snapshot
