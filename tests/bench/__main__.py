@@ -2,6 +2,7 @@
 
 With --archive: does the whole archive's last month cost what its first did, and do its largest months fit in memory?
 With --scale: what do more workers give, in a file and in a lake?
+With --partitions: what grows with the number of loaded months, and does anything grow faster than it?
 
 Whatever else the machine does disturbs every figure. So what is compared runs by turns, in one run, and of several
 rounds the fastest counts (in memory, the largest). The exit status is 1 when a limit is exceeded.
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.nyc_taxi.months import month_range
-from tests.bench import archive, scale
+from tests.bench import archive, partitions, scale
 from tests.bench.measure import FLEET, MONTH, Result
 from tests.bench.table import HEADING, Row, table
 
@@ -143,7 +144,13 @@ class Bench:
 
     def measure_tasks(self, name: str, arguments: Mapping[str, object], environment: Mapping[str, str]) -> Result:
         """Run a measurement of `tasks` likewise; what it says on stderr is shown."""
-        done = self._run("tests.bench.tasks", [name], json.dumps(arguments), environment, stderr=None)
+        return self.measure_in("tests.bench.tasks", name, arguments, environment)
+
+    def measure_in(
+        self, module: str, name: str, arguments: Mapping[str, object], environment: Mapping[str, str]
+    ) -> Result:
+        """Run a measurement of any such module."""
+        done = self._run(module, [name], json.dumps(arguments), environment, stderr=None)
         if done.returncode:
             raise SystemExit(f"{name} failed; its messages are above\n{done.stdout[-3000:]}")
         result: Result = json.loads(done.stdout.splitlines()[-1])
@@ -183,6 +190,7 @@ def main() -> int:
     parser.add_argument("--archive", action="store_true", help="in place of that: the whole archive, at a hundredth")
     parser.add_argument("--big", action="store_true", help="in place of that: the archive's largest months only")
     parser.add_argument("--scale", action="store_true", help="in place of that: 1, 2 and 4 workers, a file and a lake")
+    parser.add_argument("--partitions", type=int, help="in place of that: so many loaded months, 500 to a fleet")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for the files that it makes")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size(**({"load_rounds": arguments.rounds} if arguments.rounds else {}))
@@ -194,7 +202,10 @@ def main() -> int:
         real_data = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
         if arguments.archive or arguments.big or arguments.scale:
             files = archive.Archive(bench, real_data, archive.QUICK if arguments.quick else archive.Size())
-        if arguments.scale:
+        if arguments.partitions is not None:
+            heading = partitions.HEADING
+            rows = partitions.Partitions(bench, 100 if arguments.quick else arguments.partitions).measure()
+        elif arguments.scale:
             heading = scale.HEADING
             rows = scale.Scale(bench, files, scale.QUICK if arguments.quick else scale.FULL).measure()
         elif arguments.archive or arguments.big:
