@@ -53,8 +53,9 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, draw: Callable[..
     if problem:
         notes.append(f"?: not known whether published; {problem}.")
     found: list[freshness.MonthStatus] = []
+    here = freshness.names_here()
     for fleet in fleets:
-        found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
+        found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now, here)
     notes += _abandoned_tasks()
     lines = [*text.sentences(found, loading_command()), *notes]
     return f"{text.render(found, draw=draw)}\n\n" + "\n".join(lines)

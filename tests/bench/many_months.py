@@ -209,13 +209,23 @@ def make_runs(fleets: int, months: int) -> Result:
         DagRun: {
             "dag_id": "t",
             "run_id": "t",
-            **{"run_type": "scheduled", "state": "success", "start_date": moment, "end_date": moment},
+            "run_type": "scheduled",
+            "state": "success",
+            "start_date": moment,
+            "end_date": moment,
             date_column: moment,
             **({"run_after": moment} if compat.IS_AIRFLOW_3 else {}),
         },
         TaskInstance: {
-            **{"dag_id": "t", "run_id": "t", "task_id": "t", "state": "success", "pool": "default_pool"},
-            **{"start_date": moment, "try_number": 1, "max_tries": 3, "map_index": -1},
+            "dag_id": "t",
+            "run_id": "t",
+            "task_id": "t",
+            "state": "success",
+            "pool": "default_pool",
+            "start_date": moment,
+            "try_number": 1,
+            "max_tries": 3,
+            "map_index": -1,
         },
         asset: {"uri": "t", "extra": {}} | ({"name": "t"} if compat.IS_AIRFLOW_3 else {}),
         event: {of_asset: 1, "extra": {}},
@@ -249,26 +259,38 @@ def make_runs(fleets: int, months: int) -> Result:
         into.insert(
             DagRun,
             "FROM dags JOIN days USING (is_month)",
-            **{"dag_id": "dag_id", "run_id": "'scheduled__' || day", "start_date": "started", "end_date": "started"},
+            dag_id="dag_id",
+            run_id="'scheduled__' || day",
+            start_date="started",
+            end_date="started",
             **{date_column: "day || ' 00:00:00.000000'"},
         )
         into.insert(
             DagRun,
             "FROM dags JOIN days USING (is_month) WHERE failed",
-            **{"dag_id": "dag_id", "run_id": "'manual__' || day", "run_type": "'manual'", "state": "'failed'"},
-            **{"start_date": "datetime(started, '-1 day')", "end_date": "started", "conf": "NULL"},
+            dag_id="dag_id",
+            run_id="'manual__' || day",
+            run_type="'manual'",
+            state="'failed'",
+            start_date="datetime(started, '-1 day')",
+            end_date="started",
+            conf="NULL",
             **{date_column: "day || ' 00:00:01.000000'"},
         )
         into.insert(
             TaskInstance,
             "FROM dags JOIN days USING (is_month) JOIN tasks USING (is_month)",
-            **{"dag_id": "dag_id", "run_id": "'scheduled__' || day", "task_id": "tasks.task_id"},
+            dag_id="dag_id",
+            run_id="'scheduled__' || day",
+            task_id="tasks.task_id",
             **({"id": "lower(hex(randomblob(16)))"} if compat.IS_AIRFLOW_3 else {}),
         )
         into.insert(
             TaskInstance,
             "FROM dags JOIN days USING (is_month) JOIN tasks USING (is_month) WHERE failed",
-            **{"dag_id": "dag_id", "run_id": "'manual__' || day", "task_id": "tasks.task_id"},
+            dag_id="dag_id",
+            run_id="'manual__' || day",
+            task_id="tasks.task_id",
             state="CASE tasks.task_id WHEN 'download' THEN 'failed' ELSE 'upstream_failed' END",
             **({"id": "lower(hex(randomblob(16)))"} if compat.IS_AIRFLOW_3 else {}),
         )
@@ -292,15 +314,14 @@ def make_runs(fleets: int, months: int) -> Result:
         con.execute("INSERT INTO dag_tag (name, dag_id) SELECT 'nyc_taxi', dag_id FROM dags")
         con.commit()
         con.execute("PRAGMA optimize")
-        counts = {
+        return {
             model.__table__.name: con.execute(f"SELECT count(*) FROM {model.__table__.name}").fetchone()[0]
             for model in (DagRun, TaskInstance, event)
         }
-    return counts
 
 
 def _days(months: int) -> Iterator[tuple[int, str, str, int]]:
-    """The logical date of each month's and each week's run: whether it is a month's, when it ran, and whether one failed."""
+    """Of each run: whether it is a month's, its date, when it began, and whether one before it has failed."""
     all_months = months_of(months)
     last = TODAY.replace(tzinfo=None) - timedelta(days=60)
     for number, month in enumerate(all_months):
@@ -405,10 +426,10 @@ def outputs() -> Result:
     """The page's outputs of a fleet, of its newest year."""
     _hook()
     _page()
+    from include.nyc_taxi.web.outputs import dag_ids
     from include.orchestration.compat import create_session
     from include.orchestration.outputs import outputs_data
     from include.orchestration.page import Rights
-    from include.nyc_taxi.web.outputs import dag_ids
 
     ids = frozenset(dag_ids())
     with create_session() as session:
@@ -490,9 +511,8 @@ def dag_files() -> Result:
 
 def _hook() -> Any:
     """The tasks' hook, with its connection looked up, and what opening a warehouse imports."""
-    from warehouse_hook import WarehouseHook
-
     from include.nyc_taxi.web import visit as _  # noqa: F401
+    from warehouse_hook import WarehouseHook
 
     assert WarehouseHook().get_database()
     return WarehouseHook()
