@@ -1,5 +1,6 @@
 """The state of each month of a fleet: whether it is published, downloaded and loaded, and whether its run failed."""
 
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -240,6 +241,9 @@ def _is_newer(local: Edition, load: LoadedMonth) -> bool:
     return (_day(local.last_modified) or date.max) >= (_day(load.last_modified) or date.min)
 
 
+@functools.lru_cache(
+    maxsize=100_000
+)  # parsing takes longer than all else about a month, and a page asks again and again
 def _day(last_modified: str | None) -> date | None:
     """The date in a Last-Modified header; None if the header is missing or malformed."""
     try:

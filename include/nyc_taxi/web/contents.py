@@ -4,8 +4,8 @@ Only months that have changed since the snapshot before are read and written ane
 
 - A file that has not been written to since then, by its size and time, has no changes, and nothing is read. Otherwise
   a query computes a number from all rows of each fleet, which takes 0.2 s for 50,000 months, and then from those of
-  each month of the fleets whose numbers differ. The months whose numbers differ have changed. So it does not matter who has
-  changed them, nor whether that process was killed, nor whether the file was compacted or replaced by another one.
+  each month of the fleets whose numbers differ. The months whose numbers differ have changed. So it does not matter
+  who has changed them, nor whether that process was killed, nor whether the file was compacted or replaced by another.
 - A lake that was never compacted has a file for each load, and reading them all could take seconds in S3. But a lake
   keeps its changes: it is asked which months have changed since its snapshot that is in the file. If it no longer has
   that one, or if it is another lake, everything is read.
@@ -19,7 +19,7 @@ import contextlib
 import itertools
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -398,16 +398,22 @@ def _audits(
         f"FROM {tables['quality_checks']} {only} "
         "ORDER BY fleet, partition_month, checked_at, run_id, published",
         values,
-    ).fetchall()
+    )
     published: dict[Key, tuple[Check, ...]] = {}
     refused: dict[Key, Refusal] = {}
-    for (fleet, month, is_published, at, run_id), group in itertools.groupby(rows, lambda row: row[:5]):
+    for (fleet, month, is_published, at, run_id), group in itertools.groupby(_fetched(rows), lambda row: row[:5]):
         checks = tuple(Check(*row[5:]) for row in group)
         if is_published:
             published[fleet, month] = checks
         else:  # rows are in the order of time, so the newest refusal stays
             refused[fleet, month] = Refusal(at, run_id, checks)
     return published, refused
+
+
+def _fetched(found: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    """The rows of a result, some at a time: there are dozens of checks for each month."""
+    while rows := found.fetchmany(10_000):
+        yield from rows
 
 
 def _top_zones(
