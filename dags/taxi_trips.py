@@ -55,7 +55,7 @@ from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.nyc_taxi import catalogue, catchup, settings
 from include.nyc_taxi.months import Month
 from include.orchestration import assets, month_tasks
-from include.orchestration.compat import show_inputs
+from include.orchestration.compat import is_needed, show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, accept_param, again_param, month_param
 from include.orchestration.retry_policy import no_retry_when_permanent
@@ -175,4 +175,5 @@ def make_dag(fleet: str) -> DAG:
 
 
 for name in settings.fleets():
-    globals()[f"taxi_trips_{name}"] = make_dag(name)
+    if is_needed(f"taxi_trips_{name}"):
+        globals()[f"taxi_trips_{name}"] = make_dag(name)

@@ -47,7 +47,7 @@ from calendar_timetables import START_DATE, CalendarWeekTimetable
 from include.nyc_taxi import catalogue, catchup, settings
 from include.nyc_taxi.months import monday_of
 from include.orchestration import assets
-from include.orchestration.compat import show_inputs
+from include.orchestration.compat import is_needed, show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.retry_policy import no_retry_when_permanent
 from include.orchestration.tables import needs
@@ -114,4 +114,5 @@ def make_dag(fleet: str) -> DAG:
 
 
 for name in settings.fleets():
-    globals()[f"trips_by_week_{name}"] = make_dag(name)
+    if is_needed(f"trips_by_week_{name}"):
+        globals()[f"trips_by_week_{name}"] = make_dag(name)

@@ -62,7 +62,7 @@ from calendar_timetables import START_DATE, CalendarMonthTimetable
 from include.nyc_taxi import catalogue, catchup, settings
 from include.nyc_taxi.months import Month
 from include.orchestration import assets, dbt_tasks
-from include.orchestration.compat import show_inputs
+from include.orchestration.compat import is_needed, show_inputs
 from include.orchestration.defaults import DEFAULT_ARGS, WAREHOUSE_POOL
 from include.orchestration.month import MACROS, MONTH, month_param
 from include.orchestration.retry_policy import no_retry_when_permanent
@@ -158,4 +158,5 @@ def make_dag(fleet: str) -> DAG:
 
 
 for name in settings.fleets():
-    globals()[f"trips_marts_{name}"] = make_dag(name)
+    if is_needed(f"trips_marts_{name}"):
+        globals()[f"trips_marts_{name}"] = make_dag(name)

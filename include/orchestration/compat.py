@@ -132,6 +132,15 @@ def read_dags(folder: Path) -> dict[str, Any]:
     return dict(bag.dags)
 
 
+def is_needed(dag_id: str) -> bool:
+    """Whether this process needs a DAG: a task also reads the file of its DAG, and needs no other DAG in it."""
+    if IS_AIRFLOW_3:
+        from airflow.sdk import get_parsing_context
+    else:
+        from airflow.utils.dag_parsing_context import get_parsing_context  # type: ignore[no-redef]
+    return get_parsing_context().dag_id in (None, dag_id)
+
+
 def logical_date() -> Any:
     """The column of `DagRun` with the logical date."""
     run = PRIVATE["DagRun"].load()

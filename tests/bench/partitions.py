@@ -75,13 +75,14 @@ WORKS = (
     Work("page: the grid, asked again", "page", "grid, again"),
     Work("page: a month's panel", "page", "month, again", is_step=True),
     Work("page: the shared resources", "page", "resource"),
-    Work("page: a fleet's outputs", "outputs", is_step=True),
+    Work("page: a fleet's outputs", "outputs"),
     Work("make status, all fleets", "status"),
     Work("make status, one fleet", "status_of_one"),
     Work("make quality, a month", "quality", is_step=True),
     Work("the daily check for editions", "editions"),
     Work("the months that a mart lacks", "marts_due"),
     Work("reading dags/taxi_trips.py", "dag_files"),
+    Work("the same in a task", "dag_file_in_a_task", is_step=True),
 )
 
 
