@@ -27,8 +27,10 @@ MONTHS_OF_A_FLEET = 500
 MIB = 1 << 20
 ALLOWANCE = 1.25
 """How many times linear the growth of what looks at all months may be, from the middle to the largest world."""
-STEP = 2.0
-"""How many times as much a step may cost in the largest world as in the middle one."""
+STEP = 4.0
+"""How many times as much a step may cost in the largest world, which has ten times as many months and fleets. It would
+be 1 if nothing but its own month counted: but a task that has written looks for changes with one query on all
+bookkeeping rows, and knows the tables of all fleets."""
 SMALLEST = 0.02
 """Seconds. What costs less is compared as if it cost so much: growth from nothing to little says nothing."""
 HEADING = ("growth", "if linear")
