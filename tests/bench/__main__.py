@@ -191,6 +191,7 @@ def main() -> int:
     parser.add_argument("--big", action="store_true", help="in place of that: the archive's largest months only")
     parser.add_argument("--scale", action="store_true", help="in place of that: 1, 2 and 4 workers, a file and a lake")
     parser.add_argument("--partitions", type=int, help="in place of that: so many loaded months, 500 to a fleet")
+    parser.add_argument("--in-lake", action="store_true", help="with --partitions: in a lake")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for the files that it makes")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size(**({"load_rounds": arguments.rounds} if arguments.rounds else {}))
@@ -204,7 +205,8 @@ def main() -> int:
             files = archive.Archive(bench, real_data, archive.QUICK if arguments.quick else archive.Size())
         if arguments.partitions is not None:
             heading = partitions.HEADING
-            rows = partitions.Partitions(bench, 100 if arguments.quick else arguments.partitions).measure()
+            count = 100 if arguments.quick else arguments.partitions
+            rows = partitions.Partitions(bench, count, in_lake=arguments.in_lake).measure()
         elif arguments.scale:
             heading = scale.HEADING
             rows = scale.Scale(bench, files, scale.QUICK if arguments.quick else scale.FULL).measure()

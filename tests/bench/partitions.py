@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from tests.bench.table import Row
+from tests.bench.tasks import connection, lake_connection
 
 if TYPE_CHECKING:
     from tests.bench.__main__ import Bench
@@ -111,10 +112,14 @@ def judged(work: Work, middle: float, large: float, factor: float) -> Row:
 
 
 class Partitions:
-    """Makes worlds and measures them. `bench` runs what is measured, in its folder."""
+    """Makes worlds and measures them. `bench` runs what is measured, in its folder.
 
-    def __init__(self, bench: Bench, partitions: int) -> None:
-        self._bench, self._worlds = bench, sizes_of(partitions)
+    Args:
+        in_lake: whether the warehouse is a lake, with a file for each month, and not a file.
+    """
+
+    def __init__(self, bench: Bench, partitions: int, *, in_lake: bool = False) -> None:
+        self._bench, self._worlds, self._in_lake = bench, sizes_of(partitions), in_lake
 
     def measure(self) -> list[Row]:
         """Measure, print what was found, and return the rows of the table."""
@@ -168,7 +173,7 @@ class Partitions:
         environment = {
             "AIRFLOW_HOME": str(folder / "airflow"),
             "NYC_TAXI_DATA_DIR": str(folder / "data"),
-            "AIRFLOW_CONN_WAREHOUSE": f'{{"conn_type": "duckdb", "host": "{folder}/data/warehouse.duckdb"}}',
+            "AIRFLOW_CONN_WAREHOUSE": (lake_connection if self._in_lake else connection)(f"{folder}/data"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         }
         (folder / "data").mkdir(parents=True)
