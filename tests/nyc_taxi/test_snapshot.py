@@ -193,6 +193,15 @@ class TestChanges:
         assert list(snapshot.read().months["yellow"]) == ["2023-01", "2023-02"]
         assert opened == ["yellow"]
 
+    def test_a_part_with_other_facts_and_the_same_content_is_not_made_anew(self, con):
+        """As another machine may see it for some seconds, or after a copy."""
+        for fleet in ("green", "yellow"):
+            put_into(con, fleet=fleet)
+        contents.write(con, HERE)
+        snapshot.part_path("green").touch()
+        put_into(con, "2023-02", fleet="yellow")
+        assert set(contents.write(con, HERE)) == {("yellow", "2023-02")}
+
     def test_a_fleet_that_is_gone_leaves_no_part(self, con):
         for fleet in ("green", "yellow"):
             put_into(con, fleet=fleet)

@@ -19,6 +19,7 @@ import contextlib
 import itertools
 import json
 import logging
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -101,9 +102,10 @@ def _replace_files(taken: "Taken", before: Document | None) -> None:
     fleets = {fleet: part for fleet, part in known.items() if fleet not in taken.parts}
     for fleet, part in taken.parts.items():
         if part:
-            with replacing(part_path(fleet)) as temporary:
-                temporary.write_bytes(encode(part))
-            fleets[fleet] = {"digest": taken.digests.get(fleet), "facts": facts(part_path(fleet))}
+            content, file = encode(part), part_path(fleet)
+            with replacing(file) as temporary:
+                temporary.write_bytes(content)
+            fleets[fleet] = {"digest": taken.digests.get(fleet), "facts": facts(file), "crc32": zlib.crc32(content)}
     taken.head["fleets"] = dict(sorted(fleets.items()))
     if before is None or _content(taken.head) != _content(before.head):
         with replacing(path()) as temporary:
