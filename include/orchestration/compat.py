@@ -137,7 +137,7 @@ def is_needed(dag_id: str) -> bool:
     if IS_AIRFLOW_3:
         from airflow.sdk import get_parsing_context
     else:
-        from airflow.utils.dag_parsing_context import get_parsing_context  # type: ignore[no-redef]
+        from airflow.utils.dag_parsing_context import get_parsing_context  # type: ignore[no-redef,import-not-found]
     return get_parsing_context().dag_id in (None, dag_id)
 
 

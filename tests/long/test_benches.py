@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from include.orchestration.compat import IS_AIRFLOW_3
+from tests.bench.partitions import WORKS
 from tests.conftest import ROOT
 
 
@@ -75,3 +76,15 @@ def test_quick_run_of_workers(bench: Callable[[str], str]) -> None:
         "file, 2 workers, 2 months",
     ):
         assert part in printed, part
+
+
+def test_quick_run_of_the_partitions(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--partitions", "100", "--quick", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(done.stdout.count(f"\n{work.what} ") == 2 for work in WORKS)

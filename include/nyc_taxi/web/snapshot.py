@@ -249,7 +249,7 @@ def _is_intact(file: Path, part: Mapping[str, Any]) -> bool:
     if facts(file) == part["facts"]:
         return True
     with contextlib.suppress(OSError):
-        return zlib.crc32(file.read_bytes()) == part["crc32"]
+        return bool(zlib.crc32(file.read_bytes()) == part["crc32"])
     return False
 
 
