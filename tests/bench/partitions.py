@@ -28,7 +28,7 @@ MONTHS_OF_A_FLEET = 500
 MIB = 1 << 20
 ALLOWANCE = 1.25
 """How many times linear the growth of what looks at all months may be, from the middle to the largest world."""
-STEP = 4.0
+STEP = 5.0
 """How many times as much a step may cost in the largest world, which has ten times as many months and fleets. It would
 be 1 if nothing but its own month counted: but a task that has written looks for changes with one query on all
 bookkeeping rows, and knows the tables of all fleets."""
