@@ -37,7 +37,7 @@
 #   make lint             ruff, ruff format, mypy and sqlfluff
 #   make docs             write the generated pages in docs/reference from the code
 #   make screenshots      take the pictures of the page "Taxi warehouse" in docs/images anew, in a real browser
-#   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; PEERS=1: a bare script and Dagster; BIG=1)
+#   make bench            measure (ARCHIVE=1: all 487 files at a hundredth; SCALE=1: 1, 2 and 4 workers; PEERS=1: a bare script and Dagster; PARTITIONS=50000: so many months; BIG=1)
 #   make requirements     write the lock files from requirements.in, requirements-dbt.in and requirements-openlineage.in (ARGS=--upgrade takes newer versions)
 #
 # AIRFLOW=2 does the same on Airflow 2.11. DEMO=1 opens what `make demo` has made: make standalone DEMO=1
@@ -51,7 +51,7 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 
 # -- What is said on the command line: a variable that nobody reads would be passed over in silence --
-KNOWN := AIRFLOW PYTHON FLEET FROM TO MONTH REPROCESS WAIT PORT DEMO DBT ARGS ARCHIVE BIG SCALE PEERS
+KNOWN := AIRFLOW PYTHON FLEET FROM TO MONTH REPROCESS WAIT PORT DEMO DBT ARGS ARCHIVE BIG SCALE PEERS PARTITIONS
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 # Airflow's and ours, which tasks read, may be set so too, and where the tests have an Airflow of their own.
 UNKNOWN := $(filter-out $(KNOWN) AIRFLOW_% _AIRFLOW_% NYC_TAXI_% STATE VENV SHELL MAKE% PATH,$(GIVEN))
@@ -289,7 +289,7 @@ screenshots: setup
 	@$(VENV)/bin/python -m pytest tests/integration/test_page_in_browser.py -k pictures --screenshots -q $(ARGS)
 
 bench: unmoved $(VENV)/.installed
-	@$(VENV)/bin/python -m tests.bench $(if $(ARCHIVE),--archive) $(if $(BIG),--big) $(if $(SCALE),--scale) $(if $(PEERS),--peers) $(ARGS)
+	@$(VENV)/bin/python -m tests.bench $(if $(ARCHIVE),--archive) $(if $(BIG),--big) $(if $(SCALE),--scale) $(if $(PEERS),--peers) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(ARGS)
 
 # One resolution for all Python versions, with markers where they differ; versions that are locked stay unless they must change.
 requirements: $(UV)

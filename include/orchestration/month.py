@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -165,7 +166,12 @@ def chosen_month(conf: Mapping[str, Any], logical_date: datetime | None) -> str 
 
 
 def _months_of(moment: datetime) -> list[str]:
-    return sorted({Month.of(day) for day in written_dates(moment)})
+    return [*_months_of_date(moment)]
+
+
+@functools.lru_cache(maxsize=10_000)  # the runs of all fleets have the same dates, and each takes a tenth of a ms
+def _months_of_date(moment: datetime) -> tuple[str, ...]:
+    return tuple(sorted({Month.of(day) for day in written_dates(moment)}))
 
 
 MACROS = {"logical_month": logical_month}

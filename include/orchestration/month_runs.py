@@ -15,7 +15,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import get_current_context
 
 from include.orchestration import compat
-from include.orchestration.month import month_of_run
+from include.orchestration.month import OWN_DATE, month_of_run
 
 SETTLED = frozenset({"success", "skipped"})
 FAILED = frozenset({"failed", "upstream_failed"})
@@ -133,12 +133,18 @@ def _from_api_server(dag_id: str, task_ids: list[str], settled: frozenset[str], 
 
 
 def _from_database(dag_id: str, task_ids: list[str], settled: frozenset[str], *, ended: bool) -> Iterator[_Found]:
-    from sqlalchemy import or_, select
+    """Read only what is needed of each run, and only tasks that have not succeeded: most of the rest is history."""
+    from sqlalchemy import case, or_, select
 
     from include.orchestration.compat import DagRun, TaskInstance, create_session
 
+    date = compat.logical_date()
+    # The form of a run that Airflow has made for a date says nothing about its month.
+    form = case((or_(DagRun.run_type.not_in(OWN_DATE), date.is_(None)), DagRun.conf)).label("conf")
+    columns = (DagRun.run_id, DagRun.run_type, DagRun.state, DagRun.start_date, DagRun.end_date)
+    runs = select(*columns, date.label("logical_date"), form).where(DagRun.dag_id == dag_id)
+    not_success = or_(TaskInstance.state.is_(None), TaskInstance.state != "success")
     tasks = select(TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state).where(TaskInstance.dag_id == dag_id)
-    runs = select(DagRun).where(DagRun.dag_id == dag_id)
     if task_ids:
         tasks = tasks.where(TaskInstance.task_id.in_(task_ids))
     if not ended:
@@ -147,7 +153,7 @@ def _from_database(dag_id: str, task_ids: list[str], settled: frozenset[str], *,
         tasks, runs = tasks.where(TaskInstance.run_id.in_(run_ids)), runs.where(DagRun.run_id.in_(run_ids))
     with create_session() as session:
         found: dict[str, dict[str, str]] = {}
-        for run_id, task_id, state in session.execute(tasks):
+        for run_id, task_id, state in session.execute(tasks.where(not_success) if "success" in settled else tasks):
             found.setdefault(run_id, {})[task_id] = str(state or "none")
-        for run in session.scalars(runs):
+        for run in session.execute(runs):
             yield run, found.get(run.run_id, {}), settled

@@ -138,16 +138,16 @@ def month_data(session: Any, rights: Rights, fleet: str, text: str) -> dict[str,
         return None
     chosen = Month(text)
     dag = replace(dags(session, {dag_id}, rights)[dag_id], runs=tuple(_runs_of_month(session, dag_id, chosen)))
+    contents = snapshot.read()
     facts = month.Facts(
         links=Links(session),
         base=base_path(),
         line=3 if IS_AIRFLOW_3 else 2,
-        seconds=_seconds(session, fleet),
+        seconds=_seconds(session, fleet, month.shown_loads(fleet, chosen, contents)),
         site=_places()[1],
         failed=_failed_tasks(session, dag_id, [run.run_id for run in dag.runs]),
         may_see=outputs.visible(rights.readable),
     )
-    contents = snapshot.read()
     if contents and grid.weeks_dag_id(fleet) not in rights.readable:
         contents = replace(contents, weeks={})
     return month.month_page(fleet, chosen, contents, dag, facts, datetime.now(UTC))
@@ -378,8 +378,11 @@ def _failed_tasks(session: Any, dag_id: str, run_ids: Collection[str]) -> dict[s
     return found
 
 
-def _seconds(session: Any, fleet: str) -> dict[str, dict[str, float]]:
-    """The seconds of each task's work, by month and task, from the newest event of each."""
+def _seconds(session: Any, fleet: str, loads: Mapping[str, snapshot.Loaded]) -> dict[str, dict[str, float]]:
+    """The seconds of each task's work, by month and task, from the newest event of each.
+
+    Only the events of the runs that have loaded these months are read: the fleet may have had thousands.
+    """
     from sqlalchemy import select
 
     event, asset, key = compat.asset_models()
@@ -388,7 +391,7 @@ def _seconds(session: Any, fleet: str) -> dict[str, dict[str, float]]:
     for uri, extra in session.execute(
         select(asset.uri, event.extra)
         .join(asset, asset.id == key)
-        .where(asset.uri.in_(steps))
+        .where(asset.uri.in_(steps), event.source_run_id.in_({load.run_id for load in loads.values()}))
         .order_by(event.timestamp)
     ):
         if extra and "month" in extra and "seconds" in extra:

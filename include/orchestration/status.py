@@ -54,8 +54,9 @@ def report(warehouse: WarehouseHook, fleets: Sequence[str], *, draw: Callable[..
     if problem:
         notes.append(f"?: not known whether published; {problem}.")
     found: list[freshness.MonthStatus] = []
+    here = freshness.names_here()
     for fleet in fleets:
-        found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now)
+        found += freshness.fleet_status(fleet, months[fleet], loads[fleet], answers, runs[fleet], now, here)
     if not problem:  # otherwise it is not known what the TLC has published
         metrics.of_status(fleets, found)
     notes += _abandoned_tasks()

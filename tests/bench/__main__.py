@@ -3,6 +3,7 @@
 With --archive: does the whole archive's last month cost what its first did, and do its largest months fit in memory?
 With --scale: what do more workers give, in a file and in a lake?
 With --peers: what do twelve months take as a bare script, here, and in Dagster?
+With --partitions: what grows with the number of loaded months, and does anything grow faster than it?
 
 Whatever else the machine does disturbs every figure. So what is compared runs by turns, in one run, and of several
 rounds the fastest counts (in memory, the largest). The exit status is 1 when a limit is exceeded.
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from include.local.processes import SIGNALS, interrupt_once
 from include.nyc_taxi.months import month_range
-from tests.bench import archive, scale
+from tests.bench import archive, partitions, scale
 from tests.bench.measure import FLEET, MONTH, Result
 from tests.bench.peers import compare
 from tests.bench.table import HEADING, Row, table
@@ -147,7 +148,13 @@ class Bench:
 
     def measure_tasks(self, name: str, arguments: Mapping[str, object], environment: Mapping[str, str]) -> Result:
         """Run a measurement of `tasks` likewise; what it says on stderr is shown."""
-        done = self._run("tests.bench.tasks", [name], json.dumps(arguments), environment, stderr=None)
+        return self.measure_in("tests.bench.tasks", name, arguments, environment)
+
+    def measure_in(
+        self, module: str, name: str, arguments: Mapping[str, object], environment: Mapping[str, str]
+    ) -> Result:
+        """Run a measurement of any such module."""
+        done = self._run(module, [name], json.dumps(arguments), environment, stderr=None)
         if done.returncode:
             raise SystemExit(f"{name} failed; its messages are above\n{done.stdout[-3000:]}")
         result: Result = json.loads(done.stdout.splitlines()[-1])
@@ -200,6 +207,8 @@ def _measure() -> int:
     parser.add_argument("--scale", action="store_true", help="in place of that: 1, 2 and 4 workers, a file and a lake")
     parser.add_argument("--peers", action="store_true", help="in place of that: a bare script, this project, Dagster")
     parser.add_argument("--months", type=int, default=12, help="of --peers: so many, from 2023-01 on (default: 12)")
+    parser.add_argument("--partitions", type=int, help="in place of that: so many loaded months, 500 to a fleet")
+    parser.add_argument("--in-lake", action="store_true", help="with --partitions: in a lake")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench", help="for the files that it makes")
     arguments = parser.parse_args()
     size = QUICK if arguments.quick else Size(**({"load_rounds": arguments.rounds} if arguments.rounds else {}))
@@ -211,7 +220,11 @@ def _measure() -> int:
         real_data = Path(os.environ.get("NYC_TAXI_REAL_DATA") or ROOT.parent / "shared" / "data")
         if arguments.archive or arguments.big or arguments.scale:
             files = archive.Archive(bench, real_data, archive.QUICK if arguments.quick else archive.Size())
-        if arguments.scale:
+        if arguments.partitions is not None:
+            heading = partitions.HEADING
+            count = 100 if arguments.quick else arguments.partitions
+            rows = partitions.Partitions(bench, count, in_lake=arguments.in_lake).measure()
+        elif arguments.scale:
             heading = scale.HEADING
             rows = scale.Scale(bench, files, scale.QUICK if arguments.quick else scale.FULL).measure()
         elif arguments.archive or arguments.big:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-UNITS = {"s": "{:,.3f} s", "ms": "{:,.1f} ms", "MiB": "{:,.0f} MiB"}
+UNITS = {"s": "{:,.3f} s", "ms": "{:,.1f} ms", "MiB": "{:,.0f} MiB", "times": "{:,.1f} times"}
+RATIOS = ("s", "times")
+"""The units whose limit is one for the ratio of the two figures."""
 HEADING = ("ours, month 60", "bare, month 1")
 
 
@@ -12,7 +14,7 @@ class Row:
 
     Attributes:
         what: what was measured.
-        unit: of `ours` and `other`. "s" has a limit for the ratio of the two, "ms" and "MiB" one for `ours`.
+        unit: of `ours` and `other`. "s" and "times" have a limit for the ratio of the two, "ms" and "MiB" for `ours`.
         ours: the figure of our code, or of month 60.
         other: the figure of the bare thing, or of month 1; None where there is nothing to compare with.
         limit: None where the figure is there for information only.
@@ -34,7 +36,7 @@ class Row:
     @property
     def exceeded(self) -> bool:
         """Whether there is a limit, and it is exceeded."""
-        judged = self.ratio if self.unit == "s" else self.ours
+        judged = self.ratio if self.unit in RATIOS else self.ours
         return None not in (self.limit, judged) and judged > self.limit
 
     def cells(self) -> tuple[str, ...]:
@@ -46,7 +48,7 @@ class Row:
             figure(self.ours),
             "-" if self.other is None else figure(self.other),
             "-" if self.ratio is None else f"{self.ratio:.3f}",
-            "-" if self.limit is None else f"{self.limit:.2f}" if self.unit == "s" else figure(self.limit),
+            "-" if self.limit is None else f"{self.limit:.2f}" if self.unit in RATIOS else figure(self.limit),
             "-" if self.limit is None else verdict if self.exceeded else "ok",
         )
 

@@ -93,7 +93,12 @@ def _content(path: Path) -> bytes:
 
 
 def _snapshot(document: dict[str, Any]) -> list[Any]:
-    """What a snapshot says, without the columns and rules that may differ: the same as the warehouse itself."""
+    """What a file of the snapshot says, without the columns and rules that may differ: the same as the warehouse.
+
+    It is the head, which names the fleets, or the part of a fleet.
+    """
+    if "fleets" in document:
+        return [sorted(document["fleets"]), document["zones"]]
     names = [rule for rule, *_ in document["rules"]]
 
     def said(values: dict[str, Any] | None) -> list[Any] | None:
@@ -104,7 +109,7 @@ def _snapshot(document: dict[str, Any]) -> list[Any]:
         return [rest, [check for check in checks if check[0] not in LEFT_OUT_RULES]]
 
     months = [(key, [said(values) for values in month]) for key, month in document["months"].items()]
-    return [months, document["weeks"], document["zones"]]
+    return [months, document["weeks"]]
 
 
 def _checksum(content: bytes) -> str:

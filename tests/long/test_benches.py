@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from include.orchestration.compat import IS_AIRFLOW_3
+from tests.bench.partitions import WORKS
 from tests.conftest import ROOT
 
 
@@ -92,3 +93,15 @@ def test_quick_run_of_peers(bench: Callable[[str], str], tmp_path: Path) -> None
         assert part in printed, part
     assert "Dagster" not in printed
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["peers-2000"]
+
+
+def test_quick_run_of_the_partitions(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--partitions", "100", "--quick", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(done.stdout.count(f"\n{work.what} ") == 2 for work in WORKS)

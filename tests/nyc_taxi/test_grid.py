@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -242,3 +243,38 @@ def test_the_grid_never_opens_the_warehouse(monkeypatch):
 
     monkeypatch.setattr("duckdb.connect", forbidden)
     grid.grid(["green"], snapshot.read(), {"taxi_trips_green": Dag("taxi_trips_green")}, NOW)
+
+
+class TestWork:
+    """What a poll reads does not grow faster than what it shows."""
+
+    @pytest.fixture
+    def poll(self):
+        """Make the grid of all fleets, each with one loaded month; the green one's file is in raw/."""
+        put_file()
+        ledger = {load_of().source_url: editions._Seen("2023-09-14T00:00:00.000000+00:00", True, '"new"', LATER)}
+        editions._ledger_path().write_text(json.dumps({url: asdict(seen) for url, seen in ledger.items()}))
+        months = {fleet: {"2023-01": load_of()} for fleet in catalogue.FLEETS}
+        dags = {grid.months_dag_id(fleet): Dag(grid.months_dag_id(fleet)) for fleet in catalogue.FLEETS}
+        return lambda: grid.grid(catalogue.FLEETS, replace(taken(), months=months), dags, NOW)
+
+    def test_raw_is_listed_once_and_not_once_for_each_fleet(self, poll, monkeypatch):
+        listed, iterdir = [], Path.iterdir
+        monkeypatch.setattr(Path, "iterdir", lambda folder: listed.append(folder) or iterdir(folder))
+        assert len(poll()["fleets"]) == 4
+        assert len(listed) == 1
+
+    def test_a_months_panel_does_not_list_the_files_of_all_months(self, poll, monkeypatch):
+        monkeypatch.setattr(Path, "iterdir", lambda folder: pytest.fail(f"{folder} is listed"))
+        assert cell(months={"2023-01": load_of()}).state == State.NEWER_EDITION
+
+    def test_files_that_have_not_changed_are_not_read_again_and_others_are(self, poll, monkeypatch):
+        read, read_text = [], Path.read_text
+        monkeypatch.setattr(Path, "read_text", lambda file, **given: read.append(file.name) or read_text(file, **given))
+        first = poll()
+        assert sorted(read) == [".editions.json", "green_tripdata_2023-01.parquet.edition.json"]
+        assert poll() == first
+        assert len(read) == 2
+        put_file(etag='"another"')
+        poll()
+        assert read[2:] == ["green_tripdata_2023-01.parquet.edition.json"]

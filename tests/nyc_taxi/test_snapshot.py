@@ -98,15 +98,19 @@ class TestContents:
         load("2023-01")
         con.execute("UPDATE loads SET source_url = 'https://user:hunter2@tlc.test/x.parquet'")
         contents.write(con, HERE)
-        assert "hunter2" not in snapshot.path().read_text()
+        assert all("hunter2" not in file.read_text() for file in snapshot.status_dir().glob("*.json"))
         assert snapshot.read().months["green"]["2023-01"].source_url == "https://tlc.test/x.parquet"
 
 
 def as_if_new(con):
     """What a snapshot of the whole warehouse would contain, in the order in which pages do not care."""
-    with warehouse.reading(con):
-        document, _ = contents.take(con, HERE, None)
-    return comparable(snapshot._Reader()._snapshot(document))
+    kept = {file: file.read_bytes() for file in snapshot.status_dir().glob("*.json")}
+    snapshot.path().unlink()
+    contents.write(con, HERE)
+    made = snapshot._Reader().read()[0]
+    for file, content in kept.items():
+        file.write_bytes(content)
+    return comparable(made)
 
 
 def comparable(taken):
@@ -163,6 +167,72 @@ class TestChanges:
         after = snapshot.path().stat()  # it was read, which may change the time of its last access
         assert (after.st_ino, after.st_mtime_ns, after.st_size) == (before.st_ino, before.st_mtime_ns, before.st_size)
 
+    def test_the_part_of_a_fleet_that_has_not_changed_is_neither_read_nor_written(self, con, monkeypatch):
+        for fleet in ("green", "yellow", "fhv"):
+            put_into(con, fleet=fleet)
+        contents.write(con, HERE)
+        before = {fleet: snapshot.facts(snapshot.part_path(fleet)) for fleet in ("green", "yellow", "fhv")}
+        opened, stored_part = [], contents.stored_part
+        monkeypatch.setattr(contents, "stored_part", lambda fleet: opened.append(fleet) or stored_part(fleet))
+        put_into(con, "2023-02", fleet="yellow")
+        assert set(contents.write(con, HERE)) == {("yellow", "2023-02")}
+        assert opened == ["yellow"]
+        after = {fleet: snapshot.facts(snapshot.part_path(fleet)) for fleet in before}
+        assert [fleet for fleet in before if after[fleet] != before[fleet]] == ["yellow"]
+        assert comparable(snapshot.read()) == as_if_new(con)
+
+    def test_a_reader_opens_only_the_parts_that_have_changed(self, con, monkeypatch):
+        for fleet in ("green", "yellow", "fhv"):
+            put_into(con, fleet=fleet)
+        contents.write(con, HERE)
+        snapshot.read()
+        put_into(con, "2023-02", fleet="yellow")
+        contents.write(con, HERE)
+        opened, stored_part = [], snapshot.stored_part
+        monkeypatch.setattr(snapshot, "stored_part", lambda fleet: opened.append(fleet) or stored_part(fleet))
+        assert list(snapshot.read().months["yellow"]) == ["2023-01", "2023-02"]
+        assert opened == ["yellow"]
+
+    def test_a_part_with_other_facts_and_the_same_content_is_not_made_anew(self, con):
+        """As another machine may see it for some seconds, or after a copy."""
+        for fleet in ("green", "yellow"):
+            put_into(con, fleet=fleet)
+        contents.write(con, HERE)
+        snapshot.part_path("green").touch()
+        put_into(con, "2023-02", fleet="yellow")
+        assert set(contents.write(con, HERE)) == {("yellow", "2023-02")}
+
+    def test_a_fleet_that_is_gone_leaves_no_part(self, con):
+        for fleet in ("green", "yellow"):
+            put_into(con, fleet=fleet)
+        contents.write(con, HERE)
+        for table in ("loads", "quality_checks", "trips_by_zone"):
+            con.execute(f"DELETE FROM {table} WHERE fleet = 'green'")
+        contents.write(con, HERE)
+        assert snapshot.read().months.keys() == {"yellow"}
+        assert not snapshot.part_path("green").exists()
+
+    def test_a_writer_that_was_killed_before_the_head_leaves_a_snapshot_that_the_next_one_completes(
+        self, con, monkeypatch
+    ):
+        put_into(con)
+        contents.write(con, HERE)
+        put_into(con, "2023-02")
+        replacing = contents.replacing
+
+        def killed(target):
+            if target == snapshot.path():
+                raise InterruptedError
+            return replacing(target)
+
+        monkeypatch.setattr(contents, "replacing", killed)
+        with pytest.raises(InterruptedError):
+            contents.write(con, HERE)
+        assert list(snapshot.read().months["green"]) == ["2023-01", "2023-02"]
+        monkeypatch.setattr(contents, "replacing", replacing)
+        contents.write(con, HERE)
+        assert comparable(snapshot.read()) == as_if_new(con)
+
     def test_other_settings_are_written_although_no_month_has_changed(self, con):
         put_into(con)
         contents.write(con, HERE)
@@ -216,19 +286,21 @@ class TestChanges:
         assert len(parsed) == 3
 
     @pytest.mark.parametrize("damage", ["missing", "cut", "one digit", "older version", "no JSON", "empty"])
-    def test_what_cannot_be_used_is_made_anew(self, con, damage):
+    @pytest.mark.parametrize("which", ["head", "part"])
+    def test_what_cannot_be_used_is_made_anew(self, con, which, damage):
         for month in ("2023-01", "2023-02"):
             put_into(con, month)
         contents.write(con, HERE)
-        good = snapshot.path().read_text()
+        file = snapshot.path() if which == "head" else snapshot.part_path("green")
+        good = file.read_text()
         damaged = {
             "cut": good[: len(good) // 2],
-            "one digit": good.replace('"rows":9', '"rows":8', 1),
+            "one digit": good.replace('"duckdb":"1' if which == "head" else '"rows":9', '"duckdb":"2', 1),
             "older version": '{"version":1,"written_at":"2023-01-01","months":{}}',
             "no JSON": "\x00\xff",
             "empty": "",
         }
-        snapshot.path().unlink() if damage == "missing" else snapshot.path().write_text(damaged[damage])
+        file.unlink() if damage == "missing" else file.write_text(damaged[damage])
         assert snapshot.read() is None
         assert "make status" in snapshot.problem()
         assert len(contents.write(con, HERE)) == 2
@@ -237,6 +309,24 @@ class TestChanges:
 
 
 class TestChangesOfAFile:
+    def test_nothing_is_read_of_a_file_that_nobody_has_written_to(self, tmp_path, monkeypatch):
+        takes, take_anew = [], contents.take
+        monkeypatch.setattr(contents, "take", lambda *given: takes.append(given) or take_anew(*given))
+
+        def write(*months, kill=False):
+            with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+                for month in months:
+                    put_into(con, month)
+                return {} if kill else contents.write(con, HERE)
+
+        with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
+            warehouse.ensure_tables(con)
+        assert (len(write("2023-01")), len(takes)) == (1, 1)
+        assert (write(), write(), len(takes)) == ({}, {}, 1)
+        write("2023-02", kill=True)
+        assert (set(write()), len(takes)) == ({("green", "2023-02")}, 2)
+        assert (write(), len(takes)) == ({}, 2)
+
     def test_another_file_at_the_same_path_has_its_own_months(self, tmp_path):
         for month in ("2023-01", "2023-02"):
             with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as con:
@@ -278,7 +368,8 @@ class TestFile:
         assert read.months["green"] == {"2023-01": written["green", "2023-01"]}
         assert read.months["green"]["2023-01"].changes["rows"] == [60, 70]
         assert read.refusals["green"]["2023-01"].run_id == "bad"
-        assert json.loads(snapshot.path().read_text())["months"].keys() == {"green 2023-01"}
+        assert json.loads(snapshot.path().read_text())["fleets"].keys() == {"green"}
+        assert json.loads(snapshot.part_path("green").read_text())["months"].keys() == {"2023-01"}
 
     def test_is_none_if_there_is_none(self):
         assert snapshot.read() is None
@@ -317,6 +408,7 @@ class TestFile:
     def test_a_writer_that_gets_no_turn_gives_up_and_keeps_the_old_one(self, con, monkeypatch):
         contents.write(con, HERE)
         before = snapshot.path().read_bytes()
+        put_into(con)
         monkeypatch.setattr(contents, "TURN_SECONDS", 0.05)
         with locked(snapshot.path().with_suffix(".lock")), pytest.raises(TimeoutError, match=r"warehouse\.lock"):
             contents.write(con, HERE)

@@ -89,15 +89,18 @@ class TransientDownloadError(DownloadError, permanent=False):
 def read_edition(path: Path) -> Edition | None:
     """The edition of the file at `path`, or None if it is unknown or the file has changed since its download."""
     try:
-        edition = _edition_of(_edition_path(path).read_text())
+        beside = _edition_path(path)
+        facts = beside.stat()
+        edition = _edition_in(str(beside), facts.st_ino, facts.st_size, facts.st_mtime_ns)
         return edition if path.stat().st_size == edition.bytes else None
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
-@functools.lru_cache(maxsize=2_000)  # the page of the warehouse asks for every month again and again
-def _edition_of(text: str) -> Edition:
-    edition = Edition(**json.loads(text))
+@functools.lru_cache(maxsize=100_000)  # the page of the warehouse asks for every month again and again
+def _edition_in(beside: str, *_version: int) -> Edition:
+    """The edition in a file. Whoever writes it replaces it, so each version of it has its own number, size and time."""
+    edition = Edition(**json.loads(Path(beside).read_text()))
     return replace(edition, url=without_login(edition.url))  # older versions recorded the login too
 
 

@@ -199,7 +199,7 @@ def findings(loads: Mapping[str, Mapping[str, LoadedMonth]]) -> dict[tuple[str, 
     Raises:
         AnswersError: the ledger cannot be read.
     """
-    ledger = _read(_ledger_path())
+    ledger = _last_read(_ledger_path())
     found = {}
     for fleet, by_month in loads.items():
         for month, load in by_month.items():
@@ -287,6 +287,26 @@ def _read(path: Path) -> dict[str, _Seen]:
         return {}
     except (ValueError, TypeError, AttributeError) as error:
         raise AnswersError(f"{path}: cannot be read ({error}). Delete it: the next check rebuilds it") from error
+
+
+_kept: dict[Path, tuple[object, Mapping[str, _Seen]]] = {}
+"""The ledger that was read last, and which version of the file it was."""
+
+
+def _last_read(path: Path) -> Mapping[str, _Seen]:
+    """The ledger, not to be changed. Each version of the file is read once: a page asks for it again and again.
+
+    A writer replaces the file, so each version has its own number, size and time.
+    """
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return {}
+    version = facts.st_ino, facts.st_size, facts.st_mtime_ns
+    if path not in _kept or _kept[path][0] != version:
+        _kept.clear()
+        _kept[path] = version, _read(path)
+    return _kept[path][1]
 
 
 def _listed(months: Sequence[WatchedMonth]) -> str:

@@ -1,6 +1,7 @@
 """The state of each month of a fleet: whether it is published, downloaded and loaded, and whether its run failed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -124,6 +125,7 @@ def fleet_status(
     answers: Mapping[tuple[str, str], Answer],
     runs: Iterable[Run],
     now: datetime,
+    here: Collection[str] | None = None,
 ) -> list[MonthStatus]:
     """Determine the status of a fleet's months.
 
@@ -132,6 +134,8 @@ def fleet_status(
         answers: the site's answers about months that are not here, by fleet and month.
         runs: the runs of the fleet's DAG, ordered by their start. A successful run clears the failures before it.
         now: the current time in UTC.
+        here: the names of all files in raw/ (`names_here`), if several fleets are asked about; otherwise each month's
+            file is looked for.
 
     Returns:
         One status for each of `months`, in the same order.
@@ -139,11 +143,11 @@ def fleet_status(
     unsettled = _newest_unsettled(runs, loads)
     last_loaded = max(loads, default="")
     found, folder = [], settings.raw_dir()
-    here = _names_in(folder)
     for month in months:
         path = folder / catalogue.file_name(fleet, month)
-        is_here = path.name in here
-        load, local, run = loads.get(month), read_edition(path) if is_here else None, unsettled.get(month)
+        is_here = here is None or path.name in here
+        size = _size(path) if is_here else None
+        load, local, run = loads.get(month), None if size is None else read_edition(path), unsettled.get(month)
         answer = answers.get((fleet, month))
         published = True if load or local else (answer.published if answer else None)
         state = _state(published, load, local, run, is_before_a_load=month < last_loaded)
@@ -154,7 +158,7 @@ def fleet_status(
                 month=month,
                 published=published,
                 published_on=max(filter(None, map(_day, editions)), default=None),
-                downloaded=_size(path) if is_here else None,
+                downloaded=size,
                 load=load,
                 age=now - load.loaded_at if load else None,
                 state=state,
@@ -165,10 +169,13 @@ def fleet_status(
     return found
 
 
-def _names_in(folder: Path) -> frozenset[str]:
-    """The names in a folder, none if it is missing. On a network file system, asking for each file takes a request."""
+def names_here() -> frozenset[str]:
+    """The names of the files in raw/. On a network file system, asking for each file that may be there takes a request.
+
+    The folder has the files of all fleets: list it once, and not once for each fleet.
+    """
     try:
-        return frozenset(file.name for file in folder.iterdir())
+        return frozenset(file.name for file in settings.raw_dir().iterdir())
     except FileNotFoundError:
         return frozenset()
 
@@ -176,7 +183,7 @@ def _names_in(folder: Path) -> frozenset[str]:
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # somebody has just deleted it
+    except FileNotFoundError:
         return None
 
 
@@ -234,6 +241,9 @@ def _is_newer(local: Edition, load: LoadedMonth) -> bool:
     return (_day(local.last_modified) or date.max) >= (_day(load.last_modified) or date.min)
 
 
+@functools.lru_cache(
+    maxsize=100_000
+)  # parsing takes longer than all else about a month, and a page asks again and again
 def _day(last_modified: str | None) -> date | None:
     """The date in a Last-Modified header; None if the header is missing or malformed."""
     try:

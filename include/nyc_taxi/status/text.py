@@ -1,6 +1,7 @@
 """The status as text: a table of months, and sentences that say what to do."""
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
@@ -142,11 +143,15 @@ def _summary(loaded: Sequence[MonthStatus]) -> str:
 
 
 def _gap(first: str, last: str, loaded: Sequence[str]) -> str:
-    """Where the months from `first` to `last` leave a gap between loaded months; empty if no later month is loaded."""
-    before, after = [month for month in loaded if month < first], [month for month in loaded if month > last]
-    if not after:
+    """Where the months from `first` to `last` leave a gap between loaded months; empty if no later month is loaded.
+
+    Args:
+        loaded: in order.
+    """
+    before, after = bisect_left(loaded, first), bisect_right(loaded, last)
+    if after == len(loaded):
         return ""
-    return f"missing between {before[-1]} and {after[0]}" if before else f"missing before {after[0]}"
+    return f"missing between {loaded[before - 1]} and {loaded[after]}" if before else f"missing before {loaded[after]}"
 
 
 def _counted(number: int, unit: str) -> str:

@@ -158,7 +158,8 @@ def tables() -> list[Table]:
 
 def table(name: str) -> Table:
     """The table called `name`; KeyError if there is none."""
-    return {table.name: table for table in tables()}[name]
+    shared = {table.name: table for table in _SHARED}
+    return shared[name] if name in shared else {table.name: table for table in tables()}[name]
 
 
 def _trips_table(fleet: catalogue.Fleet) -> Table:
@@ -168,14 +169,15 @@ def _trips_table(fleet: catalogue.Fleet) -> Table:
 
 def views() -> list[View]:
     """All views, in an order in which they can be created."""
+    flagged = _flagged_trips()
     return [
         View("trips", "a trip of any fleet; columns that the fleet lacks are null", _all_trips()),
-        View("trips_flagged", "a trip, with the rules that it breaks", _flagged_trips()),
+        View("trips_flagged", "a trip, with the rules that it breaks", flagged),
         View(
             "trips_clean",
             "a clean trip: it breaks no rule that marks rows which are not real trips",
             "SELECT * EXCLUDE is_clean FROM trips_flagged WHERE is_clean",
-            _clean_comment(),
+            _clean_comment(flagged),
         ),
         View("latest_loads", "a loaded month: its latest row in `loads`", latest_loads("loads")),
     ]
@@ -213,8 +215,12 @@ def _flagged_trips() -> str:
     )
 
 
-def _clean_comment() -> str:
-    """The comment of `trips_clean`: it names the rules, and contains a digest that reveals any change of a rule."""
+def _clean_comment(flagged: str) -> str:
+    """The comment of `trips_clean`: it names the rules, and contains a digest that reveals any change of a rule.
+
+    Args:
+        flagged: the query of the view `trips_flagged`.
+    """
     broken = "; or ".join(f"{rule.breaks} ({rule.name})" for rule in rules.TRIP_RULES if not rule.is_clean)
-    digest = hashlib.sha256(_flagged_trips().encode()).hexdigest()[:12]
+    digest = hashlib.sha256(flagged.encode()).hexdigest()[:12]
     return f"The trips of the view trips, except those that {broken}. [definition {digest}]"

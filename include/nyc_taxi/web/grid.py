@@ -6,9 +6,9 @@ runs that Airflow knows. The warehouse is never opened.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -181,7 +181,8 @@ def grid(
         now: the current time in UTC.
         hint: why there is no snapshot, and what to run.
     """
-    shown = [_fleet(fleet, snapshot, dags, now) for fleet in fleets if months_dag_id(fleet) in dags]
+    here = freshness.names_here()
+    shown = [_fleet(fleet, snapshot, dags, now, here) for fleet in fleets if months_dag_id(fleet) in dags]
     return {
         "now": now.isoformat(timespec="seconds"),
         "snapshot": snapshot
@@ -204,9 +205,11 @@ def _is_busy(fleet: Mapping[str, Any]) -> bool:
     )
 
 
-def _fleet(fleet: str, snapshot: Snapshot | None, dags: Mapping[str, Dag], now: datetime) -> dict[str, Any]:
+def _fleet(
+    fleet: str, snapshot: Snapshot | None, dags: Mapping[str, Dag], now: datetime, here: Collection[str]
+) -> dict[str, Any]:
     dag = dags[months_dag_id(fleet)]
-    months = cells(fleet, months_until(fleet, now.date()), snapshot, dag.runs, now)
+    months = cells(fleet, months_until(fleet, now.date()), snapshot, dag.runs, now, here)
     counts = Counter(cell.state for cell in months)
     return {
         "name": fleet,
@@ -234,22 +237,28 @@ def months_until(fleet: str, today: date) -> list[Month]:
 
 
 def cells(
-    fleet: str, months: Sequence[str], snapshot: Snapshot | None, runs: Sequence[Run], now: datetime
+    fleet: str,
+    months: Sequence[str],
+    snapshot: Snapshot | None,
+    runs: Sequence[Run],
+    now: datetime,
+    here: Collection[str] | None = None,
 ) -> list[MonthCell]:
     """Determine the states of a fleet's months.
 
     Args:
         runs: the runs of the fleet's DAG of months, ordered by their start.
+        here: the names of all files in raw/, as for `freshness.fleet_status`.
     """
     loads = snapshot.months.get(fleet, {}) if snapshot else {}
     refusals = snapshot.refusals.get(fleet, {}) if snapshot else {}
-    loaded = {month: _as_loaded_month(load) for month, load in loads.items()}
+    loaded = {month: load.as_loaded_month for month, load in loads.items()}
     waiting = {run.partition for run in runs if run.waits and run.state in ACTIVE}
     answers = {(fleet, month): Answer(published=False) for month in waiting if month and month not in loads}
     found = _findings(fleet, loaded)
     return [
         _cell(status, loads.get(status.month), refusals.get(status.month), found.get((fleet, status.month)), now)
-        for status in freshness.fleet_status(fleet, months, loaded, answers, runs, now)
+        for status in freshness.fleet_status(fleet, months, loaded, answers, runs, now, here)
     ]
 
 
@@ -315,23 +324,9 @@ def _state(
     return State.NOT_PUBLISHED, note or "By its age: nobody has asked the TLC's site."
 
 
-def _as_loaded_month(load: Loaded) -> LoadedMonth:
-    return LoadedMonth(
-        rows_in_file=load.rows,
-        rows_loaded=load.rows,
-        source_url=load.source_url,
-        etag=load.etag,
-        last_modified=load.last_modified,
-        bytes=load.bytes,
-        loaded_at=datetime.fromisoformat(load.loaded_at).astimezone(UTC),
-        run_id=load.run_id,
-        unknown_columns=load.unknown_columns,
-    )
-
-
 def edition_label(load: Loaded) -> str:
     """The loaded edition in a few characters: the beginning of its ETag, and its date."""
-    status = freshness.MonthStatus("", "", None, None, None, _as_loaded_month(load), None, freshness.State.FRESH)
+    status = freshness.MonthStatus("", "", None, None, None, load.as_loaded_month, None, freshness.State.FRESH)
     return status.edition
 
 

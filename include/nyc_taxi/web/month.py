@@ -46,7 +46,8 @@ class Facts:
     """What Airflow knows about a month beyond its DAG's runs.
 
     Attributes:
-        seconds: the duration of each task's work, by month and task, from the newest asset events of the fleet.
+        seconds: the duration of each task's work, by month and task, from the newest asset events of the months that
+            `shown_loads` names.
         failed: the failed tasks by run, for the runs of the month.
         links: the addresses of pages in the web UI.
         base: the path before `/outputs` and `/files` in the addresses of outputs.
@@ -151,22 +152,26 @@ def _check(fleet: str, check: Check, *, was_published: bool) -> dict[str, Any]:
     }
 
 
-def _history(
-    fleet: str, month: Month, snapshot: Snapshot | None, seconds: Mapping[str, Mapping[str, float]]
-) -> list[dict[str, Any]]:
+def shown_loads(fleet: str, month: Month, snapshot: Snapshot | None) -> dict[str, Loaded]:
     """The loaded months before this one, at most HISTORY_MONTHS, and this one, the oldest first."""
     loads = snapshot.months.get(fleet, {}) if snapshot else {}
     shown = [past for past in sorted(loads) if past <= month]
-    shown = shown[-HISTORY_MONTHS - (month in loads) :]
+    return {past: loads[past] for past in shown[-HISTORY_MONTHS - (month in loads) :]}
+
+
+def _history(
+    fleet: str, month: Month, snapshot: Snapshot | None, seconds: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """The months that `shown_loads` names, as the panel's charts have them."""
     return [
         {
             "month": past,
-            "rows": loads[past].rows,
-            "bytes": loads[past].bytes,
+            "rows": load.rows,
+            "bytes": load.bytes,
             "seconds": dict(seconds.get(past, {})),
-            "warnings": loads[past].warnings,
+            "warnings": load.warnings,
         }
-        for past in shown
+        for past, load in shown_loads(fleet, month, snapshot).items()
     ]
 
 

@@ -1,25 +1,32 @@
-"""The snapshot: what the warehouse contains, as a JSON file for pages that must never open the warehouse.
+"""The snapshot: what the warehouse contains, as JSON files for pages that must never open the warehouse.
 
 Whoever has the warehouse open writes it (see `contents.py`). A page reads it, which neither opens DuckDB nor waits for
-anybody. The file has a line for each month, and a checksum. A writer keeps the lines of months that have not changed,
-and a reader parses only the lines that it has not seen before: both cost what the changed months cost.
+anybody. A file for each fleet, its *part*, has a line for each month; another file, the *head*, says which parts there
+are. Each has a checksum. A writer replaces the parts of fleets that have changed, and keeps the lines of months that
+have not; a reader parses only the lines that it has not seen before. So both cost what the changed months cost, and not
+what all months of all fleets would.
 """
 
+import contextlib
 import json
 import logging
 import re
 import threading
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from include.nyc_taxi import settings
+from include.nyc_taxi.trips.loaded import LoadedMonth
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """A snapshot of another version is ignored, and replaced by whoever opens the warehouse next."""
 HOW_TO_WRITE = (
     "Any task that opens the warehouse writes a new one: trigger the DAG warehouse_status, or run `make status`."
@@ -90,10 +97,26 @@ class Loaded:
     checks: tuple[Check, ...] = ()
     top_zones: tuple[tuple[int, int], ...] = ()
 
-    @property
+    # Pages ask for these of all months at each poll, and a month that has not changed stays the same object.
+    @cached_property
     def warnings(self) -> int:
         """The number of rules that the month breaks."""
         return sum(not check.passed for check in self.checks)
+
+    @cached_property
+    def as_loaded_month(self) -> LoadedMonth:
+        """The same as a `LoadedMonth`."""
+        return LoadedMonth(
+            rows_in_file=self.rows,
+            rows_loaded=self.rows,
+            source_url=self.source_url,
+            etag=self.etag,
+            last_modified=self.last_modified,
+            bytes=self.bytes,
+            loaded_at=datetime.fromisoformat(self.loaded_at).astimezone(UTC),
+            run_id=self.run_id,
+            unknown_columns=self.unknown_columns,
+        )
 
 
 @dataclass(frozen=True)
@@ -146,8 +169,13 @@ class Snapshot:
 
 
 def path() -> Path:
-    """The file with the snapshot, in the data directory."""
+    """The file with the snapshot's head, in the data directory."""
     return status_dir() / "warehouse.json"
+
+
+def part_path(fleet: str) -> Path:
+    """The file with a fleet's part, beside the head."""
+    return status_dir() / f"warehouse.{quote(fleet, safe='')}.json"
 
 
 def status_dir() -> Path:
@@ -161,15 +189,15 @@ class DamagedSnapshotError(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """The snapshot's file: what a writer needs to know about the snapshot before, without parsing its months.
+    """One of the snapshot's files: what a writer needs to know about it, without parsing its months.
 
     Attributes:
         head: everything but the months, as JSON values.
-        months: the text of each month's line, by "<fleet> <month>".
+        months: the text of each month's line, by month; empty in the snapshot's head.
     """
 
     head: Mapping[str, Any]
-    months: Mapping[str, str]
+    months: Mapping[str, str] = field(default_factory=dict)
 
 
 _FIRST_LINE = re.compile(rb'\{"version":(\d+),"crc32":(\d+),')
@@ -203,11 +231,47 @@ def decode(content: bytes) -> Document:
 
 
 def stored() -> Document | None:
-    """The snapshot's file; None if there is none, or if it cannot be used."""
+    """The snapshot's head; None if there is none, or if it cannot be used, or if a part is not as it was written."""
     try:
-        return decode(path().read_bytes())
+        head = decode(path().read_bytes())
+        intact = all(_is_intact(part_path(fleet), part) for fleet, part in head.head["fleets"].items())
     except (OSError, DamagedSnapshotError):
         return None
+    return head if intact else None
+
+
+def _is_intact(file: Path, part: Mapping[str, Any]) -> bool:
+    """Whether a part is as it was written.
+
+    Its facts tell that without reading it. Where they differ, its content does: on a network file system, another
+    machine may see older facts for some seconds.
+    """
+    if facts(file) == part["facts"]:
+        return True
+    with contextlib.suppress(OSError):
+        return bool(zlib.crc32(file.read_bytes()) == part["crc32"])
+    return False
+
+
+def stored_part(fleet: str) -> Document:
+    """A fleet's part.
+
+    Raises:
+        DamagedSnapshotError: it cannot be used.
+    """
+    try:
+        return decode(part_path(fleet).read_bytes())
+    except OSError as error:
+        raise DamagedSnapshotError(str(error)) from error
+
+
+def facts(file: Path) -> list[int] | None:
+    """What any change of a file changes; None if there is no such file."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
 def read() -> Snapshot | None:
@@ -224,66 +288,98 @@ Month = tuple[Loaded | None, Refusal | None]
 """What a month's line contains."""
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A part that has been read.
+
+    Attributes:
+        of_file: its file's `facts`.
+        lines: what each month's line contains, by its text.
+        weeks: the number of trips in each counted week.
+    """
+
+    of_file: list[int] | None
+    rules: list[list[Any]]
+    lines: Mapping[str, Month]
+    months: Mapping[str, Loaded]
+    refusals: Mapping[str, Refusal]
+    weeks: Mapping[str, int]
+
+
 class _Reader:
-    """Reads the snapshot, once for each version of the file, and each month's line once."""
+    """Reads the snapshot, each version of a file once, and each month's line once."""
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._version: tuple[Path, int, int, int] | None = None
+        self._version: object = None
         self._read: tuple[Snapshot | None, str | None] = None, None
-        self._rules: list[list[Any]] = []
-        self._months: dict[str, Month] = {}
+        self._parts: dict[str, _Part] = {}
 
     def read(self) -> tuple[Snapshot | None, str | None]:
-        """The snapshot, or else the problem with it. A writer replaces the file, so each version has its own key."""
+        """The snapshot, or else the problem with it. A writer replaces files, so each version has its own facts."""
         file = path()
         try:
-            facts = file.stat()
-            version = file, facts.st_ino, facts.st_mtime_ns, facts.st_size
             with self._turn:
+                version = file, facts(file), [facts(part_path(fleet)) for fleet in self._parts]
+                if version[1] is None:
+                    return None, f"There is no snapshot of the warehouse yet. {HOW_TO_WRITE}"
                 if version != self._version:
-                    self._read, self._version = self._parsed(file), version
+                    self._read = self._parsed(file)
+                    self._version = file, version[1], [part.of_file for part in self._parts.values()]
                 return self._read
-        except FileNotFoundError:
-            return None, f"There is no snapshot of the warehouse yet. {HOW_TO_WRITE}"
         except OSError as error:
             return None, f"The snapshot {file} cannot be read: {error}."
 
     def _parsed(self, file: Path) -> tuple[Snapshot | None, str | None]:
-        try:
-            return self._snapshot(decode(file.read_bytes())), None
-        except DamagedSnapshotError as error:
-            reason = str(error)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {error}"
+        for is_last in (False, True):
+            try:
+                return self.snapshot(decode(file.read_bytes())), None
+            except DamagedSnapshotError as error:
+                reason = str(error)
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+                reason = f"{type(error).__name__}: {error}"
+            if not is_last:
+                continue  # a writer may have replaced a part after the head was read
         log.warning("%s is not used: %s. %s", file, reason, HOW_TO_WRITE)
         return None, f"The snapshot {file} is not used: {reason}. {HOW_TO_WRITE}"
 
-    def _snapshot(self, document: Document) -> Snapshot:
-        head = document.head
-        rules, at = head["rules"], head["at"]
-        if rules[: len(self._rules)] != self._rules:  # then the numbers in the lines mean other rules than before
-            self._months = {}
-        known = self._months
-        parsed = {text: known.get(text) or _month(text, rules) for text in document.months.values()}
-        self._rules, self._months = rules, parsed
-        months: dict[str, dict[str, Loaded]] = {}
-        refusals: dict[str, dict[str, Refusal]] = {}
-        for key, text in document.months.items():
-            fleet, month = key.split(" ")
-            load, refusal = parsed[text]
-            if load:
-                months.setdefault(fleet, {})[month] = load
-            if refusal:
-                refusals.setdefault(fleet, {})[month] = refusal
+    def snapshot(self, document: Document) -> Snapshot:
+        """Put the head and its parts together.
+
+        Raises:
+            DamagedSnapshotError: a part is missing, damaged, or of another warehouse.
+        """
+        head, at = document.head, document.head["at"]
+        self._parts = {fleet: self._part(fleet, [at["kind"], at["place"]]) for fleet in head["fleets"]}
         return Snapshot(
             written_at=head["written_at"],
             duckdb=head["duckdb"],
             at=Place(at["kind"], at["place"], tuple(Setting(**setting) for setting in at["settings"])),
-            months=months,
-            refusals=refusals,
-            weeks=head["weeks"],
+            months={fleet: part.months for fleet, part in self._parts.items() if part.months},
+            refusals={fleet: part.refusals for fleet, part in self._parts.items() if part.refusals},
+            weeks={fleet: part.weeks for fleet, part in self._parts.items() if part.weeks},
             zones={int(zone): name for zone, name in head["zones"].items()},
+        )
+
+    def _part(self, fleet: str, place: list[str]) -> _Part:
+        of_file, known = facts(part_path(fleet)), self._parts.get(fleet)
+        if known and known.of_file == of_file:
+            return known
+        document = stored_part(fleet)
+        if document.head["of"] != place:
+            raise DamagedSnapshotError(f"{part_path(fleet)} is of another warehouse")
+        rules = document.head["rules"]
+        # If the numbers of the rules mean other ones than before, so do the lines.
+        lines = known.lines if known and rules[: len(known.rules)] == known.rules else {}
+        parsed = {text: lines.get(text) or _month(text, rules) for text in document.months.values()}
+        found = {month: parsed[text] for month, text in document.months.items()}
+        return _Part(
+            of_file,
+            rules,
+            parsed,
+            {month: load for month, (load, _) in found.items() if load},
+            {month: refusal for month, (_, refusal) in found.items() if refusal},
+            document.head["weeks"],
         )
 
 
@@ -314,7 +410,10 @@ class Rules:
 
 def month_text(load: Loaded | None, refusal: Refusal | None, rules: Rules) -> str:
     """A month's line."""
-    values = [found and vars(found) | {"checks": rules.short(found.checks)} for found in (load, refusal)]
+    values = [
+        found and {x.name: getattr(found, x.name) for x in fields(found)} | {"checks": rules.short(found.checks)}
+        for found in (load, refusal)
+    ]
     return json.dumps(values, separators=(",", ":"))
 
 
