@@ -42,10 +42,6 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.1, 5.0
 MEMORY_MB, MEMORY_MB_PER_THREAD, LEAST_MEMORY_MB = 1000, 250, 125
 """Default for DuckDB's memory: 1 GB, or more for more than four threads, but at most half of what the machine has for
 each task that may have the warehouse open at once. DuckDB needs 125 MB per thread."""
-LARGE_FILE_BYTES = 4 * 2**30
-"""From this size on, closing the file leaves changes in DuckDB's write-ahead log, `<file>.wal`. Merging them makes
-DuckDB read metadata of the whole file, which takes longer than replaying the log at the next opening. DuckDB merges a
-log of 16 MB in any case (figures: docs/explanation/performance.md)."""
 
 
 class WarehouseLockedError(AirflowException):
@@ -251,11 +247,12 @@ class WarehouseHook(DuckDBHook):
             raise WarehouseLockedError(_locked_message(self.place, self.lock_timeout, error)) from error
 
     def _open_database(self, database: str) -> DuckDBPyConnection:
+        from include.nyc_taxi.warehouse import checkpoints
         from include.nyc_taxi.without_pandas import binding_without_pandas
 
         con = binding_without_pandas(super().get_conn())
         _set_time_zone(con)
-        if _is_file(database) and Path(database).stat().st_size >= LARGE_FILE_BYTES:
+        if _is_file(database) and Path(database).stat().st_size >= checkpoints.LARGE_FILE_BYTES:
             con.execute("PRAGMA disable_checkpoint_on_shutdown")
         return con
 

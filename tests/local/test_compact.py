@@ -5,9 +5,9 @@ import signal
 import duckdb
 import pytest
 
-import warehouse_hook
 from include.local.__main__ import main
 from include.nyc_taxi import warehouse
+from include.nyc_taxi.warehouse import checkpoints
 from include.nyc_taxi.warehouse import compact as compacting
 from warehouse_hook import WarehouseHook
 
@@ -52,7 +52,7 @@ def test_takes_in_what_a_killed_process_left(database, start_python):
 
 
 def test_takes_in_what_stays_beside_a_large_file(database, monkeypatch):
-    monkeypatch.setattr(warehouse_hook, "LARGE_FILE_BYTES", 0)
+    monkeypatch.setattr(checkpoints, "LARGE_FILE_BYTES", 0)
     with WarehouseHook().transaction() as con:
         con.execute("INSERT INTO trips_by_zone VALUES ('green', '2023-01-01', 2, 8)")
     assert database.with_name("warehouse.duckdb.wal").exists()

@@ -15,7 +15,7 @@ from include.nyc_taxi.months import Month, monday_of
 from include.nyc_taxi.reports.by_week import aggregate_week
 from include.nyc_taxi.reports.by_zone import aggregate_month
 from include.nyc_taxi.trips.load import load_month
-from include.nyc_taxi.warehouse import registry
+from include.nyc_taxi.warehouse import checkpoints, registry
 from include.nyc_taxi.warehouse.compact import compact
 from include.nyc_taxi.web import contents, snapshot, uses
 from include.nyc_taxi.web.visit import Visit
@@ -326,6 +326,22 @@ class TestChangesOfAFile:
         write("2023-02", kill=True)
         assert (set(write()), len(takes)) == ({("green", "2023-02")}, 2)
         assert (write(), len(takes)) == ({}, 2)
+
+    def test_the_log_of_a_large_file_stays_and_nothing_is_read_of_it_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(checkpoints, "LARGE_FILE_BYTES", 0)
+        takes, take_anew = [], contents.take
+        monkeypatch.setattr(contents, "take", lambda *given: takes.append(given) or take_anew(*given))
+        path = tmp_path / "warehouse.duckdb"
+        with duckdb.connect(str(path)) as con:
+            warehouse.ensure_tables(con)
+        for month in (None, "2023-01", None, "2023-02", None):
+            with duckdb.connect(str(path)) as con:
+                con.execute("PRAGMA disable_checkpoint_on_shutdown")  # as the hook opens a large file
+                if month:
+                    put_into(con, month)
+                assert set(contents.write(con, HERE)) == ({("green", month)} if month else set())
+        assert path.with_name("warehouse.duckdb.wal").stat().st_size > 0
+        assert len(takes) == 3
 
     def test_another_file_at_the_same_path_has_its_own_months(self, tmp_path):
         for month in ("2023-01", "2023-02"):

@@ -184,7 +184,7 @@ class TestRecords:
         assert [use.wrote for use in uses.warehouse_uses()] == [True, False, True, True]
 
     def test_a_change_of_a_large_file_is_noticed_in_its_log(self, monkeypatch):
-        monkeypatch.setattr(warehouse_hook, "LARGE_FILE_BYTES", 1)
+        monkeypatch.setattr(checkpoints, "LARGE_FILE_BYTES", 1)
         for sql in ("CREATE TABLE t (i INTEGER)", "INSERT INTO t VALUES (1)", "FROM t"):
             with WarehouseHook().transaction() as con:
                 con.execute(sql)
@@ -246,7 +246,7 @@ class TestLargeFile:
 
     @pytest.fixture
     def large(self, database, monkeypatch):
-        monkeypatch.setattr(warehouse_hook, "LARGE_FILE_BYTES", database.stat().st_size)
+        monkeypatch.setattr(checkpoints, "LARGE_FILE_BYTES", database.stat().st_size)
         return database
 
     @staticmethod

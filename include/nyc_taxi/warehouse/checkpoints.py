@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 GB = 10**9
+LARGE_FILE_BYTES = 4 * 2**30
+"""From this size on, closing the file leaves changes in DuckDB's write-ahead log, `<file>.wal`. Merging them makes
+DuckDB read metadata of the whole file, which takes longer than replaying the log at the next opening. DuckDB merges a
+log of 16 MB in any case (figures: docs/explanation/performance.md)."""
 _SECONDS_PER_GB, _SECONDS_PER_GB_IF_REPLACED = 3.3 / 101, 22 / 101
 """Measured in a file that stands for the whole archive, 101 GB, after a new month and after one that was loaded again:
 docs/explanation/performance.md, "What grows with the warehouse"."""
 LAKE_ADVISED_BYTES = 30 * GB
-"""From this size on, a checkpoint takes a second or more, and users are told that a lake has none. Files of 4 GiB and
-more (`LARGE_FILE_BYTES` in the hook) make checkpoints less often, but each one examines the whole file."""
+"""From this size on, a checkpoint takes a second or more, and users are told that a lake has none. Files from
+`LARGE_FILE_BYTES` on make checkpoints less often, but each one examines the whole file."""
 
 
 class State(NamedTuple):

@@ -15,7 +15,6 @@ therefore also read last, so no writer of a lake can replace a newer snapshot by
 parts of fleets first and the head last: if it is killed in between, the next one finds the same changes again.
 """
 
-import contextlib
 import itertools
 import json
 import logging
@@ -31,7 +30,7 @@ import duckdb
 from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.files import locked, replacing
 from include.nyc_taxi.urls import without_login
-from include.nyc_taxi.warehouse import lake
+from include.nyc_taxi.warehouse import checkpoints, lake
 from include.nyc_taxi.web.snapshot import (
     Check,
     DamagedSnapshotError,
@@ -130,31 +129,40 @@ def _is_of_state(before: Document, con: duckdb.DuckDBPyConnection, at: Place) ->
         return False
     if at.kind == "lake":
         return bool(before.head["state"] == _state(con))
-    return before.head["file"] is not None and before.head["file"] == _facts_of_file(con)
+    file = _file(con)
+    return bool(file and before.head["file"] == _facts_of_file(file))
 
 
 def _settled(con: duckdb.DuckDBPyConnection) -> list[Any] | None:
-    """The facts of the warehouse's file when all changes are in it, so that closing it leaves it as it is.
+    """The facts of the warehouse's file as they will be when it is closed; None if they cannot be told.
 
-    None if they cannot be told: the warehouse is in memory, or another transaction keeps changes in the log.
+    Closing a small file moves the changes in its log into the file, which is done here, before. Those of a large file
+    stay in the log, because moving them takes seconds.
     """
-    with contextlib.suppress(duckdb.Error):
-        con.execute("CHECKPOINT")  # which closing the warehouse would do otherwise
-        return _facts_of_file(con)
-    return None
-
-
-def _facts_of_file(con: duckdb.DuckDBPyConnection) -> list[Any] | None:
-    """What any commit changes about the warehouse's file; None if it has none, or changes that are only in its log.
-
-    The file is not opened: closing it again would drop the lock that DuckDB has on it.
-    """
-    found = con.execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchone()
-    if not found or not found[0]:
+    file = _file(con)
+    if file is None:
         return None
-    file = Path(found[0])
+    if file.stat().st_size < checkpoints.LARGE_FILE_BYTES:
+        try:
+            con.execute("CHECKPOINT")
+        except duckdb.Error:  # another transaction of this process is still open
+            return None
+    return _facts_of_file(file)
+
+
+def _file(con: duckdb.DuckDBPyConnection) -> Path | None:
+    """The warehouse's file; None if it is in memory."""
+    found = con.execute("SELECT path FROM duckdb_databases() WHERE database_name = current_database()").fetchone()
+    return Path(found[0]) if found and found[0] else None
+
+
+def _facts_of_file(file: Path) -> list[Any]:
+    """What any commit changes about the warehouse's file and its log.
+
+    They are not opened: closing the file again would drop the lock that DuckDB has on it.
+    """
     log_facts = facts(file.with_name(f"{file.name}.wal"))
-    return facts(file) if log_facts is None or log_facts[1] == 0 else None
+    return [facts(file), log_facts if log_facts and log_facts[1] else None]
 
 
 def _content(head: Mapping[str, Any]) -> Mapping[str, Any]:

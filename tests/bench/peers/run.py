@@ -32,7 +32,21 @@ ROOT = Path(__file__).resolve().parents[3]
 FLEET = "yellow"
 OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL")
 OF_OUR_MAKEFILE = (
-    *("ARCHIVE", "ARGS", "BIG", "DBT", "DEMO", "FLEET", "FROM", "MONTH", "PEERS", "PORT", "REPROCESS", "SCALE"),
+    *(
+        "ARCHIVE",
+        "ARGS",
+        "BIG",
+        "DBT",
+        "DEMO",
+        "FLEET",
+        "FROM",
+        "MONTH",
+        "PARTITIONS",
+        "PEERS",
+        "PORT",
+        "REPROCESS",
+        "SCALE",
+    ),
     *("STATE", "TO", "VENV", "WAIT"),
 )
 START_SECONDS, RUN_SECONDS = 240.0, 3600.0
