@@ -1,49 +1,11 @@
 """That `make bench` works. What it measures is not asserted: a test machine has other things to do."""
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import ROOT
 from tests.bench.archive import fit, read_files
 from tests.bench.table import Row, table
-
-FIGURE = re.compile(r"[\d,]+(\.\d{3})? (s|MiB)")
-
-
-@pytest.mark.slow
-def test_quick_run_ends_with_the_table(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--quick", "--folder", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.split("\n\n")[1].splitlines()
-    rows = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line) for line in lines[1:])}
-    assert list(rows) == [
-        "load, without its audit",
-        "load",
-        "load, processor time",
-        "load over itself",
-        "load, peak memory",
-        "load over itself, peak memory",
-        "aggregate",
-        "aggregate, after imports",
-        "map",
-        "map, after imports",
-    ]
-    for ours, other, ratio, limit, verdict in rows.values():
-        assert FIGURE.fullmatch(ours)
-        assert FIGURE.fullmatch(other)
-        assert float(ratio) > 0
-        assert (limit == "-") == (verdict == "-")
-    assert [path.suffix for path in tmp_path.iterdir()] == [".parquet", ".parquet"]  # databases do not stay
 
 
 def test_the_archive_needs_its_list_of_files(tmp_path: Path) -> None:

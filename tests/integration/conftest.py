@@ -42,9 +42,9 @@ def set_up(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(site: TlcSimulator, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+def undisturbed(site: TlcSimulator, set_up: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     """A project that has backfilled the three months, and what the command printed."""
-    project = Project(tmp_path_factory.mktemp("undisturbed"), site.url)
+    project = Project(tmp_path_factory.mktemp("undisturbed"), site.url, set_up)
     status, output = project.run("backfill", FLEET="green", **MONTHS)
     assert status == 0, output
     return project, output

@@ -22,10 +22,10 @@ ROWS = 500
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(set_up: Path, tmp_path: Path) -> Project:
     """A project whose warehouse has one month of green trips."""
     program = str(settings.dbt_program())
-    project = Project(tmp_path, "http://127.0.0.1:9", NYC_TAXI_FLEETS="green", NYC_TAXI_DBT=program)
+    project = Project(tmp_path, "http://127.0.0.1:9", set_up, NYC_TAXI_FLEETS="green", NYC_TAXI_DBT=program)
     project.data_dir.mkdir()
     file = tmp_path / catalogue.file_name("green", "2023-01")
     write_month(file, "green", "2023-01", rows=ROWS)

@@ -1,6 +1,7 @@
-"""That `make bench` works with ARCHIVE=1, SCALE=1 and PEERS=1: in minutes; asserted is that they end with tables."""
+"""That `make bench` works, alone and with ARCHIVE=1, SCALE=1, PEERS=1 and PARTITIONS=: that it ends with its tables."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import pytest
 from include.orchestration.compat import IS_AIRFLOW_3
 from tests.bench.partitions import WORKS
 from tests.conftest import ROOT
+
+FIGURE = re.compile(r"[\d,]+(\.\d{3})? (s|MiB)")
 
 
 @pytest.fixture
@@ -39,6 +42,37 @@ def bench(tmp_path: Path) -> Callable[[str], str]:
         return done.stdout
 
     return run
+
+
+def test_quick_run_ends_with_the_table(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.split("\n\n")[1].splitlines()
+    rows = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line) for line in lines[1:])}
+    assert list(rows) == [
+        "load, without its audit",
+        "load",
+        "load, processor time",
+        "load over itself",
+        "load, peak memory",
+        "load over itself, peak memory",
+        "aggregate",
+        "aggregate, after imports",
+        "map",
+        "map, after imports",
+    ]
+    for ours, other, ratio, limit, verdict in rows.values():
+        assert FIGURE.fullmatch(ours)
+        assert FIGURE.fullmatch(other)
+        assert float(ratio) > 0
+        assert (limit == "-") == (verdict == "-")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".parquet", ".parquet"]  # databases do not stay
 
 
 def test_quick_run_of_the_archive(bench: Callable[[str], str], tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The sensors for marts and other tables, with different warehouses and runs."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ LOADS, MARTS = "taxi_trips_green", "trips_marts_green"
 
 @pytest.fixture(params=["file", "lake"])
 def con(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Execute SQL in the warehouse of the connection `warehouse`, in its own transaction."""
+    """Execute SQL in the warehouse of the connection `warehouse`: a statement and its values, or several, at once."""
     if request.param == "lake":
         monkeypatch.setenv(
             "AIRFLOW_CONN_WAREHOUSE",
@@ -32,33 +32,36 @@ def con(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
             f'"extra": {{"data_path": "{tmp_path}/lake/"}}}}',
         )
 
-    def execute(sql: str, *values: object) -> None:
+    def execute(sql: str | Sequence[tuple[object, ...]], *values: object) -> None:
         with WarehouseHook().opened() as con, warehouse.transaction(con):
             warehouse.ensure_tables(con)
-            con.execute(sql, list(values))
+            for statement, *its_values in [(sql, *values)] if isinstance(sql, str) else sql:
+                con.execute(str(statement), its_values)
 
     return execute
 
 
 def load(con: Callable[..., Any], at: datetime = LOADED_AT, fleet: str = "green", run_id: str = "run 0") -> None:
-    con("DELETE FROM loads WHERE fleet = ?", fleet)
-    con(
-        "INSERT INTO loads VALUES (?, '2023-01-01', 'u', 'e', NULL, 1, 1, 1, '{}', ?, ?, NULL, '[]', false)",
-        *(fleet, at.replace(tzinfo=None), run_id),
-    )
+    row = "INSERT INTO loads VALUES (?, '2023-01-01', 'u', 'e', NULL, 1, 1, 1, '{}', ?, ?, NULL, '[]', false)"
+    con([("DELETE FROM loads WHERE fleet = ?", fleet), (row, fleet, at.replace(tzinfo=None), run_id)])
 
 
 def build(con: Callable[..., Any], mart: str = "daily_trips", loaded_at: datetime = LOADED_AT) -> None:
     """Leave a mart as dbt does: a table, and its record."""
-    con("CREATE SCHEMA IF NOT EXISTS marts")
-    con(f"CREATE TABLE IF NOT EXISTS marts.{mart} (fleet VARCHAR)")
-    con(
+    record = (
         "CREATE TABLE IF NOT EXISTS marts.built_months (mart VARCHAR NOT NULL, fleet VARCHAR NOT NULL, "
         "partition_month DATE NOT NULL, loaded_at TIMESTAMP NOT NULL, built_at TIMESTAMP NOT NULL)"
     )
     moment = loaded_at.replace(tzinfo=None)
-    con("DELETE FROM marts.built_months WHERE mart = ?", mart)
-    con("INSERT INTO marts.built_months VALUES (?, 'green', '2023-01-01', ?, ?)", mart, moment, moment)
+    con(
+        [
+            ("CREATE SCHEMA IF NOT EXISTS marts",),
+            (f"CREATE TABLE IF NOT EXISTS marts.{mart} (fleet VARCHAR)",),
+            (record,),
+            ("DELETE FROM marts.built_months WHERE mart = ?", mart),
+            ("INSERT INTO marts.built_months VALUES (?, 'green', '2023-01-01', ?, ?)", mart, moment, moment),
+        ]
+    )
 
 
 @pytest.fixture
