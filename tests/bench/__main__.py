@@ -31,7 +31,7 @@ from tests.bench.table import HEADING, Row, table
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
-LOAD_RATIO, MONTHS_RATIO, PEAK_MIB = 1.5, 1.10, 1024
+LOAD_RATIO, MONTHS_RATIO, PEAK_MIB = 1.6, 1.10, 1024
 
 
 @dataclass(frozen=True)
