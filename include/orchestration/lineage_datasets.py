@@ -13,6 +13,7 @@ Names are those of OpenLineage's naming convention and of dbt's own events, so t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -353,7 +354,7 @@ _TASKS: dict[str, Callable[[Warehouse, str, Facts], Work]] = {
 # -- The datasets --
 
 
-class _Source:
+class _Source(ABC):
     """A dataset before it is known whether a task reads or makes it."""
 
     namespace: str
@@ -363,9 +364,9 @@ class _Source:
     days: tuple[date, date] | None = None
     """Instead of parts: the task reads trips that began on the first day or later, and before the second one."""
 
+    @abstractmethod
     def facets(self) -> dict[str, Any]:
         """What is known about the dataset, whoever uses it."""
-        raise NotImplementedError
 
     def read(
         self,

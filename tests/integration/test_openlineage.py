@@ -21,6 +21,7 @@ from tests import openlineage_schemas
 from tests.conftest import ROOT
 from tests.integration.project import Project
 from tests.openlineage_graph import graph
+from tests.with_dbt import needs_dbt
 
 pytestmark = pytest.mark.skipif(
     not find_spec("airflow.providers.openlineage"), reason="OpenLineage's provider is not installed: make openlineage"
@@ -83,10 +84,9 @@ def test_the_parts_of_a_load_belong_to_one_run(events: list[dict[str, Any]]) -> 
     assert len({event["run"]["runId"] for event in load}) == 1
 
 
+@needs_dbt
 def test_dbts_tables_are_in_the_same_graph(events: list[dict[str, Any]]) -> None:
     drawn = graph(events)
-    if "trips_marts_green" not in drawn:
-        pytest.skip("dbt is not installed")
     _, shown = re.findall(r"```mermaid\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     assert shown == drawn, f"replace the second graph in docs/how-to/openlineage.md by\n{drawn}"
     ids = {label: node for node, label in re.findall(r'^    (n\d+)\[+\(?"([^"]+)"', drawn, re.MULTILINE)}
