@@ -105,6 +105,9 @@ export AIRFLOW__CORE__PARALLELISM := 4
 # More than all DAGs' max_active_runs together: 3.3 looks at so many runs at a time, and at those of a backfill last. With
 # the default of 20, weeks that wait for months would keep the months' own backfill from ever starting.
 export AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE := 200
+# How long the scheduler rests when it has found nothing to do. With the default, 1 s, the next task in the pool starts
+# half a second late on average, 24 times in a year of months. Resting less takes 6 % of a processor, instead of 1.4 %.
+export AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME := 0.25
 # On one machine nothing is late because of the network: what a killed process left is taken up after a minute, not five.
 export AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL := 20
 export AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT := 60
@@ -176,8 +179,7 @@ endif
 $(STATE)/.ready: $(VENV)/.installed
 	@echo "Setting up Airflow's metadata database in $(patsubst $(CURDIR)/%,%,$(STATE)) …"
 	@mkdir -p $(STATE)
-	@airflow db migrate > $(STATE)/setup.log 2>&1 || { tail -5 $(STATE)/setup.log >&2; exit 1; }
-	@$(MAKE) pool >> $(STATE)/setup.log 2>&1 || { tail -5 $(STATE)/setup.log >&2; exit 1; }
+	@$(LOCAL) set-up > $(STATE)/setup.log 2>&1 || { tail -5 $(STATE)/setup.log >&2; exit 1; }
 	@touch $@
 
 # As many slots as the connection `warehouse` asks for; `make backfill`, `demo` and `standalone` set it again.

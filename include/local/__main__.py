@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import re
 import signal
@@ -12,12 +13,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from include.local import component
 from include.local.console import complain
 from include.local.errors import WRONG_USE, CommandError, explained
 from include.local.processes import SIGNALS, interrupt_once
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.errors import SettingError
 from include.nyc_taxi.months import month_range
+
+NEEDLESS_WARNINGS = ("cosmos.operators.local", "airflow.sdk._shared.configuration.parser")
+"""Loggers that warn whenever cosmos is imported: OpenLineage's provider, which is optional, is not there."""
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -84,6 +89,12 @@ def compact() -> int:
 
 
 @app.command()
+def set_up() -> int:
+    """Create or upgrade Airflow's metadata database, and create the pools."""
+    return _run("set_up")
+
+
+@app.command()
 def pool() -> int:
     """Create the pools of tasks that open the warehouse and of tasks that run dbt."""
     return _run("pool")
@@ -139,6 +150,8 @@ def _run(command: str, *arguments: Any, **options: Any) -> int:
     finally:
         if chosen is None:
             del os.environ[name]
+    for logger in NEEDLESS_WARNINGS:
+        logging.getLogger(logger).setLevel(logging.ERROR)
     return int(module.run(*arguments, **options))
 
 
@@ -165,4 +178,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    component.collect_seldom()
     sys.exit(main())

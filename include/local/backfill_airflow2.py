@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from include.local import preloaded, runs
+from include.local import component, runs
 from include.local.command_lock import Note, wait_for
 from include.local.console import last_lines, say
 from include.local.errors import CommandError
@@ -58,7 +58,7 @@ def _run_backfill_command(job: Job, how: str | None, progress: Progress, note: N
     try:
         with log.open("ab") as out:
             process = started.popen(
-                preloaded.command(*arguments), env=environment, stdout=out, stderr=subprocess.STDOUT
+                component.command(*arguments), env=environment, stdout=out, stderr=subprocess.STDOUT
             )
         while process.poll() is None:
             runs.fail_killed(job.dag_id, job.runs())

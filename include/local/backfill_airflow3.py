@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from include.local.backfill import Job
     from include.local.progress import Progress
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 PARALLEL_RUNS = 4
 CREATE_ATTEMPTS = 3
 PARSE_SECONDS = 120
@@ -107,7 +107,7 @@ class Scheduler:
     def _start(self, lock: IO[str]) -> None:
         say("Starting Airflow …")
         dag_id, started = self._note.dag_id, datetime.now(UTC)
-        stack = Stack(self._note.command, 0, lock, ["scheduler"], web_ui=False, **SETTINGS)
+        stack = Stack(self._note.command, 0, lock, web_ui=False, **SETTINGS)
         self._stack = stack.__enter__()
         if not wait_until(lambda: runs.parsed_since(dag_id, started), stack.check, PARSE_SECONDS):
             errors = "\n".join(runs.import_errors()) or f"no import error; see {stack.logs}/dag-processor.log"

@@ -83,7 +83,7 @@ def wait_until(done: Callable[[], bool], check: Callable[[], None], seconds: flo
         check()
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.5)
+        time.sleep(0.2)
     return True
 
 

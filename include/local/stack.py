@@ -7,13 +7,12 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Sequence
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
-from include.local import preloaded
+from include.local import component
 from include.local.console import last_lines
 from include.local.errors import CommandError
 from include.local.processes import Started, end_abandoned, home, locked, noted, wait_until
@@ -44,16 +43,12 @@ class Stack:
         command: the command that starts them, as the user typed it.
         extra: environment variables for all components.
         lock: the file from `lock_scheduler`. The scheduler inherits it: the lock lasts as long as the scheduler.
-        components: what to start after the api-server and the DAG processor.
-        web_ui: whether the api-server has the web UI and its API. Tasks need neither: without them it starts with 3 s
-            less of processor time, and its first answer, which the first tasks wait for, does not take 3 s.
+        web_ui: whether the api-server has the web UI and its API, and a triggerer runs. A backfill needs none of them:
+            without them the api-server starts with 3 s less of processor time.
     """
 
-    def __init__(
-        self, command: str, port: int, lock: IO[str], components: Sequence[str], *, web_ui: bool, **extra: str
-    ) -> None:
+    def __init__(self, command: str, port: int, lock: IO[str], *, web_ui: bool, **extra: str) -> None:
         self.port = port or _free_port()
-        self._components = components
         self._web_ui = web_ui
         self.logs = home() / "logs" / "components"
         self._lock = lock
@@ -74,9 +69,10 @@ class Stack:
         try:
             self._start("api-server")
             self._start("dag-processor")
-            self._wait_until_healthy()  # a task that starts before the api-server listens fails
-            for name in self._components:
-                self._start(name)
+            self._start("scheduler")
+            if self._web_ui:
+                self._wait_until_healthy()
+                self._start("triggerer")
         except BaseException:
             self.__exit__()
             raise
@@ -95,14 +91,16 @@ class Stack:
 
     def _start(self, name: str) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
-        command = preloaded.command(name) if name == "scheduler" else ["airflow", name]
+        options: list[str] = []
         if name in ("scheduler", "triggerer"):
-            command.append("--skip-serve-logs")  # the log server would listen on all interfaces
+            options = ["--skip-serve-logs"]  # the log server would listen on all interfaces
         if name == "api-server" and not self._web_ui:
-            command += ["--apps", "execution"]
+            options = ["--apps", "execution"]
+        # A task that starts before the api-server answers fails.
+        after = f"http://127.0.0.1:{self.port}/execution/health" if name == "scheduler" else ""
         with (self.logs / f"{name}.log").open("wb") as log:
             self._processes[name] = self._started.popen(
-                command,
+                component.command(name, *options, after=after),
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -115,11 +113,9 @@ class Stack:
             raise CommandError(f"{message}:\n{self._tail('api-server')}")
 
     def _is_healthy(self) -> bool:
-        path = "api/v2/monitor/health" if self._web_ui else "execution/health"
         with contextlib.suppress(requests.RequestException):
-            answer = requests.get(f"http://127.0.0.1:{self.port}/{path}", timeout=5)
-            health = answer.json()["metadatabase"] if self._web_ui else answer.json()
-            return answer.ok and health["status"] == "healthy"
+            answer = requests.get(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5)
+            return answer.ok and answer.json()["metadatabase"]["status"] == "healthy"
         return False
 
     def _tail(self, name: str) -> str:

@@ -50,7 +50,7 @@ def _run_stack(port: int, ending: contextlib.ExitStack) -> None:
     if lock is None:
         raise CommandError(f"Airflow is running already: {owner() or 'it is just starting'}; stop that first")
     say("Starting Airflow …")
-    stack = ending.enter_context(Stack("make standalone", port, lock, ["scheduler", "triggerer"], web_ui=True))
+    stack = ending.enter_context(Stack("make standalone", port, lock, web_ui=True))
     password = json.loads((home() / PASSWORDS).read_text())["admin"]
     say(f"Web UI: http://localhost:{port}  user admin, password {password}")
     say(f"Logs: {stack.logs}\nCtrl-C stops it")

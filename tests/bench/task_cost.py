@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 from tabulate import tabulate
 
-from include.local import preloaded
+from include.local import component
 from include.local.stack import _free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,8 +114,8 @@ def main() -> None:
         rows.append((f"DAG file {name}: all fleets, one", every, cost(lambda name=name: run_dag_file(name), dag_file)))
         del os.environ[WANTED]
     before = {task: cost(lambda task=task: imports(task), dag_file) for task in OF_TASKS}
-    once = cost(preloaded.preload)
-    preloaded.preload()
+    once = cost(component.preload)
+    component.preload()
     after = {task: cost(lambda task=task: imports(task), dag_file) for task in OF_TASKS}
     rows += [(f"imports of {task}: by itself, shared", before[task], after[task]) for task in OF_TASKS]
     apart = api_server(path="api/v2/monitor/health"), api_server("--apps", "execution", path="execution/health")

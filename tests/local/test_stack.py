@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from include.local import preloaded, stack
+from include.local import component, stack
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,37 +23,96 @@ def commands(monkeypatch, tmp_path):
 
     def started(name, *, web_ui):
         with (tmp_path / "lock").open("w") as lock:
-            it = stack.Stack("make backfill", 1234, lock, ["scheduler"], web_ui=web_ui)
+            it = stack.Stack("make backfill", 1234, lock, web_ui=web_ui)
             it._start(name)
-            return it._processes[name]
+            python, option, program, *words = it._processes[name]
+            assert (python, option, Path(program)) == (sys.executable, "-P", Path(component.__file__))
+            return words
 
     return started
 
 
 def test_a_backfill_starts_an_api_server_for_tasks_only_and_standalone_one_with_the_web_ui(commands):
-    assert commands("api-server", web_ui=False) == ["airflow", "api-server", "--apps", "execution"]
-    assert commands("api-server", web_ui=True) == ["airflow", "api-server"]
+    assert commands("api-server", web_ui=False) == ["api-server", "--apps", "execution"]
+    assert commands("api-server", web_ui=True) == ["api-server"]
 
 
-def test_the_scheduler_imports_what_tasks_import_before_its_workers_are_forked(commands):
-    python, *options, program, name, log_server = commands("scheduler", web_ui=False)
-    assert (python, options, name, log_server) == (sys.executable, ["-P"], "scheduler", "--skip-serve-logs")
-    assert Path(program) == Path(preloaded.__file__)
+@pytest.mark.parametrize("web_ui", [True, False])
+def test_the_scheduler_waits_for_the_api_server_and_serves_no_logs(commands, web_ui):
+    url = "http://127.0.0.1:1234/execution/health"
+    assert commands("scheduler", web_ui=web_ui) == [url, "scheduler", "--skip-serve-logs"]
+
+
+class Health(BaseHTTPRequestHandler):
+    """Answers with the statuses in the server's list, one after the other, and then always with the last one."""
+
+    def do_GET(self):
+        left = self.server.statuses
+        self.send_response(left.pop(0) if len(left) > 1 else left[0])
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def health():
+    """A server on localhost; its `statuses` are what it answers."""
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def url_of(server):
+    return f"http://127.0.0.1:{server.server_port}/execution/health"
+
+
+def test_a_component_waits_until_the_api_server_is_healthy_and_asks_it_without_a_proxy(health, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.delenv("no_proxy", raising=False)
+    health.statuses = [503, 500, 200]
+    component.wait_for(url_of(health), seconds=60)
+    assert health.statuses == [200]
+
+
+def test_a_component_gives_up_if_the_api_server_never_becomes_healthy(health):
+    health.statuses = [503]
+    with pytest.raises(SystemExit, match=r"execution/health did not answer within 0\.3 s: .*503.*see api-server\.log"):
+        component.wait_for(url_of(health), seconds=0.3)
+    health.server_close()
+    with pytest.raises(SystemExit, match="refused"):
+        component.wait_for(url_of(health), seconds=0)
+
+
+def test_a_component_runs_airflow_with_few_collections_of_garbage():
+    code = (
+        "import gc, runpy, sys, types\n"
+        "main = types.ModuleType('airflow.__main__'); sys.modules['airflow'] = types.ModuleType('airflow')\n"
+        "main.main = lambda: print(sys.argv, gc.get_threshold(), 'numpy' in sys.modules)\n"
+        "sys.modules['airflow.__main__'] = main\n"
+        "program = sys.argv.pop(1)\n"
+        "runpy.run_path(program, run_name='__main__')\n"
+    )
+    for name, is_preloaded in (("api-server", False), ("scheduler", True)):
+        command = [sys.executable, "-c", code, component.__file__, name, "--option"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{['airflow', name, '--option']} (100000, 50, 100) {is_preloaded}\n"
 
 
 PRELOAD_AND_DRAW = """
 import os, sys
-from include.local import preloaded
+from include.local import component
 
 def opened():
     files = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
     return {os.readlink(file) for file in files if os.path.exists(file)}
 
 before = opened()
-preloaded.preload()
+component.preload()
 assert not (more := opened() - before), f"these stay open: {more}"
 assert (threads := len(os.listdir("/proc/self/task"))) == 1, f"{threads} threads"
-assert not (absent := set(preloaded.MODULES) - set(sys.modules)), f"not imported: {absent}"
+assert not (absent := set(component.OF_TASKS) - set(sys.modules)), f"not imported: {absent}"
 assert not any(name.startswith("include.nyc_taxi") for name in sys.modules), "tasks would not see changes of it"
 import duckdb, tenacity  # the scheduler has them from the plugins
 loaded = set(sys.modules)
@@ -73,4 +134,4 @@ def test_what_is_imported_before_a_fork_starts_no_thread_opens_no_file_and_is_al
 
 
 def test_a_library_that_cannot_be_imported_is_left_to_the_task_that_needs_it():
-    preloaded.preload(["no_such_library", "json"])
+    component.preload(["no_such_library", "json"])
