@@ -312,7 +312,7 @@ def test_every_data_test_can_fail(query: Query) -> None:
     manifest = json.loads(dbt_manifest.MANIFEST.read_text())
     data_tests = {name.split(".", 2)[2]: node for name, node in manifest["nodes"].items() if name.startswith("test.")}
     tested = {parent for node in data_tests.values() for parent in node["depends_on"]["nodes"]}
-    for parent in tested:
+    for parent in sorted(tested):  # a view before its table: model … before source …, latest_loads before loads
         node = manifest["nodes"].get(parent) or manifest["sources"][parent]
         damage(query, node["schema"], node.get("alias") or node["name"])
     assert dbt.run(["test", "--select", "test_type:data"]) == 1
