@@ -30,6 +30,8 @@ SETTINGS = {
     # Reading all DAG files takes 2 s of processor time, by default every 30 s. A file that has changed, or that a
     # command asks for, is read at once.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+    # Else a DAG that was changed within 30 s of its last parse would keep its old tasks until it is parsed again.
+    "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "0",
 }
 """Airflow's settings for our own scheduler, DAG processor and api-server."""
 
