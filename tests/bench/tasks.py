@@ -153,7 +153,7 @@ def ask(data_dir: str, rounds: int) -> Result:
             warehouse.sql("manhattan_stats"), {"fleet": fleet, "first": first, "last": last}
         ).fetchall(),
         "make status, all fleets": lambda con: months_by_fleet(con, [*catalogue.FLEETS]),
-        "make quality, a month": lambda con: report.report(con, fleet, f"{last:%Y-%m}"),
+        "make quality, a month": lambda con: report.report(con, fleet, Month.of(last)),
     }
     found: Result = {name: [] for name in ("connect", *questions)}
     for _ in range(rounds):
