@@ -104,7 +104,7 @@ with DAG(
     params={field: Param(**schema) for field, schema in adhoc.form().items()},
     tags=["nyc_taxi", "requests"],
 ) as dag:
-    inlets = [assets.trips(fleet) for fleet in catalogue.FLEETS]
+    inlets = [*(assets.trips(fleet) for fleet in catalogue.FLEETS), assets.TAXI_ZONES]
     check_task = PythonOperator(task_id="check", python_callable=check)
     count_task = OutputOperator(task_id="count", python_callable=count, pool=WAREHOUSE_POOL, inlets=inlets)
     draw_task = OutputOperator(task_id="draw", python_callable=draw, inlets=inlets, outlets=[assets.ADHOC_REQUEST])

@@ -1,7 +1,7 @@
 """# Taxi trips, month by month
 
 Loads one month of one fleet's trip records from the TLC's site into the warehouse, counts the trips by zone and draws
-maps of Manhattan: `wait_for_file`, `prepare` → `download` → `load` → `aggregate` → `map`.
+maps of Manhattan: `wait_for_file` → `download` → `load` → `aggregate` → `map`.
 
 | | |
 |---|---|
@@ -17,8 +17,8 @@ backfill` also unpauses it, but holds its schedule back until the backfill ends.
 six hours without occupying a worker (`up_for_reschedule`), and gives up after 120 days.
 
 **If nothing has changed, the run is skipped.** If another run has loaded the edition that the site has, and has drawn its
-map, then `download` and the tasks after it are `skipped`, the log of `download` says why, and the run succeeds. A
-backfill, a run that is cleared, and a run with *Load again* (`"again": true`) always load the month again.
+map, then `load` and the tasks after it are `skipped`, the log of `load` says why, and the run succeeds. A backfill, a run
+that is cleared, and a run with *Load again* (`"again": true`) always load the month again.
 
 **One run loads one month.** A scheduled or backfill run whose `month` differs from the month of its date fails at once.
 Leave *Month* empty in the *Backfill* dialog, which passes it to every run. A run of a month that has not ended also fails.
@@ -27,12 +27,12 @@ Leave *Month* empty in the *Backfill* dialog, which passes it to every run. A ru
 is replaced entirely or not at all. The error in the log says what was expected, what was found, and what to do.
 
 - `wait_for_file`: the site answers with an error other than "not published".
-- `prepare`: the zones could not be loaded, and trips need them; see `taxi_zones`.
 - `download`: the site closes the connection early, or sends something other than a Parquet file.
 - `load`: the file's columns are not those of the fleet, or the month breaks an audit rule of severity `error`. The month
   stays as it was, and `make quality FLEET=<fleet> MONTH=2023-02` shows what was found. To load the file anyway, look at
   it first, then trigger the month with *Accept this edition* in the form. If the month breaks a rule of severity `warn`,
   it is loaded, and the log names the rule. If the file in `raw/` is damaged, clear `download`, which fetches it again.
+  If the warehouse has no zones, `load` loads them first, because trips need them; see `taxi_zones` for what can fail.
 - `aggregate`, `map`: the disk may be full.
 - If a task stays `scheduled` forever, the pool `warehouse` is missing (`airflow pools set warehouse 1 "one writer"`).
 
@@ -65,37 +65,31 @@ from tlc_hook import TlcFileSensor, TlcHook
 
 
 @no_retry_when_permanent
-def prepare(fleet: str, month: str, task: Any, outlet_events: assets.OutletEvents) -> dict[str, Any] | None:
-    """Load the zones if the warehouse has none; return from which edition the month is loaded, and by which run."""
-    from warehouse_hook import WarehouseHook
-
-    return month_tasks.prepare(WarehouseHook(), TlcHook(), fleet, month, task, outlet_events)
-
-
-@no_retry_when_permanent
-def download(fleet: str, month: str, loaded: Any, outlet_events: assets.OutletEvents, **context: Any) -> None:
-    """Fetch the month's file, unless this edition is here already; skip the run if nothing is left to do."""
+def download(fleet: str, month: str, outlet_events: assets.OutletEvents, **context: Any) -> dict[str, Any]:
+    """Fetch the month's file, unless this edition is here already; return what `load` has to know of that."""
     from include.nyc_taxi.source.download import download_month
 
     with assets.event(outlet_events, assets.trips_file(fleet), month=month) as facts:
         done = download_month(TlcHook(), fleet, month)
         facts.update(path=str(done.path), fetched=done.fetched, **vars(done.edition))
-        month_tasks.skip_if_up_to_date(context, fleet, month, done, loaded)
+    return month_tasks.for_load(context, done)
 
 
 @no_retry_when_permanent
-def load(fleet: str, month: str, run_id: str, params: Any, outlet_events: assets.OutletEvents) -> None:
-    """Replace the month in the warehouse by the rows of the file, in one transaction, if they pass the audit."""
+def load(fleet: str, month: str, downloaded: Any, **context: Any) -> None:
+    """Replace the month in the warehouse by the rows of the file, in one transaction, if they pass the audit.
+
+    Load the zones before, if there are none. Skip the rest of the run if nothing is left to do.
+    """
     from include.nyc_taxi.reports import by_week
     from include.nyc_taxi.source.download import month_path
     from include.nyc_taxi.trips.load import load_month
     from warehouse_hook import WarehouseHook
 
-    with assets.event(outlet_events, assets.trips(fleet), month=month) as facts:
-        with WarehouseHook().opened() as con:
-            done = load_month(
-                con, fleet, Month(month), month_path(fleet, month), run_id, accept=bool(params.get("accept"))
-            )
+    accept, run_id = bool(context["params"].get("accept")), context["run_id"]
+    with assets.event(context["outlet_events"], assets.trips(fleet), month=month) as facts:
+        with month_tasks.warehouse_for_load(WarehouseHook(), TlcHook(), fleet, month, downloaded, context) as con:
+            done = load_month(con, fleet, Month(month), month_path(fleet, month), run_id, accept=accept)
             if done.weeks:
                 by_week.write_csv(con, fleet, settings.outputs_dir(fleet))
         facts.update(month_tasks.load_facts(done))
@@ -134,7 +128,7 @@ def draw(fleet: str, month: str, outlet_events: assets.OutletEvents) -> Path:
 def make_dag(fleet: str) -> DAG:
     """Make the DAG of one fleet."""
     arguments = {"fleet": fleet, "month": MONTH}
-    zones, file, trips = [assets.TAXI_ZONES_FILE, assets.TAXI_ZONES], assets.trips_file(fleet), assets.trips(fleet)
+    file, trips = assets.trips_file(fleet), assets.trips(fleet)
     stats, maps = assets.manhattan_stats(fleet), assets.manhattan_map(fleet)
     with DAG(
         dag_id=f"taxi_trips_{fleet}",
@@ -156,21 +150,25 @@ def make_dag(fleet: str) -> DAG:
             poke_interval=timedelta(hours=6),
             timeout=timedelta(days=120),
         )
-        prepare_task = PythonOperator(task_id="prepare", python_callable=prepare, pool=WAREHOUSE_POOL, outlets=zones)
-        with_loaded = arguments | {"loaded": prepare_task.output}
-        download_task = PythonOperator(
-            task_id="download", python_callable=download, op_kwargs=with_loaded, outlets=[file]
-        )
+        download_task = PythonOperator(task_id="download", python_callable=download, outlets=[file])
         load_task = PythonOperator(
-            task_id="load", python_callable=load, pool=WAREHOUSE_POOL, inlets=[file, assets.TAXI_ZONES], outlets=[trips]
+            task_id="load",
+            python_callable=load,
+            op_kwargs=arguments | {"downloaded": download_task.output},
+            pool=WAREHOUSE_POOL,
+            inlets=[file],  # and the zones, which it may also make: see assets.py
+            outlets=[assets.TAXI_ZONES_FILE, assets.TAXI_ZONES, trips],
         )
-        # It reads the zones, too, but they are not among its inlets: see assets.py.
         aggregate_task = OutputOperator(
-            task_id="aggregate", python_callable=aggregate, pool=WAREHOUSE_POOL, inlets=[trips], outlets=[stats]
+            task_id="aggregate",
+            python_callable=aggregate,
+            pool=WAREHOUSE_POOL,
+            inlets=[trips, assets.TAXI_ZONES],
+            outlets=[stats],
         )
         map_task = OutputOperator(task_id="map", python_callable=draw, inlets=[stats], outlets=[maps])
 
-        [wait_for_file, prepare_task] >> download_task >> load_task >> aggregate_task >> map_task
+        wait_for_file >> download_task >> load_task >> aggregate_task >> map_task
     show_inputs(dag)
     return dag
 

@@ -19,7 +19,7 @@ had a wrong `LocationID`, and the ids are in `OBJECTID`. `load` uses the column 
 and logs which one that is.
 
 **To run it again**, clear the task, or trigger the DAG. Runs of `taxi_trips_<fleet>` do not depend on this DAG: their task
-`prepare` loads the zones if the warehouse has none.
+`load` loads the zones if the warehouse has none.
 """
 
 from __future__ import annotations

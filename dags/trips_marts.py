@@ -112,7 +112,7 @@ def draw_market_share(fleet: str, month: str, outlet_events: assets.OutletEvents
 
 def make_dag(fleet: str) -> DAG:
     """Make the DAG of one fleet."""
-    arguments, trips = {"fleet": fleet, "month": MONTH}, [assets.trips(fleet)]
+    arguments = {"fleet": fleet, "month": MONTH}
     with DAG(
         dag_id=f"trips_marts_{fleet}",
         description=f"{catalogue.fleet(fleet).title}: a month of the marts, built and tested by dbt",
@@ -136,7 +136,7 @@ def make_dag(fleet: str) -> DAG:
             python_callable=publish,
             op_kwargs=arguments | {"marts": marts},
             pool=WAREHOUSE_POOL,
-            inlets=trips,
+            inlets=[assets.trips(fleet), assets.TAXI_ZONES],
             outlets=[assets.mart(name, fleet) for name in marts],
         )
 

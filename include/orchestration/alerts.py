@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import datetime
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret, redact
 
 from calendar_timetables import written_dates
+from include.nyc_taxi import catalogue
 from include.nyc_taxi.months import monday_of
 from include.orchestration.month import chosen_month
 from usable_connection import usable
@@ -50,7 +50,7 @@ def alert_on_failure(context: Mapping[str, Any]) -> None:
 def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
     """Return a subject and a text with DAG, task, month or week, run, try, last line of the error, and link to the log.
 
-    If the month was loaded before the run, the text also says that it still is.
+    If the month is loaded, the text also says that it stays so.
     """
     from include.nyc_taxi.warehouse.lake import without_passwords  # imports DuckDB, which parsing DAG files must not
 
@@ -67,25 +67,26 @@ def describe_failure(context: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _what_stays(context: Mapping[str, Any]) -> str:
-    """Return a line that says that the month stays loaded, if the run's task `prepare` found it loaded; or "".
+    """Return a line that says that the run's month stays loaded, if the snapshot in status/ has it; or "".
 
-    The warehouse is not asked, because an alert must not wait for its lock. The statement is true anyway, because no
-    task removes a month: a failed one leaves the month as it was, or as this run has loaded it.
+    The warehouse is not opened, because an alert must not wait for its lock. The statement is true whether the run has
+    failed before its load or after it, because no task removes a month: a failed one leaves the month as it was, or as
+    this run has loaded it.
     """
-    instance = context["ti"]
-    if "month" not in (context.get("params") or {}) or instance.task_id in ("wait_for_file", "prepare"):
+    dag_id, params = context["ti"].dag_id, context.get("params") or {}
+    fleet = dag_id.removeprefix("taxi_trips_")
+    if fleet == dag_id or fleet not in catalogue.FLEETS or "month" not in params:
         return ""
     try:
-        found = instance.xcom_pull(task_ids="prepare")
-        loaded_at = datetime.fromisoformat(found["loaded_at"]) if found else None
-    except Exception:  # the alert matters more than this line
+        from include.nyc_taxi.web import snapshot  # imports DuckDB, which parsing DAG files must not
+
+        month = chosen_month(params, getattr(context.get("dag_run"), "logical_date", None))
+        load = snapshot.loaded_month(fleet, month) if month else None
+        loaded_at = load.as_loaded_month.loaded_at if load else None
+    except Exception:  # of any kind, such as a damaged snapshot: the alert matters more than this line
         log.debug("it is not known whether the month is loaded", exc_info=True)
         return ""
-    return (
-        f"data: the month stays loaded; before this run it was loaded at {loaded_at:%Y-%m-%d %H:%M} UTC\n"
-        if loaded_at
-        else ""
-    )
+    return f"data: the month stays loaded; it was loaded at {loaded_at:%Y-%m-%d %H:%M} UTC\n" if loaded_at else ""
 
 
 def _partition(params: Mapping[str, Any], dag_run: Any) -> str:

@@ -2,9 +2,11 @@
 
 A URI identifies an asset but does not locate it, because the data directory is a setting that is read when a task runs.
 
-The zones are an inlet of `load` only, although the later tasks read them too. When Airflow 3.3 draws an asset's graph,
-it visits each task once. If the zones were also an inlet of a later task, it could reach `load` as one of their
-readers, and would then leave out what else `load` reads: the TLC's files.
+The zones are an outlet of `load`, which loads them if there are none. They are not among its inlets, although it reads
+them: the graph would have a circle. They are an inlet of those tasks after it whose figures are by zone or borough.
+Airflow 3.3 visits each task once when it draws an asset's graph. It goes on to the inlets of a task if it has come from
+one of its outlets, and otherwise to its outlets. It comes to `load` from its outlets, because only the TLC's file is
+before it, and so finds that file.
 """
 
 from __future__ import annotations
@@ -142,10 +144,11 @@ def event(outlet_events: OutletEvents, asset: Asset, **facts: Any) -> Iterator[d
     lineage.tell(asset.uri, facts)
 
 
-def no_events(task: Any) -> None:
-    """Make a running task emit no asset events, because it has produced nothing.
+def no_events(task: Any, *made_nothing_of: Asset) -> None:
+    """Make a running task emit no events on these of its outlets, because it has produced nothing there.
 
     Otherwise a task that succeeds emits an event for each of its outlets. `task` is the run's own copy from the
     context, so the DAG keeps its outlets, and the lineage does not change.
     """
-    task.outlets = []
+    silent = {asset.uri for asset in made_nothing_of}
+    task.outlets = [asset for asset in task.outlets if asset.uri not in silent]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
@@ -13,6 +14,8 @@ from include.orchestration import assets, lineage, zones
 from include.orchestration.month import is_backfill_or_cleared
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from include.nyc_taxi.source.download import Download, Site
     from include.nyc_taxi.trips.load import Load
     from warehouse_hook import WarehouseHook
@@ -20,55 +23,78 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def prepare(
-    warehouse: WarehouseHook, site: Site, fleet: str, month: str, task: Any, outlet_events: assets.OutletEvents
-) -> dict[str, Any] | None:
-    """Load the zones if the warehouse has none. Otherwise return how the month is loaded, or None if it is not.
+def for_load(context: Mapping[str, Any], done: Download) -> dict[str, Any]:
+    """What the task `download` returns: what `load` has to know of it, as values that JSON can hold.
 
-    Returns:
-        What `up_to_date.as_values` returns, for `skip_if_up_to_date` and for the alert.
+    Whether somebody has cleared it is part of that. Airflow does not tell `load` that it has been cleared too if it had
+    not started before, because another task had failed.
     """
-    from include.nyc_taxi.trips.loaded import loaded_months
-    from include.nyc_taxi.trips.up_to_date import as_values
-    from include.nyc_taxi.trips.zones import count_zones
-
-    with warehouse.transaction() as con:
-        has_zones = count_zones(con) > 0
-        load = loaded_months(con, fleet).get(month) if has_zones else None
-    if has_zones:
-        assets.no_events(task)
-        lineage.tell_reading("zones", "latest_loads")
-        return as_values(load) if load else None
-    zones.download_zones(site, outlet_events)
-    zones.load_zones(warehouse, outlet_events)
-    return None
+    is_asked_for = is_backfill_or_cleared(context["dag_run"], context["task"], context["ti"])
+    return {"fetched": done.fetched, "edition": vars(done.edition), "is_asked_for": is_asked_for}
 
 
-def skip_if_up_to_date(
-    context: Mapping[str, Any], fleet: str, month: str, done: Download, loaded: Mapping[str, Any] | None
-) -> None:
-    """Skip the task, and so the tasks after it, if they have nothing to do and nobody has asked to repeat them.
+@contextlib.contextmanager
+def warehouse_for_load(
+    warehouse: WarehouseHook,
+    site: Site,
+    fleet: str,
+    month: str,
+    downloaded: Mapping[str, Any] | None,
+    context: Mapping[str, Any],
+) -> Iterator[DuckDBPyConnection]:
+    """Open the warehouse to load a month; skip the task, and so the tasks after it, if nothing is left to do.
 
-    A backfill, a run that is cleared, and a run whose parameter `again` is true always repeat the work, even if another
-    run has loaded the month.
+    If the warehouse has no zones, they are loaded first, with events on their assets, and the month is loaded in any
+    case: a task that is skipped leaves no events. They stay loaded even if the month is refused.
 
     Args:
-        context: the task's.
-        loaded: what `prepare` has returned.
+        downloaded: what `for_load` has returned; None if it was an older version, which returned nothing.
+        context: the context of the task `load`.
 
     Raises:
         AirflowSkipException: there is nothing to do. The message says why.
+        DownloadError, ZonesError: the zones could not be loaded.
     """
-    from include.nyc_taxi.settings import outputs_dir
-    from include.nyc_taxi.trips.up_to_date import reason_to_skip
+    from include.nyc_taxi.trips.zones import count_zones
 
-    dag_run = context["dag_run"]
-    is_repeated = loaded and loaded["run_id"] == dag_run.run_id
-    if is_repeated or context["params"].get("again") or is_backfill_or_cleared(dag_run, context["task"], context["ti"]):
-        return
-    if reason := reason_to_skip(fleet, Month(month), done, loaded, outputs_dir(fleet)):
+    with warehouse.opened() as con:
+        has_zones = count_zones(con) > 0
+        reason = _reason_to_skip(con, fleet, Month(month), downloaded, context) if has_zones else None
+        if has_zones and not reason:
+            assets.no_events(context["task"], assets.TAXI_ZONES_FILE, assets.TAXI_ZONES)
+            yield con
+            return
+    if reason:
+        lineage.tell_reading("zones", "latest_loads")
         log.info(reason)  # the web UI hides the reason of a skipped task
         raise AirflowSkipException(reason)
+    zones.download_zones(site, context["outlet_events"])
+    zones.load_zones(warehouse, context["outlet_events"])
+    with warehouse.opened() as con:
+        yield con
+
+
+def _reason_to_skip(
+    con: DuckDBPyConnection, fleet: str, month: Month, downloaded: Mapping[str, Any] | None, context: Mapping[str, Any]
+) -> str | None:
+    """Say why there is nothing to do; None if there is something, or if somebody has asked to repeat it.
+
+    A backfill, a run that is cleared, a run whose parameter `again` is true, and a run that has loaded the month before
+    always repeat the work, even if another run has loaded the month.
+    """
+    from include.nyc_taxi.settings import outputs_dir
+    from include.nyc_taxi.source.download import Download, Edition, month_path
+    from include.nyc_taxi.trips.loaded import loaded_months
+    from include.nyc_taxi.trips.up_to_date import reason_to_skip
+
+    dag_run, loaded = context["dag_run"], loaded_months(con, fleet).get(month)
+    is_repeated = loaded and loaded.run_id == dag_run.run_id
+    if is_repeated or context["params"].get("again") or is_backfill_or_cleared(dag_run, context["task"], context["ti"]):
+        return None
+    if downloaded is None or downloaded["is_asked_for"]:
+        return None
+    done = Download(month_path(fleet, month), Edition(**downloaded["edition"]), downloaded["fetched"])
+    return reason_to_skip(fleet, month, done, loaded, outputs_dir(fleet))
 
 
 def load_facts(done: Load) -> dict[str, Any]:

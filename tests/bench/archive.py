@@ -183,7 +183,7 @@ class Archive:
                         (Path(self._folder("big")) / "raw").mkdir()
                         (Path(data_dir) / "raw" / catalogue.file_name(file.fleet, file.month)).symlink_to(path)
                         # A process of its own: what reads the zones' shapes takes memory that no load does.
-                        self._tasks("prepare", lake, data_dir=data_dir)
+                        self._tasks("load_zones", lake, data_dir=data_dir)
                     result = self._tasks("load", lake, data_dir=data_dir, fleet=file.fleet, month=file.month)
                     print(
                         f"  load{place}: {result['seconds']:.1f} s (processors {result['processor_seconds']:.1f} s), "

@@ -32,7 +32,7 @@ TODAY = datetime(2041, 10, 15, tzinfo=UTC)
 TLC_FLEETS = dict(catalogue.FLEETS)
 ZONES_OF_A_MONTH = 262
 MARTS = 6
-TASKS = ("wait_for_file", "prepare", "download", "load", "aggregate", "map")
+TASKS = ("wait_for_file", "download", "load", "aggregate", "map")
 MODIFIED = "Wed, 01 Aug 2040 00:00:00 GMT"
 FAILED_EVERY = 50
 """Of so many months, one has had a run that failed before the one that loaded it."""
@@ -366,7 +366,7 @@ def snapshot_from_nothing() -> Result:
 
 
 def visit() -> Result:
-    """Open the warehouse, read nothing and change nothing, as `prepare` does where the zones are there."""
+    """Open the warehouse, read nothing and change nothing, as `load` does if nothing is new."""
     hook = _hook()
     with measured() as result, hook.opened():
         pass

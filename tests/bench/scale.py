@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 COMMITS_A_MONTH = 3
 """To a lake: the tables, where something is missing; the load; the aggregate."""
-POOL_TASKS = ("prepare", "load", "aggregate")
+POOL_TASKS = ("load", "aggregate")
 """The tasks that open the warehouse: where it is a file, one at a time."""
 HEADING = ("measured", "by the model")
 OFF = 1.25

@@ -27,8 +27,8 @@ WANTED = "_AIRFLOW_PARSING_CONTEXT_DAG_ID"
 """The environment variable in which Airflow tells a task's process which DAG it wants."""
 SCHEDULER = ("airflow.jobs.scheduler_job_runner", "airflow.executors.local_executor", "airflow.dag_processing.dagbag")
 OF_TASKS = {
-    "download": ["source.download", "trips.up_to_date", "web.uses"],
-    "load": ["trips.load", "reports.by_week", "source.download", "web.visit"],
+    "download": ["source.download", "web.uses"],
+    "load": ["trips.load", "trips.up_to_date", "trips.zones", "reports.by_week", "source.download", "web.visit"],
     "aggregate": ["reports.by_zone", "reports.geography", "web.visit"],
     "map": ["reports.maps", "reports.by_week", "reports.charts"],
 }

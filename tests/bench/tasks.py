@@ -21,7 +21,7 @@ from include.nyc_taxi import catalogue, warehouse
 from include.nyc_taxi.months import Month
 from tests.bench.measure import PLUGINS, Result, measured
 
-TASKS = ("prepare", "download", "load", "aggregate", "draw")
+TASKS = ("download", "load", "aggregate", "draw")
 
 
 class Tasks:
@@ -42,18 +42,24 @@ class Tasks:
             "fleet": fleet,
             "month": month,
             "run_id": "bench",
+            "dag_run": SimpleNamespace(run_id="bench", run_type="manual"),
+            "task": SimpleNamespace(retries=0, outlets=[]),
+            "ti": SimpleNamespace(max_tries=0),
+            "params": {},
             "outlet_events": defaultdict(lambda: SimpleNamespace(extra={})),
         }
-        return function(**{name: context[name] for name in inspect.signature(function).parameters})
+        parameters = inspect.signature(function).parameters
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        return function(**context if takes_all else {name: context[name] for name in parameters})
 
     def run_month(self, fleet: str, month: str) -> dict[str, float]:
         """Run all tasks of a month; returns the seconds of each."""
-        seconds, loaded = {}, None
+        seconds, downloaded = {}, None
         for task in TASKS:
             started = time.perf_counter()
-            done = self.run(task, fleet, month, loaded=loaded)
+            done = self.run(task, fleet, month, downloaded=downloaded)
             seconds[task] = time.perf_counter() - started
-            loaded = done if task == "prepare" else loaded
+            downloaded = done if task == "download" else downloaded
         return seconds
 
 
@@ -147,7 +153,7 @@ def ask(data_dir: str, rounds: int) -> Result:
             warehouse.sql("manhattan_stats"), {"fleet": fleet, "first": first, "last": last}
         ).fetchall(),
         "make status, all fleets": lambda con: months_by_fleet(con, [*catalogue.FLEETS]),
-        "make quality, a month": lambda con: report.report(con, fleet, f"{last:%Y-%m}"),
+        "make quality, a month": lambda con: report.report(con, fleet, Month.of(last)),
     }
     found: Result = {name: [] for name in ("connect", *questions)}
     for _ in range(rounds):
@@ -161,9 +167,16 @@ def ask(data_dir: str, rounds: int) -> Result:
     return found
 
 
-def prepare(data_dir: str) -> Result:
+def load_zones(data_dir: str) -> Result:
     """Make a warehouse with zones. A process of its own: what reads shapes takes memory that no load does."""
-    Tasks().run("prepare", "yellow", "2023-01")
+    sys.path.insert(0, str(PLUGINS))
+    from include.orchestration import zones
+    from tlc_hook import TlcHook
+    from warehouse_hook import WarehouseHook
+
+    events: Any = defaultdict(lambda: SimpleNamespace(extra={}))
+    zones.download_zones(TlcHook(), events)
+    zones.load_zones(WarehouseHook(), events)
     return {"data_dir": data_dir}
 
 
@@ -178,7 +191,7 @@ def load(data_dir: str, fleet: str, month: str) -> Result:
 
     assert WarehouseHook().airflow_connection
     with measured() as result:
-        tasks.run("load", fleet, month)
+        tasks.run("load", fleet, month, downloaded=None)
     with contextlib.closing(WarehouseHook().get_conn()) as con:
         (result["rows"],) = con.execute(
             f"SELECT count(*) FROM {catalogue.fleet(fleet).table} WHERE partition_month = ?", [Month(month).first_day]
@@ -263,7 +276,7 @@ def _table_bytes() -> dict[str, float]:
 
 MEASUREMENTS = {
     function.__name__: function
-    for function in (make_file, make_site, run_archive, next_month, ask, prepare, load, commit)
+    for function in (make_file, make_site, run_archive, next_month, ask, load_zones, load, commit)
 }
 
 if __name__ == "__main__":

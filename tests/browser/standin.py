@@ -294,7 +294,7 @@ class State:
                     for at in (1, 2, 3)
                 ],
             }
-            for name, hold in (("prepare", 0.1), ("load", 4.0), ("aggregate", 1.0))
+            for name, hold in (("load", 4.0), ("aggregate", 1.0))
         ]
         return {
             "hint": None,

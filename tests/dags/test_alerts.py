@@ -109,7 +109,7 @@ def test_of_a_month_that_is_loaded_it_is_said_that_it_stays_so(
     monkeypatch.setattr("include.nyc_taxi.reports.by_zone.made_since", lambda *_: False)  # or nothing would be new
     assert states(run(hasty, "2023-03-08"))["load"] == "failed"
     ((_, _, posted),) = chat.posts
-    assert f"data: the month stays loaded; before this run it was loaded at {loaded_at} UTC" in posted["text"]
+    assert f"data: the month stays loaded; it was loaded at {loaded_at} UTC" in posted["text"]
 
 
 def _text(mail: email.message.EmailMessage) -> str:

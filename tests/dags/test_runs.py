@@ -100,7 +100,7 @@ def test_zones_that_a_months_run_loads_leave_the_events_that_taxi_zones_leaves(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, events_of: Any
 ) -> None:
     by_month = [one for one in events_of(run(dag_bag.dags["taxi_trips_green"], "2023-01-01")) if one[1] in ZONES]
-    assert sorted((task, uri) for task, uri, _ in by_month) == [("prepare", uri) for uri in sorted(ZONES)]
+    assert sorted((task, uri) for task, uri, _ in by_month) == [("load", uri) for uri in sorted(ZONES)]
     by_zones = events_of(run(dag_bag.dags["taxi_zones"], "2023-01-01"))
     assert sorted((task, uri) for task, uri, _ in by_zones) == sorted(zip(("download", "load"), ZONES, strict=True))
 
@@ -124,7 +124,7 @@ def test_a_run_that_finds_the_zones_loaded_leaves_no_event_on_them(
     run(dag, "2023-01-01")
     for day, tasks in (
         ("2023-02-01", ["download", "load", "aggregate", "map"]),  # another month
-        ("2023-01-02", []),  # the same once more, with nothing new
+        ("2023-01-02", ["download"]),  # the same once more, with nothing new
     ):
         done = run(dag, day)
         assert str(done.state) == "success"
@@ -137,15 +137,37 @@ def test_a_run_that_cannot_load_the_zones_leaves_no_event_on_them(
 ) -> None:
     monkeypatch.setattr("include.nyc_taxi.trips.zones._read_shapes", lambda path: None)
     done = run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
-    assert states(done)["prepare"] == "failed"
-    assert events_of(done) == []
+    assert states(done)["load"] == "failed"
+    assert [task for task, *_ in events_of(done)] == ["download"]
+
+
+@pytest.mark.slow
+def test_a_run_that_loads_the_zones_goes_on_even_if_its_month_is_up_to_date(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, events_of: Any
+) -> None:
+    dag = dag_bag.dags["taxi_trips_green"]
+    run(dag, "2023-01-01")
+    query(data_dir, "DELETE FROM zones")
+    done = run(dag, "2023-01-02")
+    assert set(states(done).values()) == {"success"}
+    assert {uri for _, uri, _ in events_of(done)} > set(ZONES)
+
+
+@pytest.mark.slow
+def test_zones_stay_loaded_if_the_month_is_refused(
+    dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.nyc_taxi.trips.load._audit", None)
+    assert states(run(dag_bag.dags["taxi_trips_green"], "2023-01-01"))["load"] == "failed"
+    assert query(data_dir, "SELECT count(*) FROM zones") == [(265,)]
+    assert query(data_dir, "SELECT count(*) FROM green_trips") == [(0,)]
 
 
 @pytest.mark.slow
 def test_zones_that_cannot_be_read_fail_without_a_retry_and_are_fetched_anew(
     dag_bag: Any, simulator: TlcSimulator, data_dir: Path, monkeypatch: pytest.MonkeyPatch, logged: Any
 ) -> None:
-    for dag_id, task_id in (("taxi_trips_green", "prepare"), ("taxi_zones", "load")):
+    for dag_id, task_id in (("taxi_trips_green", "load"), ("taxi_zones", "load")):
         monkeypatch.setattr(dag_bag.dags[dag_id].get_task(task_id), "retries", 3)
         with monkeypatch.context() as broken:
             broken.setattr("include.nyc_taxi.trips.zones.SHAPEFILE_PARTS", (".shp", ".shx", ".dbf", ".qpj"))  # no .prj
@@ -161,10 +183,12 @@ def test_zones_that_cannot_be_read_fail_without_a_retry_and_are_fetched_anew(
 def test_asset_events_say_what_was_done(dag_bag: Any, simulator: TlcSimulator, data_dir: Path, events_of: Any) -> None:
     done = run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
 
-    events = {task_id: extra for task_id, _, extra in events_of(done)}
-    assert set(events) == {"prepare", "download", "load", "aggregate", "map"}
-    for task_id, extra in events.items():
-        assert extra.get("month") == ("2023-01" if task_id != "prepare" else None), task_id
+    found = events_of(done)
+    assert [task_id for task_id, uri, _ in found if uri in ZONES] == ["load", "load"]
+    events = {task_id: extra for task_id, uri, extra in found if uri not in ZONES}
+    assert list(events) == ["download", "load", "aggregate", "map"]
+    for task_id, uri, extra in found:
+        assert extra.get("month") == (None if uri in ZONES else "2023-01"), task_id
         assert extra["seconds"] > 0, task_id
     assert events["download"]["bytes"] == (data_dir / "raw" / "green_tripdata_2023-01.parquet").stat().st_size
     assert events["load"]["rows"] == 1000
@@ -182,8 +206,8 @@ def test_trips_are_not_loaded_before_the_zones(dag_bag: Any, simulator: TlcSimul
     simulator.add_fault("/misc/", ErrorPage())
     done = run(dag_bag.dags["taxi_trips_green"], "2023-01-01")
 
-    assert states(done)["prepare"] == "failed"
-    assert states(done)["load"] == "upstream_failed"
+    assert states(done)["download"] == "success"
+    assert states(done)["load"] == "failed"
     assert query(data_dir, "SELECT table_name FROM duckdb_tables()") == []
 
     simulator.clear_faults()
@@ -302,9 +326,8 @@ def test_a_run_stops_early_and_says_why_when_nothing_is_new(
 
     assert str(again.state) == "success"
     assert states(again) == {
-        "prepare": "success",
-        "wait_for_file": "success",
-        **dict.fromkeys(("download", "load", "aggregate", "map"), "skipped"),
+        **dict.fromkeys(("wait_for_file", "download"), "success"),
+        **dict.fromkeys(("load", "aggregate", "map"), "skipped"),
     }
     assert "nothing new: green 2023-01 has been loaded from this edition since" in logged()
     assert query(data_dir, "SELECT run_id, loaded_at FROM loads") == before

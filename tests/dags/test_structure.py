@@ -210,7 +210,7 @@ def test_an_unknown_fleet_is_an_import_error_that_lists_the_known_ones(
 
 def test_tasks_that_read_or_make_data_tell_openlineage(dag_bag: Any) -> None:
     """Only a task that opens the warehouse, or has inlets or outlets, reads or makes data. dbt's tasks have cosmos."""
-    tells = re.compile(r"\b(assets\.event|lineage\.tell_\w+|month_tasks\.prepare|zones\.(download|load)_zones)\(")
+    tells = re.compile(r"\b(assets\.event|lineage\.tell_\w+|zones\.(download|load)_zones)\(")
     changes_no_data = {"warehouse_maintenance.maintain"}
     silent = {
         f"{dag.dag_id}.{task.task_id}"

@@ -64,9 +64,7 @@ def test_every_task_ends_with_an_event_and_those_that_make_data_name_it(events: 
     def jobs(kind: str) -> set[str]:
         return {event["job"]["name"] for event in events if event["eventType"] == kind}
 
-    tasks = {
-        f"taxi_trips_green.{name}" for name in ("wait_for_file", "prepare", "download", "load", "aggregate", "map")
-    }
+    tasks = {f"taxi_trips_green.{name}" for name in ("wait_for_file", "download", "load", "aggregate", "map")}
     assert tasks <= jobs("START")
     assert tasks <= jobs("COMPLETE")
     assert tasks - {"taxi_trips_green.wait_for_file"} <= jobs("RUNNING")

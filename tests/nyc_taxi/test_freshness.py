@@ -360,7 +360,7 @@ class TestTable:
         runs = [
             run("2023-01"),
             cancelled("2023-02"),
-            run("2023-03", failed=("download", "prepare")),
+            run("2023-03", failed=("download", "load")),
             cancelled("2023-04"),
         ]
         months = judge("2023-01", "2023-04", loaded("2023-01", "2023-02"), runs=runs)
@@ -368,7 +368,7 @@ class TestTable:
         assert [re.split(" {2,}", line)[2] for line in table] == [
             "loaded, last run failed in load",
             "loaded, last run cancelled",
-            "FAILED (download, prepare)",
+            "FAILED (download, load)",
             "not loaded, last run cancelled",
         ]
 

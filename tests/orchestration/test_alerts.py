@@ -3,18 +3,23 @@
 import json
 import logging
 import socketserver
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import mask_secret, redact
 
+from include.nyc_taxi.warehouse import make_ready
+from include.nyc_taxi.web import snapshot
 from include.orchestration.alerts import alert_on_failure, describe_failure
 from include.orchestration.defaults import DEFAULT_ARGS
+from warehouse_hook import WarehouseHook
 
 
 @pytest.fixture
-def context():
+def context(data_dir):
     """The part of a callback's context that the alert uses."""
     return {
         "ti": SimpleNamespace(
@@ -78,35 +83,68 @@ class TestText:
 
 
 class TestTextOnAMonthThatIsLoaded:
-    def text(self, context, found=None, **more):
-        context["ti"].xcom_pull = lambda task_ids: found if task_ids == "prepare" else pytest.fail(task_ids)
+    stays = "data: the month stays loaded; it was loaded at 2023-04-21 05:31 UTC"
+
+    @pytest.fixture(autouse=True)
+    def loaded(self, data_dir):
+        """Load green February, as far as the snapshot shows, which the hook writes."""
+        row = (
+            "INSERT INTO loads BY NAME SELECT 'green' AS fleet, DATE '2023-02-01' AS partition_month, 7 AS bytes, "
+            "'u' AS source_url, 7 AS rows_in_file, 7 AS rows_loaded, '{}' AS quality, 'r' AS run_id, "
+            "TIMESTAMP '2023-04-21 05:31:07' AS loaded_at"
+        )
+        with WarehouseHook().opened() as con:
+            make_ready(con)
+            con.execute(row)
+
+    def text(self, context, **more):
         return describe_failure(context | more)[1].splitlines()
 
-    def test_says_that_it_stays_loaded_and_since_when(self, context):
-        found = {"edition": {}, "run_id": "r", "loaded_at": "2023-04-21T05:31:07+00:00"}
-        assert self.text(context, found)[-2:] == [
-            "data: the month stays loaded; before this run it was loaded at 2023-04-21 05:31 UTC",
-            "log: http://airflow.test/log?try=4",
-        ]
+    @pytest.mark.parametrize("task_id", ["wait_for_file", "download", "load", "map"])
+    def test_says_that_it_stays_loaded_and_since_when(self, context, task_id):
+        context["ti"].task_id = task_id
+        assert self.text(context)[-2:] == [self.stays, "log: http://airflow.test/log?try=4"]
 
-    @pytest.mark.parametrize("found", [None, {}, {"edition": {}}, "nonsense", {"loaded_at": "yesterday"}])
-    def test_says_nothing_where_that_is_not_known(self, context, found):
-        assert len(self.text(context, found)) == 4
+    def test_says_it_of_the_month_of_the_form(self, context):
+        context["dag_run"].logical_date = pendulum.datetime(2023, 5, 1, tz="UTC")
+        assert self.stays in self.text(context, params={"month": "2023-02"})
+        assert len(self.text(context)) == 4
 
-    def test_says_nothing_where_airflow_does_not_answer(self, context):
-        def refuse(**_):
-            raise RuntimeError("no api-server")
+    def test_says_nothing_of_another_month_or_fleet(self, context):
+        assert len(self.text(context, params={"month": "2023-01"})) == 4
+        context["ti"].dag_id = "taxi_trips_yellow"
+        assert len(self.text(context)) == 4
 
-        context["ti"].xcom_pull = refuse
-        assert len(describe_failure(context)[1].splitlines()) == 4
+    def test_says_nothing_of_a_run_without_a_date(self, context):
+        context["dag_run"].logical_date = None
+        assert len(self.text(context)) == 4
+
+    @pytest.mark.parametrize("dag_id", ["trips_marts_green", "taxi_trips_editions", "green"])
+    def test_says_nothing_in_another_dag(self, context, dag_id):
+        context["ti"].dag_id = dag_id
+        assert len(self.text(context)) == 4
 
     @pytest.mark.parametrize("params", [{"week": None}, {"name": "jan"}])
     def test_says_nothing_of_a_run_that_is_about_no_month(self, context, params):
-        assert len(self.text(context, {"loaded_at": "2023-04-21T05:31:07+00:00"}, params=params)) == 4
+        assert len(self.text(context, params=params)) == 4
 
-    def test_says_nothing_before_it_is_known(self, context):
-        context["ti"].task_id = "wait_for_file"  # the run's `prepare`, beside it, may be of an earlier try
-        assert len(self.text(context, {"loaded_at": "2023-04-21T05:31:07+00:00"})) == 4
+    @pytest.mark.parametrize("file", [snapshot.path, partial(snapshot.part_path, "green")])
+    @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9]), Path.touch])
+    def test_says_nothing_where_the_snapshot_is_missing_or_damaged(self, context, file, damage):
+        damage(file())
+        expected = 5 if damage is Path.touch else 4
+        assert len(self.text(context)) == expected
+
+    def test_says_nothing_where_a_part_is_of_another_warehouse(self, context):
+        part = snapshot.stored_part("green")
+        other = snapshot.Document(part.head | {"of": ["file", "/elsewhere.duckdb"]}, part.months)
+        snapshot.part_path("green").write_bytes(snapshot.encode(other))
+        assert len(self.text(context)) == 4
+
+    def test_reads_no_other_fleet_and_does_not_open_the_warehouse(self, context, monkeypatch):
+        snapshot.part_path("yellow").write_text("damaged")
+        monkeypatch.setattr("duckdb.connect", lambda *_, **__: pytest.fail("the warehouse is opened"))
+        assert self.stays in self.text(context)
 
 
 class TestAlert:

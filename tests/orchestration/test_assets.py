@@ -80,12 +80,13 @@ def test_what_a_task_did_goes_on_its_assets_event_with_the_seconds_it_took():
     assert outlet_events[asset].extra == {"month": "2023-02", "rows": 7}
 
 
-def test_a_task_that_has_made_nothing_emits_no_event_and_its_dag_keeps_the_outlets():
-    task = PythonOperator(task_id="make", python_callable=print, outlets=[assets.TAXI_ZONES])
+def test_a_task_emits_no_event_on_what_it_has_not_made_and_its_dag_keeps_the_outlets():
+    outlets = [assets.TAXI_ZONES_FILE, assets.TAXI_ZONES, assets.trips("green")]
+    task = PythonOperator(task_id="make", python_callable=print, outlets=outlets)
     running = task.prepare_for_execution()
-    assets.no_events(running)
-    assert running.outlets == []
-    assert task.outlets == [assets.TAXI_ZONES]
+    assets.no_events(running, assets.TAXI_ZONES_FILE, assets.TAXI_ZONES)
+    assert running.outlets == [assets.trips("green")]
+    assert task.outlets == outlets
 
 
 class Untouchable(dict):

@@ -4,9 +4,10 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from include.nyc_taxi.audit.engine import Check, QualityError
 from include.nyc_taxi.audit.rules import Severity
@@ -94,16 +95,22 @@ def test_a_task_waits_as_long_as_the_provider_is_set_to_wait(monkeypatch: pytest
     assert lineage.longest() == 10.0
 
 
-def test_a_run_that_finds_the_zones_tells_what_it_has_read(receiver: Receiver, data_dir: Path) -> None:
-    warehouse, task = WarehouseHook(), SimpleNamespace(outlets=["zones"])
+def test_a_load_that_finds_nothing_new_tells_what_it_has_read(
+    receiver: Receiver, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse, site = WarehouseHook(), cast("Any", None)
     with warehouse.opened() as con:
         make_ready(con)
         con.execute("INSERT INTO zones VALUES (1, 'Newark Airport', 'EWR', 'EWR', NULL)")
-    site: Any = None
-    assert month_tasks.prepare(warehouse, site, "green", "2023-01", task, {}) is None
+    monkeypatch.setattr(month_tasks, "_reason_to_skip", lambda *_: "nothing new")
+    with (
+        pytest.raises(AirflowSkipException, match="nothing new"),
+        month_tasks.warehouse_for_load(warehouse, site, "green", "2023-01", None, {}),
+    ):
+        pytest.fail("the month is loaded")
     (sent,) = receiver.sent
     assert [dataset.name for dataset in sent["inputs"]] == ["warehouse.main.zones", "warehouse.main.latest_loads"]
-    assert (sent["outputs"], task.outlets) == ([], [])
+    assert sent["outputs"] == []
 
 
 def test_what_cannot_be_described_is_a_warning_and_no_error(

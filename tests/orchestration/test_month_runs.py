@@ -78,10 +78,11 @@ def test_a_run_that_has_ended_well_is_not_listed_and_neither_is_one_of_another_d
     assert failed.run_id in ask(DAG_ID)
 
 
-def test_only_the_tasks_asked_for_decide(fail, ask):
-    failed = fail("2022-08-01")
-    assert ask(DAG_ID, ["wait_for_file"])[failed.run_id].tasks == {"wait_for_file": "failed"}
-    assert failed.run_id not in ask(DAG_ID, ["prepare"])
+def test_only_the_tasks_asked_for_decide(dag_bag, simulator, ask):  # noqa: F811
+    simulator.add_fault("/trip-data/", Status(403), methods=("GET",))
+    failed = run(dag_bag.dags[DAG_ID], "2022-08-01")
+    assert ask(DAG_ID, ["download"])[failed.run_id].tasks == {"download": "failed"}
+    assert failed.run_id not in ask(DAG_ID, ["wait_for_file"])
 
 
 def test_a_dag_that_never_ran_has_none(ask):
@@ -127,10 +128,10 @@ def mark_failed(dag_bag, fail):  # noqa: F811
 
 
 def test_a_run_that_was_marked_failed_while_it_worked_or_waited_was_cancelled(mark_failed, simulator, ask):  # noqa: F811
-    done = {"wait_for_file": "success", "prepare": "success"}
+    done = {"wait_for_file": "success"}
     marked = [
         mark_failed("2021-01-01", **done, download="running"),
-        mark_failed("2021-02-01", wait_for_file="up_for_reschedule", prepare="success"),
+        mark_failed("2021-02-01", wait_for_file="up_for_reschedule"),
         mark_failed("2021-03-01", **done),
         mark_failed("2021-04-01"),
     ]

@@ -103,7 +103,7 @@ def test_every_task_that_opened_the_warehouse_or_asked_the_site_is_declared(dag_
     assert opened == wanted
     asked = {(use.dag_id, use.task_id) for use in uses.site_uses()}
     sure = {(use.dag_id, use.task_id) for _, use in declared if use}
-    assert sure - asked == {(MONTHS, "prepare")}  # the zones were there, so it had nothing to download
+    assert sure - asked == {(MONTHS, "load")}  # the zones were there, so it had nothing to download
     assert asked - sure == {("taxi_trips_editions", "ask"), ("warehouse_status", "report")}
 
 

@@ -274,6 +274,34 @@ def facts(file: Path) -> list[int] | None:
     return [found.st_ino, found.st_size, found.st_mtime_ns]
 
 
+def loaded_month(fleet: str, month: str) -> Loaded | None:
+    """A month as the snapshot has it; None if it is not loaded. Reads only the head and the fleet's part.
+
+    Raises:
+        DamagedSnapshotError: there is no snapshot, or it cannot be used.
+    """
+    try:
+        head = decode(path().read_bytes()).head
+    except OSError as error:
+        raise DamagedSnapshotError(str(error)) from error
+    if fleet not in head["fleets"]:
+        return None
+    part = _part_of(fleet, [head["at"]["kind"], head["at"]["place"]])
+    return _month(part.months[month], part.head["rules"])[0] if month in part.months else None
+
+
+def _part_of(fleet: str, place: list[str]) -> Document:
+    """A fleet's part, if it is of the warehouse at this place.
+
+    Raises:
+        DamagedSnapshotError: it cannot be used, or is of another warehouse.
+    """
+    part = stored_part(fleet)
+    if part.head["of"] != place:
+        raise DamagedSnapshotError(f"{part_path(fleet)} is of another warehouse")
+    return part
+
+
 def read() -> Snapshot | None:
     """The snapshot; None if there is none that this version can read (`problem` says why)."""
     return _reader.read()[0]
@@ -365,9 +393,7 @@ class _Reader:
         of_file, known = facts(part_path(fleet)), self._parts.get(fleet)
         if known and known.of_file == of_file:
             return known
-        document = stored_part(fleet)
-        if document.head["of"] != place:
-            raise DamagedSnapshotError(f"{part_path(fleet)} is of another warehouse")
+        document = _part_of(fleet, place)
         rules = document.head["rules"]
         # If the numbers of the rules mean other ones than before, so do the lines.
         lines = known.lines if known and rules[: len(known.rules)] == known.rules else {}

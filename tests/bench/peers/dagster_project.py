@@ -38,7 +38,7 @@ def taxi_trips_file(context: dg.AssetExecutionContext) -> None:
 
 @dg.asset(partitions_def=MONTHS, deps=[taxi_trips_file], pool=WAREHOUSE_POOL)
 def taxi_trips(context: dg.AssetExecutionContext, duckdb: DuckDBResource) -> None:
-    """The month's trips in the warehouse; the zones, if they are missing, as our task `prepare` does."""
+    """The month's trips in the warehouse; the zones, if they are missing, as our task `load` does."""
     month = context.partition_key
     with duckdb.get_connection() as con:
         if not con.execute("FROM duckdb_tables() WHERE table_name = 'zones'").fetchall():
