@@ -22,6 +22,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from include.local import component
 from include.nyc_taxi import catalogue, settings
 from include.nyc_taxi.months import Month
 from tests.bench.measure import PLUGINS, Result, measured
@@ -556,6 +557,7 @@ MEASUREMENTS: dict[str, Callable[..., Result]] = {
 }
 
 if __name__ == "__main__":
+    component.collect_seldom()  # as Airflow's components and our commands do
     sys.path.insert(0, str(PLUGINS))
     given = json.load(sys.stdin)
     put_into_catalogue(given.pop("catalogue"))

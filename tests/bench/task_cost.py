@@ -8,10 +8,12 @@ import importlib
 import importlib.util
 import logging
 import os
+import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import requests
@@ -67,15 +69,15 @@ def imports(task: str) -> None:
         importlib.import_module(f"include.nyc_taxi.{module}")
 
 
-def api_server(*options: str, path: str) -> float:
-    """Milliseconds of processor time until an api-server is healthy and has answered the first call of a task."""
+def api_server(*command: str, path: str) -> float:
+    """Milliseconds of processor time of an api-server that is stopped when it has answered the first call of a task."""
     port = _free_port()
     own = {
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API_AUTH__JWT_SECRET": "x" * 64,
     }
-    command = ["airflow", "api-server", *options]
+    before = _of_children()
     server = subprocess.Popen(command, env={**os.environ, **own}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -88,11 +90,25 @@ def api_server(*options: str, path: str) -> float:
                     assert server.poll() is None
                     assert time.monotonic() < deadline
                     time.sleep(0.1)
-        fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
-        return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     finally:
         server.terminate()
         server.wait()
+    return _of_children() - before
+
+
+def set_up(*commands: Sequence[str]) -> float:
+    """Milliseconds of processor time of commands that set up a new Airflow home."""
+    before = _of_children()
+    with tempfile.TemporaryDirectory() as home:
+        for command in commands:
+            place = {**os.environ, "AIRFLOW_HOME": home}
+            subprocess.run(command, cwd=ROOT, env=place, check=True, capture_output=True)
+    return _of_children() - before
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (used.ru_utime + used.ru_stime)
 
 
 def main() -> None:
@@ -118,8 +134,14 @@ def main() -> None:
     component.preload()
     after = {task: cost(lambda task=task: imports(task), dag_file) for task in OF_TASKS}
     rows += [(f"imports of {task}: by itself, shared", before[task], after[task]) for task in OF_TASKS]
-    apart = api_server(path="api/v2/monitor/health"), api_server("--apps", "execution", path="execution/health")
-    rows.append(("api-server, start and first call: all, for tasks", *apart))
+    health, local = "execution/health", [sys.executable, "-m", "include.local"]
+    whole = api_server("airflow", "api-server", path="api/v2/monitor/health")
+    for_tasks = api_server("airflow", "api-server", "--apps", "execution", path=health)
+    ours = api_server(*component.command("api-server", "--apps", "execution"), path=health)
+    rows.append(("api-server, from its start to its end: all, for tasks", whole, for_tasks))
+    rows.append(("the same for tasks: by itself, with few collections of garbage", for_tasks, ours))
+    apart = set_up(["airflow", "db", "migrate"], [*local, "pool"])
+    rows.append(("set-up: two processes, one", apart, set_up([*local, "set-up"])))
     print(tabulate(rows, ["processor time, ms", "before", "now"], floatfmt=".0f"))
     print(f"\nImporting what is shared takes {once:.0f} ms, once.")
 
