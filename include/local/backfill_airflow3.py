@@ -47,6 +47,7 @@ def run(job: Job, reprocess: str, progress: Progress, note: Note, *, wait: bool)
                 created = _create(job, reprocess, note)
             if created:
                 break
+        scheduler.begin()
         for name, run_id in runs.unfinished_before(job.dag_id, job.partitions, note.moment).items():
             say(f"{name} has a run that has not ended, {run_id}: waiting for that one")
         with runs.paused(job.dag_id, False):
@@ -81,6 +82,11 @@ class Scheduler:
                 say("\nStopping Airflow …")
             self._stack.__exit__()
 
+    def begin(self) -> None:
+        """Let our own scheduler begin, once the runs exist. One that is running already has begun."""
+        if self._stack:
+            self._stack.schedule()
+
     def check(self) -> None:
         """Check that the scheduler is still running; start our own if another command's has ended.
 
@@ -92,6 +98,7 @@ class Scheduler:
         elif lock := lock_scheduler():
             say("The scheduler that has done the work so far has ended")
             self._start(lock)
+            self.begin()
 
     def _start_or_borrow(self) -> None:
         if lock := lock_scheduler():
@@ -139,6 +146,7 @@ def _wait_for_others(job: Job, scheduler: Scheduler, *, wait: bool) -> None:
         return f"There is {found[0]}, {found[0].done} of {found[0].total} runs done. {how_to_end_it}" if found else None
 
     if other():
+        scheduler.begin()  # or nothing would end it
         with runs.paused(job.dag_id, False) if wait else contextlib.nullcontext():
             wait_for(other, wait=wait, check=scheduler.check)
 

@@ -7,8 +7,8 @@
   2.11, first import what tasks import slowly. These are libraries only: tasks import `include` anew, so that a change
   of it is seen by the next task. A module that starts a thread or opens a file or connection when it is imported must
   not be here, because that does not survive a fork. macOS starts tasks as new processes: no gain, no harm.
-- All components import at the same time. If a URL comes first, the component waits until that answers before it begins,
-  because a task that starts before the api-server answers fails.
+- All components import at the same time. If a URL comes first, the component waits until that answers, because a task
+  that starts before the api-server answers fails, and then until it is told on its standard input to begin.
 
 This file is run by its path, and imports nothing of the project.
 """
@@ -47,7 +47,10 @@ FIRST_ANSWER_SECONDS = 10.0
 
 
 def command(*arguments: str, after: str = "") -> list[str]:
-    """The command line that runs `airflow` with these arguments, once the URL `after` answers."""
+    """The command line that runs `airflow` with these arguments: at once, or when the URL `after` answers and it is told.
+
+    It is told on its standard input. If that is closed first, it ends.
+    """
     return [sys.executable, "-P", __file__, *([after] if after else []), *arguments]
 
 
@@ -88,6 +91,18 @@ def wait_for(url: str, seconds: float = ANSWER_SECONDS) -> None:
             return
 
 
+def wait_until_told() -> None:
+    """Return when something has come on the standard input, which is empty from then on.
+
+    Raises:
+        SystemExit: it was closed before, because the command that had started this process has ended.
+    """
+    if not os.read(0, 1):
+        raise SystemExit("The command that was to say when to begin has ended")
+    with open(os.devnull) as nothing:  # noqa: PTH123 - a builtin is there already
+        os.dup2(nothing.fileno(), 0)
+
+
 def main(arguments: Sequence[str]) -> int | None:
     """Run `airflow` with these arguments, after the URL if one comes first; returns its exit status."""
     collect_seldom()
@@ -97,6 +112,7 @@ def main(arguments: Sequence[str]) -> int | None:
     if url:
         preload(OF_SCHEDULER)
         wait_for(url)
+        wait_until_told()
     sys.argv = ["airflow", *rest]
     status: int | None = importlib.import_module("airflow.__main__").main()
     return status

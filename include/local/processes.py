@@ -170,7 +170,7 @@ class Started:
         """Start a process in its own session, and record it. Ctrl-C does not reach it: `stop` stops it in order."""
         with uninterrupted():
             process: subprocess.Popen[bytes] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, start_new_session=True, **options
+                command, start_new_session=True, **{"stdin": subprocess.DEVNULL, **options}
             )
             self._running.append(process)
             self.sessions.append(Process.of(process.pid))
@@ -196,6 +196,8 @@ class Started:
             for process, leader in zip(self._running, self.sessions, strict=False):
                 kill_session(leader)
                 process.wait()
+                if process.stdin:
+                    process.stdin.close()
             self._running.clear()
             self.path.unlink(missing_ok=True)
 

@@ -70,8 +70,9 @@ class Stack:
             self._start("api-server")
             self._start("dag-processor")
             self._start("scheduler")
+            self._wait_until_healthy()
             if self._web_ui:
-                self._wait_until_healthy()
+                self.schedule()
                 self._start("triggerer")
         except BaseException:
             self.__exit__()
@@ -81,6 +82,13 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self._started.stop(groups=True)
         self._lock.close()
+
+    def schedule(self) -> None:
+        """Let the scheduler begin. Until then nobody writes to SQLite besides the command, which may create runs."""
+        stdin = self._processes["scheduler"].stdin
+        if stdin and not stdin.closed:
+            with contextlib.suppress(BrokenPipeError), stdin:  # it has ended: `check` says why
+                stdin.write(b"begin\n")
 
     def check(self) -> None:
         """Raises CommandError if a component has ended by itself."""
@@ -104,6 +112,7 @@ class Stack:
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if name == "scheduler" else subprocess.DEVNULL,
                 pass_fds=(self._lock.fileno(),) if name == "scheduler" else (),
             )
 
@@ -113,9 +122,11 @@ class Stack:
             raise CommandError(f"{message}:\n{self._tail('api-server')}")
 
     def _is_healthy(self) -> bool:
+        path = "api/v2/monitor/health" if self._web_ui else "execution/health"
         with contextlib.suppress(requests.RequestException):
-            answer = requests.get(f"http://127.0.0.1:{self.port}/api/v2/monitor/health", timeout=5)
-            return answer.ok and answer.json()["metadatabase"]["status"] == "healthy"
+            answer = requests.get(f"http://127.0.0.1:{self.port}/{path}", timeout=5)
+            health = answer.json()["metadatabase"] if self._web_ui else answer.json()
+            return answer.ok and health["status"] == "healthy"
         return False
 
     def _tail(self, name: str) -> str:

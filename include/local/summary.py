@@ -35,7 +35,8 @@ def of_months(fleet: str, months: list[str], runs: Mapping[str, Run]) -> str:
     for month in months:
         load, run = loads.get(month), runs.get(month)
         trips = (f"{load.rows_in_file:,}", f"{load.rows_loaded:,}") if load else ("-", "-")
-        made = sorted(path.name for path in outputs.glob(f"manhattan_*_{month}.*"))  # not what other DAGs make
+        files_and_records = outputs.glob(f"[!.]*_{month}.*")
+        made = sorted(path.name for path in files_and_records if not path.name.endswith(".source.json"))
         rows.append((month, _state(run), *trips, _seconds(run), ", ".join(made) or "-"))
     files = [("all months", path.name) for path in sorted(outputs.glob("manhattan_*")) if "_20" not in path.name]
     return _report(rows, MONTH_COLUMNS, fleet, files)

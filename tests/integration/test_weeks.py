@@ -72,5 +72,5 @@ def test_the_weeks_of_the_real_months_are_those_of_a_direct_query_on_the_files(
 
     # Two writers never meet: no task was in the pool while another was.
     stays = time_in_the_warehouse(project)
-    assert len(stays) == len(month_range(MONTHS["FROM"], MONTHS["TO"])) * 3 + WEEKS * 3
+    assert len(stays) == len(month_range(MONTHS["FROM"], MONTHS["TO"])) * 2 + WEEKS * 3
     assert [pair for pair in itertools.pairwise(stays) if pair[1][0] < pair[0][1]] == []

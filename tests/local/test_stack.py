@@ -80,24 +80,41 @@ def test_a_component_gives_up_if_the_api_server_never_becomes_healthy(health):
     health.statuses = [503]
     with pytest.raises(SystemExit, match=r"execution/health did not answer within 0\.3 s: .*503.*see api-server\.log"):
         component.wait_for(url_of(health), seconds=0.3)
+    health.shutdown()
     health.server_close()
     with pytest.raises(SystemExit, match="refused"):
         component.wait_for(url_of(health), seconds=0)
 
 
-def test_a_component_runs_airflow_with_few_collections_of_garbage():
-    code = (
-        "import gc, runpy, sys, types\n"
-        "main = types.ModuleType('airflow.__main__'); sys.modules['airflow'] = types.ModuleType('airflow')\n"
-        "main.main = lambda: print(sys.argv, gc.get_threshold(), 'numpy' in sys.modules)\n"
-        "sys.modules['airflow.__main__'] = main\n"
-        "program = sys.argv.pop(1)\n"
-        "runpy.run_path(program, run_name='__main__')\n"
-    )
-    for name, is_preloaded in (("api-server", False), ("scheduler", True)):
-        command = [sys.executable, "-c", code, component.__file__, name, "--option"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert done.stdout == f"{['airflow', name, '--option']} (100000, 50, 100) {is_preloaded}\n"
+RUN_COMPONENT = """
+import gc, runpy, sys, types
+main = types.ModuleType("airflow.__main__"); sys.modules["airflow"] = types.ModuleType("airflow")
+main.main = lambda: print(sys.argv[1:], gc.get_threshold(), "numpy" in sys.modules, repr(sys.stdin.readline()))
+sys.modules["airflow.__main__"] = main
+program = sys.argv.pop(1)
+runpy.run_path(program, run_name="__main__")
+"""
+
+
+def run_component(*arguments, told):
+    """Run a component of an Airflow that only prints what it was given."""
+    command = [sys.executable, "-c", RUN_COMPONENT, component.__file__, *arguments]
+    return subprocess.run(command, cwd=ROOT, input=told, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("name", "is_preloaded"), [("api-server", False), ("scheduler", True)])
+def test_a_component_runs_airflow_with_few_collections_of_garbage(name, is_preloaded):
+    done = run_component(name, "--option", told="")
+    assert done.stdout == f"{[name, '--option']} (100000, 50, 100) {is_preloaded} ''\n"
+
+
+def test_a_component_that_waits_begins_when_it_is_told_and_ends_when_nobody_is_left_to_tell_it(health):
+    health.statuses = [200]
+    done = run_component(url_of(health), "scheduler", told="begin\nmore\n")
+    assert done.stdout == "['scheduler'] (100000, 50, 100) True ''\n"
+    done = run_component(url_of(health), "scheduler", told="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the command that was to say when to begin has ended" in done.stderr.lower()
 
 
 PRELOAD_AND_DRAW = """
