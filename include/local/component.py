@@ -47,7 +47,7 @@ FIRST_ANSWER_SECONDS = 10.0
 
 
 def command(*arguments: str, after: str = "") -> list[str]:
-    """The command line that runs `airflow` with these arguments: at once, or when the URL `after` answers and it is told.
+    """The command line that runs `airflow` with these arguments: now, or once the URL `after` answers and it is told.
 
     It is told on its standard input. If that is closed first, it ends.
     """
