@@ -42,8 +42,8 @@ os.environ |= {
     "no_proxy": "*",  # a proxy of this machine has no business with servers on localhost
 }
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
-# The many objects of Airflow and pytest stay: looking for garbage among them takes 7 % of the tests' processor time.
-gc.set_threshold(100_000, 50, 100)
+# The many objects of Airflow and pytest stay: looking for garbage among them takes some % of the tests' processor time.
+gc.set_threshold(700, 10, 1000)
 atexit.register(gc.freeze)
 
 from include.tlc_simulator.server import TlcSimulator  # noqa: E402

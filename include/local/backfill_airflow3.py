@@ -164,12 +164,13 @@ def _create(job: Job, reprocess: str, note: Note) -> bool:
         except OperationalError as error:
             if "database is locked" not in str(error) or attempt == CREATE_ATTEMPTS:
                 raise CommandError(_failed(job, error)) from error
-            runs.cancel_since(job.dag_id, note.moment)  # what it has begun would be in the way of the next attempt
         except (AirflowException, ValueError) as error:
             raise CommandError(_failed(job, error)) from error
         else:
             _check_none_is_missing(job, job.runs())
             return True
+        runs.forget_errors()  # not while the error is handled, because it refers to the transaction that failed
+        runs.cancel_since(job.dag_id, note.moment)  # what it has begun would be in the way of the next attempt
     return False
 
 

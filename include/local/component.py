@@ -1,7 +1,8 @@
 """Runs one of Airflow's components, with less of what its start costs: `python -P component.py [URL] scheduler …`.
 
 - A quarter of the start of any component is Python's garbage collector: Airflow makes half a million objects that stay,
-  and the collector looks at them again and again, for the last time when the process ends. Here it does so seldom.
+  and the collector looks at them again and again, for the last time when the process ends. Here it looks at old
+  objects seldom.
 - The LocalExecutor's workers are forks of the scheduler, and each task is a fork of a worker. What the scheduler has
   imported, they have; otherwise each task would import it anew. Therefore the scheduler, and the backfill command of
   2.11, first import what tasks import slowly. These are libraries only: tasks import `include` anew, so that a change
@@ -55,11 +56,11 @@ def command(*arguments: str, after: str = "") -> list[str]:
 
 
 def collect_seldom() -> None:
-    """Look for garbage after 100,000 new objects, not 700; among old ones hardly ever; and not when the process ends.
+    """Look for garbage among all objects after 7 million new ones, not 70,000, and not when the process ends.
 
-    Most garbage is freed without the collector, which is only needed for objects that refer to one another in a circle.
+    Among young objects it is found as soon as ever: an error that refers to itself may hold a transaction open.
     """
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(700, 10, 1000)
     atexit.register(gc.freeze)
 
 

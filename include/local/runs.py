@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,8 +61,21 @@ WAITING_SENSORS = {
 """What each of our sensors waits for while its state is `up_for_reschedule`."""
 _LOGICAL_DATE = "logical_date" if IS_AIRFLOW_3 else "execution_date"
 
+
+def forget_errors() -> None:
+    """Free what errors that have been handled refer to: an unfinished query would keep the transaction it failed in.
+
+    SQLite then refuses to write in every later transaction of the same connection, however often it is tried.
+    """
+    gc.collect()
+
+
 patiently = retry(
-    retry=retry_if_exception_type(OperationalError), stop=stop_after_attempt(10), wait=wait_fixed(1), reraise=True
+    retry=retry_if_exception_type(OperationalError),
+    stop=stop_after_attempt(10),
+    wait=wait_fixed(1),
+    before=lambda state: forget_errors() if state.attempt_number > 1 else None,
+    reraise=True,
 )
 """Retries a function that is one transaction: SQLite has one writer at a time, and refuses others after a while."""
 

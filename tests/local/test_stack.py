@@ -105,13 +105,13 @@ def run_component(*arguments, told):
 @pytest.mark.parametrize(("name", "is_preloaded"), [("api-server", False), ("scheduler", True)])
 def test_a_component_runs_airflow_with_few_collections_of_garbage(name, is_preloaded):
     done = run_component(name, "--option", told="")
-    assert done.stdout == f"{[name, '--option']} (100000, 50, 100) {is_preloaded} ''\n"
+    assert done.stdout == f"{[name, '--option']} (700, 10, 1000) {is_preloaded} ''\n"
 
 
 def test_a_component_that_waits_begins_when_it_is_told_and_ends_when_nobody_is_left_to_tell_it(health):
     health.statuses = [200]
     done = run_component(url_of(health), "scheduler", told="begin\nmore\n")
-    assert done.stdout == "['scheduler'] (100000, 50, 100) True ''\n"
+    assert done.stdout == "['scheduler'] (700, 10, 1000) True ''\n"
     done = run_component(url_of(health), "scheduler", told="")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the command that was to say when to begin has ended" in done.stderr.lower()
