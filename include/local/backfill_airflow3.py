@@ -161,15 +161,16 @@ def _create(job: Job, reprocess: str, note: Note) -> bool:
             runs.create_backfill(job.dag_id, *job.days, PARALLEL_RUNS, reprocess)
         except runs.AlreadyRunningBackfill:
             return False
-        except OperationalError as error:
-            if "database is locked" not in str(error) or attempt == CREATE_ATTEMPTS:
-                raise CommandError(_failed(job, error)) from error
-        except (AirflowException, ValueError) as error:
-            raise CommandError(_failed(job, error)) from error
+        except (OperationalError, AirflowException, ValueError) as error:
+            is_final = "database is locked" not in str(error) or attempt == CREATE_ATTEMPTS
+            failure = CommandError(_failed(job, error))
         else:
             _check_none_is_missing(job, job.runs())
             return True
-        runs.forget_errors()  # not while the error is handled, because it refers to the transaction that failed
+        # Only now, and without the error as a cause: it refers to the transaction that failed.
+        runs.forget_errors()
+        if is_final:
+            raise failure
         runs.cancel_since(job.dag_id, note.moment)  # what it has begun would be in the way of the next attempt
     return False
 
